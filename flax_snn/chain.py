@@ -1,0 +1,110 @@
+"""A cell made of cells: one step of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from flax_snn.typing import Array, PRNGKey
+
+__all__ = ["Chain"]
+
+
+class Chain(nn.RNNCellBase):
+    """Cells in a row: the output of one is the input of the next, in the same time step.
+
+    A chain is a cell: it runs under ``nn.RNN``, ``snn.RNN`` and ``snn.Stateful``, and chains nest.
+    Its parameters are named ``cells_0``, ``cells_1``, ...
+
+    >>> import flax_snn as snn, jax
+    >>> net = snn.RNN(snn.Chain([snn.RecurrentLIFCell(32), snn.LeakyIntegratorReadout(10)]))
+    >>> v, variables = net.init_with_output(jax.random.key(0), jax.numpy.ones((4, 50, 20)))
+    >>> v.shape
+    (4, 50, 10)
+
+    Attributes:
+      cells: the cells, any ``nn.RNNCellBase`` whose output has ``features`` features.
+
+    Raises:
+      ValueError: no cells.
+      TypeError: something that is not an RNN cell.
+    """
+
+    cells: Sequence[nn.RNNCellBase]
+
+    def __post_init__(self) -> None:
+        """Check the configuration when the chain is made."""
+        if not self.cells:
+            raise ValueError("Chain: expected at least one cell, got none")
+        for k, cell in enumerate(self.cells):
+            if not isinstance(cell, nn.RNNCellBase):
+                raise TypeError(
+                    f"Chain: expected cells (nn.RNNCellBase), got {type(cell).__name__} at {k}; put"
+                    " layers without a state between two snn.RNN instead"
+                )
+        super().__post_init__()
+
+    def __call__(self, carry: tuple[Any, ...], inputs: Array) -> tuple[tuple[Any, ...], Array]:
+        """Advance all cells by one time step.
+
+        Args:
+          carry: one carry per cell.
+          inputs: input of the step, ``(*B, F)``.
+
+        Returns:
+          One carry per cell, and the output of the last.
+        """
+        check_carries(self, carry)
+        carries = []
+        for cell, state in zip(self.cells, carry, strict=True):
+            state, inputs = cell(state, inputs)
+            carries.append(state)
+        return tuple(carries), inputs
+
+    @nn.nowrap
+    def initialize_carry(self, rng: PRNGKey, input_shape: tuple[int, ...]) -> tuple[Any, ...]:
+        """Return one carry per cell.
+
+        Args:
+          rng: key, split among the cells.
+          input_shape: shape of the input of one step, ``(*B, F)``.
+
+        Returns:
+          One carry per cell.
+        """
+        carries = []
+        for cell, key in zip(self.cells, jax.random.split(rng, len(self.cells)), strict=True):
+            carries.append(cell.initialize_carry(key, input_shape))
+            input_shape = _output_shape(cell, input_shape)
+        return tuple(carries)
+
+    @property
+    def num_feature_axes(self) -> int:
+        """Trailing axes of one input that are features."""
+        return self.cells[0].num_feature_axes
+
+
+def check_carries(chain: Chain, carry: Any) -> None:
+    """Raise where a carry does not hold one state per cell of the chain."""
+    if not isinstance(carry, tuple) or len(carry) != len(chain.cells):
+        raise ValueError(
+            f"Chain: expected a tuple of {len(chain.cells)} carries, one per cell, got"
+            f" {type(carry).__name__}{f' of {len(carry)}' if isinstance(carry, tuple) else ''}; make"
+            " it with initialize_carry"
+        )
+
+
+def _output_shape(cell: nn.RNNCellBase, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+    if isinstance(cell, Chain):
+        for inner in cell.cells:
+            input_shape = _output_shape(inner, input_shape)
+        return input_shape
+    features = getattr(cell, "features", None)
+    if features is not None:
+        features = features if isinstance(features, Sequence) else (features,)
+        return (*input_shape[: -len(features)], *features)
+    channels = getattr(getattr(getattr(cell, "dynamics", None), "rule", None), "channels", 1)
+    return (*input_shape[:-1], input_shape[-1] // max(channels, 1))

@@ -1,0 +1,66 @@
+"""The field's definitions of "the LIF neuron", each as coefficients and switches of the one step.
+
+Each constructor takes the parameter names and units of its framework, plus ``dt`` in seconds where
+the framework has none, and returns dynamics for the cells of `flax_snn`. Traces of the frameworks
+themselves test that they compute the same.
+"""
+
+from flax_snn.conventions.jax_frameworks import (
+    brainpy_lif,
+    jaxpike_li,
+    jaxpike_lif,
+    jaxsnn_li,
+    jaxsnn_lif,
+    slax_lif,
+    spyx_cubalif,
+    spyx_li,
+    spyx_lif,
+    spyx_rlif,
+)
+from flax_snn.conventions.published import network, refractory, tutorial, zenke, zenke_li
+from flax_snn.conventions.rockpool import rockpool, rockpool_exp_syn, rockpool_torch
+from flax_snn.conventions.torch_frameworks import (
+    norse_li,
+    norse_li_box,
+    norse_lif,
+    norse_lif_box,
+    sinabs_exp_leak,
+    sinabs_lif,
+    spikingjelly_cuba,
+    spikingjelly_li,
+    spikingjelly_lif,
+)
+from flax_snn.conventions.snntorch import snntorch_leaky, snntorch_rleaky, snntorch_synaptic
+
+__all__ = [
+    "brainpy_lif",
+    "jaxpike_li",
+    "jaxpike_lif",
+    "jaxsnn_li",
+    "jaxsnn_lif",
+    "network",
+    "norse_li",
+    "norse_li_box",
+    "norse_lif",
+    "norse_lif_box",
+    "refractory",
+    "rockpool",
+    "rockpool_exp_syn",
+    "rockpool_torch",
+    "sinabs_exp_leak",
+    "sinabs_lif",
+    "slax_lif",
+    "snntorch_leaky",
+    "snntorch_rleaky",
+    "snntorch_synaptic",
+    "spikingjelly_cuba",
+    "spikingjelly_li",
+    "spikingjelly_lif",
+    "spyx_cubalif",
+    "spyx_li",
+    "spyx_lif",
+    "spyx_rlif",
+    "tutorial",
+    "zenke",
+    "zenke_li",
+]

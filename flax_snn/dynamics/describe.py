@@ -1,0 +1,100 @@
+"""Dynamics in words: the update equation with its numbers."""
+
+from __future__ import annotations
+
+from flax_snn.dynamics.rule import Coefficients, Rule
+from flax_snn.typing import Scalar
+
+
+def describe(name: str, rule: Rule, coefficients: Coefficients, dt: float) -> str:
+    """Return the update of one step as text, every coefficient with its value.
+
+    Args:
+      name: heading.
+      rule: the switches.
+      coefficients: the numbers.
+      dt: length of a step in seconds.
+
+    Returns:
+      Lines, without a newline at the end.
+    """
+    lines = [f"{name}, step of {dt:g} s"]
+    delayed = rule.reset != "none" and rule.reset_time != "same"
+    if delayed or rule.emit == "old":
+        lines.append(f"r     = {_test(rule, coefficients, 'v')}")
+    if delayed and rule.reset_site == "state":
+        lines.append(f"v     = {_reset(rule, coefficients, 'v', 'r')}")
+    for k, (beta, g) in enumerate(zip(coefficients.beta, coefficients.g, strict=True)):
+        fed = _input_name(rule, k)
+        lines.append(f"{_label(rule, k)}_new = {beta:g} {_label(rule, k)} + {_times(g, fed)}")
+    lines.append(f"{'v_new' if rule.fire == 'none' else 'v_int'} = {_sum(rule, coefficients)}")
+    if delayed and rule.reset_site == "sum":
+        lines.append(f"v_int = {_reset(rule, coefficients, 'v_int', 'r')}")
+    if rule.hold:
+        lines.append(
+            f"v_int = {coefficients.v_reset:g} for {rule.hold} step(s) after that of a spike"
+        )
+    if rule.fire != "none":
+        old = rule.emit == "old"
+        lines.append(f"s     = {'r' if old else _test(rule, coefficients, 'v_int')}")
+        lines.append(f"v_new = {_after(rule, coefficients)}{_gradient(rule)}")
+    if coefficients.v_min is not None:
+        lines.append(f"v_new = max(v_new, {coefficients.v_min:g})")
+    return "\n  ".join(lines)
+
+
+def _label(rule: Rule, k: int) -> str:
+    if rule.recurrent_channel and k == rule.channels:
+        return "i_r"
+    return "i" if rule.channels == 1 else f"i_{k}"
+
+
+def _input_name(rule: Rule, k: int) -> str:
+    if rule.recurrent_channel and k == rule.channels:
+        return "s_prev W"
+    return "x" if rule.channels == 1 else f"x_{k}"
+
+
+def _times(gain: Scalar, name: str) -> str:
+    return name if gain == 1.0 else f"{gain:g} {name}"
+
+
+def _sum(rule: Rule, c: Coefficients) -> str:
+    terms = [_times(c.alpha, "v")]
+    terms += [_times(gain, _label(rule, k)) for k, gain in enumerate(c.c_old or ())]
+    terms += [_times(gain, f"{_label(rule, k)}_new") for k, gain in enumerate(c.c_new or ())]
+    terms += [] if c.c_x is None else [_times(c.c_x, "x")]
+    terms += [] if c.bias is None else [f"{c.bias:g}"]
+    terms += [f"{c.noise_std:g} noise"] if rule.noisy else []
+    return " + ".join(terms)
+
+
+def _test(rule: Rule, c: Coefficients, v: str) -> str:
+    if rule.fire == "floor":
+        return f"floor({v} / {c.theta:g}) where {v} >= {c.theta:g}, else 0"
+    if rule.fire == "half":
+        return f"{v} > {c.theta:g}, one half at equality"
+    return f"{v} {rule.fire} {c.theta:g}"
+
+
+def _reset(rule: Rule, c: Coefficients, v: str, s: str) -> str:
+    if rule.reset == "soft":
+        return f"{v} - {c.theta - c.v_reset if rule.reset_span else c.theta:g} {s}"
+    return f"(1 - {s}) {v} + {c.v_reset:g} {s}" if c.v_reset else f"(1 - {s}) {v}"
+
+
+def _after(rule: Rule, c: Coefficients) -> str:
+    if rule.reset == "none" or rule.reset_time == "next":
+        return "v_int"
+    return _reset(rule, c, "v_int", "s" if rule.reset_time == "same" else "(s - r)")
+
+
+def _gradient(rule: Rule) -> str:
+    if rule.reset == "none":
+        return ""
+    return {
+        "flow": "",
+        "stop": "   (gradient through s stopped)",
+        "stop_if_recurrent": "   (gradient through s stopped in recurrent layers)",
+        "spike_only": "   (gradient through s only)",
+    }[rule.reset_gradient]

@@ -1,0 +1,51 @@
+"""Linear response of the membrane to its input, below threshold.
+
+Input that is white in time with power ``q`` per step leaves the membrane with the variance
+``q * membrane_power``. Default initialisation scales weights by it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flax_snn.dynamics.rule import Coefficients, Rule
+
+_LONGEST = 1.0 - 1e-3
+
+
+def membrane_power(rule: Rule, coefficients: Coefficients, channel: int = 0) -> float:
+    """Sum of the squared response of the membrane to one unit of input, over all later steps.
+
+    Solves ``P = A P A' + B B'`` for the linear recurrence of membrane and synapses. Decays above
+    0.999 count as 0.999, since an integrator without a leak has no stationary variance.
+
+    >>> import flax_snn as snn
+    >>> d = snn.LIDynamics(tau_mem=20e-3, dt=2e-3)
+    >>> a = d.coefficients().alpha
+    >>> bool(abs(membrane_power(d.rule, d.coefficients()) - (1 - a) ** 2 / (1 - a**2)) < 1e-12)
+    True
+
+    Args:
+      rule: the switches.
+      coefficients: the numbers, not per neuron.
+      channel: synaptic channel that receives the input, of ``rule.all_channels``.
+
+    Returns:
+      The power, in squared units of membrane per unit of input.
+    """
+    size = 1 + rule.all_channels
+    a, b = np.zeros((size, size)), np.zeros(size)
+    a[0, 0] = min(coefficients.alpha, _LONGEST)
+    direct = channel == 0 and coefficients.c_x is not None
+    b[0] = coefficients.c_x if direct else 0.0
+    for k in range(rule.all_channels):
+        beta = min(coefficients.beta[k], _LONGEST)
+        a[1 + k, 1 + k] = beta
+        after = 0.0 if coefficients.c_new is None else coefficients.c_new[k]
+        before = 0.0 if coefficients.c_old is None else coefficients.c_old[k]
+        a[0, 1 + k] = before + after * beta
+        if k == channel:
+            b[1 + k] = coefficients.g[k]
+            b[0] += after * coefficients.g[k]
+    lhs = np.eye(size * size) - np.kron(a, a)
+    return float(np.linalg.solve(lhs, np.outer(b, b).ravel())[0])

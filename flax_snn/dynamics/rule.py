@@ -1,0 +1,249 @@
+"""The switches of the update (`Rule`) and its numbers (`Coefficients`).
+
+Every convention of the field is one row of coefficients and switches in ONE template, which
+`flax_snn.dynamics.step` computes. This file says what the switches are and how continuous-time
+parameters become coefficients.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal, get_args, get_type_hints
+
+import jax
+from flax import struct
+
+from flax_snn.dynamics.kernel import membrane_kernel, namespace
+from flax_snn.dynamics.parameters import LIFParameters
+from flax_snn.typing import Scalar
+
+Decay = Literal["exponential", "euler"]
+SynapseGain = Literal["unit", "decay", "normalized"]
+MembraneGain = Literal["exact", "leak", "unit", "decay"]
+Entry = Literal["direct", "old", "new", "jump"]
+FireTest = Literal[">", ">=", "half", "floor", "none"]
+
+
+def _check_choices(instance: Any) -> None:
+    """Check each field whose type is a `Literal` against its choices."""
+    for name, hint in get_type_hints(type(instance)).items():
+        choices, value = get_args(hint), getattr(instance, name)
+        if choices and all(isinstance(c, str) for c in choices) and value not in choices:
+            raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Discretization:
+    """How time constants become coefficients of a step of length dt.
+
+    Attributes:
+      decay: what a time constant tau keeps in one step: ``exponential`` exp(-dt/tau), ``euler``
+        1 - dt/tau.
+      synapse_gain: what an input adds to the synaptic current: ``unit`` 1, ``decay`` the decay
+        beta (the input decays in the step it arrives), ``normalized`` 1 - beta.
+      membrane_gain: what a current adds to the membrane: ``exact`` the solution of the ODE over
+        one step, ``leak`` 1 - alpha, ``unit`` 1, ``decay`` alpha. Times the resistance.
+    """
+
+    decay: Decay = "exponential"
+    synapse_gain: SynapseGain = "unit"
+    membrane_gain: MembraneGain = "exact"
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+
+
+DISCRETIZATIONS = {
+    "exact": Discretization("exponential", "unit", "exact"),
+    "exponential": Discretization("exponential", "unit", "leak"),
+    "euler": Discretization("euler", "unit", "leak"),
+}
+"""Discretizations by their public names."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """Everything of an update that is not a number: static, frozen, hashable.
+
+    Attributes:
+      discretization: how the coefficients come from time constants; ``None`` where they were
+        given and no time constants stand behind them.
+      entry: which current enters the membrane: ``direct`` the input x, ``old`` the synaptic
+        current before its update, ``new`` after it, ``jump`` before it plus the input x.
+      channels: synaptic currents fed by the input, 0 for ``entry="direct"``.
+      recurrent_channel: whether recurrent input has a synaptic current of its own.
+      fire: ``>`` or ``>=`` threshold: 0 or 1 spikes; ``half``: ``>``, and half a spike at
+        equality; ``floor``: floor(v / threshold) spikes where v >= threshold; ``none``: the
+        neuron is a leaky integrator, its output is the membrane.
+      max_spikes: most spikes in one step with ``floor``; ``None`` for no bound.
+      emit: ``new`` spikes from the membrane of this step, ``old`` from the membrane that enters
+        it (returned together with the updated membrane).
+      reset: ``hard`` to v_reset, ``soft`` subtract the threshold, ``none``.
+      reset_time: ``same`` step as the spike, ``next`` step, or ``give-back``: the reset of the
+        ``next`` rule is undone where no spike follows (snnTorch without delay).
+      reset_site: where a reset of the ``next`` kind acts: on the ``state`` before its decay, or
+        on the finished ``sum``.
+      reset_gradient: gradient through the spike in the reset: ``flow``, ``stop``,
+        ``stop_if_recurrent`` (stop in recurrent layers only), or ``spike_only`` (flows through
+        the spike, while the membrane keeps its gradient through a hard reset).
+      reset_span: whether a soft reset subtracts threshold - v_reset instead of the threshold.
+      recurrent_lag: with ``emit="old"``: recurrent input comes from the spikes returned one step
+        earlier, not from those returned in this step.
+      hold: steps for which the membrane is held after the step of the spike.
+      floor: whether the membrane has a lower bound.
+      noisy: whether Gaussian noise is added to the membrane before the fire test.
+    """
+
+    discretization: Discretization | None = None
+    entry: Entry = "direct"
+    channels: int = 0
+    recurrent_channel: bool = False
+    fire: FireTest = ">"
+    max_spikes: int | None = None
+    emit: Literal["new", "old"] = "new"
+    reset: Literal["hard", "soft", "none"] = "hard"
+    reset_time: Literal["same", "next", "give-back"] = "same"
+    reset_site: Literal["state", "sum"] = "state"
+    reset_gradient: Literal["flow", "stop", "stop_if_recurrent", "spike_only"] = "stop"
+    reset_span: bool = False
+    recurrent_lag: bool = False
+    hold: int = 0
+    floor: bool = False
+    noisy: bool = False
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+        if (self.entry == "direct") != (self.channels == 0):
+            raise ValueError(
+                "rule: expected channels=0 with entry='direct' and channels > 0 otherwise, got "
+                f"entry={self.entry!r}, channels={self.channels}"
+            )
+        if self.entry == "jump" and self.channels + self.recurrent_channel > 1:
+            raise ValueError("rule: entry='jump' works with one synaptic channel only")
+        if self.fire == "floor" and self.reset == "hard":
+            raise ValueError(
+                "fire='floor' returns several spikes per step and needs reset='soft' (subtracts the"
+                " threshold once per spike) or 'none', got reset='hard'"
+            )
+        if self.emit == "old" and self.reset_time == "same" and self.reset != "none":
+            raise ValueError(
+                "emit='old' returns the spikes of the entering membrane: expected"
+                " reset_time='next', got 'same'"
+            )
+        if self.fire == "none" and (self.hold or self.reset != "none"):
+            raise ValueError("a leaky integrator (fire='none') has no reset, no refractory period")
+
+    @property
+    def all_channels(self) -> int:
+        """Synaptic channels of a neuron, the recurrent one included."""
+        return self.channels + self.recurrent_channel
+
+    def uses_v_reset(self) -> bool:
+        """Whether the reset potential takes part in a step."""
+        return self.reset == "hard" or self.reset_span or self.hold > 0
+
+    def uses_previous_spikes(self) -> bool:
+        """Whether a recurrent layer has to remember the spikes it returned last."""
+        return self.emit == "new" or self.recurrent_lag
+
+
+@struct.dataclass
+class Coefficients:
+    """The numbers of one step: the only ones that a time loop or a kernel ever sees.
+
+    A pytree; every leaf is a number or an array ``(N,)``. Entries that the rule does not use are
+    ``None``. ``beta``, ``g``, ``c_old``, ``c_new`` are tuples with one entry per synaptic channel,
+    the inputs first and the separate recurrent channel, if any, last.
+
+    Attributes:
+      alpha: decay of the membrane.
+      theta: threshold; ``None`` for a leaky integrator.
+      beta: decay of each synaptic current.
+      g: gain from input to each synaptic current.
+      c_old: gain from each synaptic current before its update to the membrane.
+      c_new: gain from each synaptic current after its update to the membrane.
+      c_x: gain from the input to the membrane.
+      bias: constant added to the membrane in each step.
+      v_reset: potential after a hard reset, and while the membrane is held.
+      v_min: lower bound of the membrane.
+      noise_std: standard deviation of the noise added to the membrane in each step.
+    """
+
+    alpha: Scalar
+    theta: Scalar | None = None
+    beta: tuple[Scalar, ...] = ()
+    g: tuple[Scalar, ...] = ()
+    c_old: tuple[Scalar, ...] | None = None
+    c_new: tuple[Scalar, ...] | None = None
+    c_x: Scalar | None = None
+    bias: Scalar | None = None
+    v_reset: Scalar | None = None
+    v_min: Scalar | None = None
+    noise_std: Scalar | None = None
+
+
+def discretize(
+    rule: Rule,
+    parameters: LIFParameters,
+    dt: float,
+    *,
+    v_min: float | None = None,
+    noise_std: float | None = None,
+) -> Coefficients:
+    """Turn continuous-time parameters into the coefficients of a step of ``dt`` seconds.
+
+    Args:
+      rule: the switches; ``rule.discretization`` says how.
+      parameters: numbers give float64 numbers, JAX arrays give JAX arrays.
+      dt: length of a step in seconds.
+      v_min: lower bound of the membrane, passed on.
+      noise_std: standard deviation of the membrane noise, passed on.
+
+    Returns:
+      The coefficients.
+    """
+    how = rule.discretization
+    if how is None:
+        raise ValueError("discretize: the rule has no discretization, its coefficients are given")
+    alpha = _decay(how, parameters.tau_mem, dt)
+    betas = tuple(_decay(how, tau, dt) for tau in parameters.synapses)
+    gains = {
+        "unit": tuple(1.0 for _ in betas),
+        "decay": betas,
+        "normalized": tuple(1.0 - beta for beta in betas),
+    }[how.synapse_gain]
+    leak = (1.0 - alpha) * parameters.resistance
+    direct = {
+        "exact": leak,
+        "leak": leak,
+        "unit": 1.0 * parameters.resistance,
+        "decay": alpha * parameters.resistance,
+    }[how.membrane_gain]
+    through = tuple(
+        membrane_kernel(dt, parameters.tau_mem, tau) * parameters.resistance
+        if how.membrane_gain == "exact"
+        else direct
+        for tau in parameters.synapses
+    )
+    coefficients = Coefficients(
+        alpha=alpha,
+        theta=None if rule.fire == "none" else parameters.threshold,
+        beta=betas,
+        g=gains,
+        c_old=through if rule.entry in ("old", "jump") else None,
+        c_new=through if rule.entry == "new" else None,
+        c_x=direct if rule.entry in ("direct", "jump") else None,
+        bias=_unless_zero((1.0 - alpha) * parameters.v_rest + direct * parameters.bias),
+        v_reset=parameters.v_reset if rule.uses_v_reset() else None,
+        v_min=v_min,
+        noise_std=noise_std,
+    )
+    return jax.tree.map(lambda x: x if isinstance(x, jax.Array) else float(x), coefficients)
+
+
+def _decay(how: Discretization, tau: Scalar, dt: float) -> Scalar:
+    return 1.0 - dt / tau if how.decay == "euler" else namespace(tau).exp(-dt / tau)
+
+
+def _unless_zero(value: Scalar) -> Scalar | None:
+    return None if isinstance(value, float) and value == 0.0 else value

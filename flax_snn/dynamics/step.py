@@ -1,0 +1,226 @@
+r"""The step: the one place where a membrane moves.
+
+    r     = fire(v)                             spikes that the entering membrane implies
+    x'    = x + q W                             q: spikes before (emit new, or lag) or r (emit old)
+    i_new = beta i + g x'                       for each synaptic channel
+    v_int = alpha v + c_old i + c_new i_new + c_x x' + bias  [+ noise]
+    s     = fire(v_int)  or  r
+    v_new = reset(v_int, s)                     or, in the next step: reset(v, r), reset(v_int, r)
+
+Every convention of the field is a choice of coefficients and switches in this template
+(`flax_snn.conventions`); the time loops and cells call `step` and retype nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from flax_snn.dynamics.rule import Coefficients, Rule
+from flax_snn.surrogate import Surrogate
+from flax_snn.typing import Array, Currents, Float, LIFState, Projection, Scalar
+
+
+def step(
+    rule: Rule,
+    coefficients: Coefficients,
+    state: LIFState,
+    current: Currents,
+    surrogate: Surrogate | None = None,
+    *,
+    recurrent: Projection | None = None,
+    noise: Float[Array, "*B N"] | None = None,
+) -> tuple[LIFState, Float[Array, "*B N"]]:
+    """Advance a layer of neurons by one time step.
+
+    Args:
+      rule: the switches.
+      coefficients: the numbers, as arrays that broadcast against the state (`aligned`).
+      state: state before the step, fields ``(*B, N)``.
+      current: weighted input of the step, ``(*B, N)``, or a tuple with one per synaptic channel.
+      surrogate: derivative of the spike; ``None`` only for leaky integrators.
+      recurrent: maps spikes ``(*B, N)`` to the recurrent current they cause, ``(*B, N)``; a tuple
+        with one for each of several synaptic channels.
+      noise: unit Gaussian noise ``(*B, N)``, for a noisy rule.
+
+    Returns:
+      The state after the step, and the output ``(*B, N)``: the spikes, or the membrane of a leaky
+      integrator.
+    """
+    c = coefficients
+    stop = rule.reset_gradient == "stop" or (
+        rule.reset_gradient == "stop_if_recurrent" and recurrent is not None
+    )
+    test = functools.partial(fire, rule.fire, rule.max_spikes, surrogate)
+    delayed = rule.reset_time != "same" and rule.reset != "none"
+    r = test(state.v, c.theta) if delayed or rule.emit == "old" else None
+
+    inputs, x = _inputs(rule, state, current, r, recurrent)
+    old = _channels(state.i)
+    new = tuple(
+        beta * i if x_k is None else beta * i + g * x_k
+        for beta, g, i, x_k in zip(c.beta, c.g, old, inputs, strict=True)
+    )
+
+    gate = lax.stop_gradient(r) if delayed and (stop or rule.reset_time == "give-back") else r
+    v = state.v
+    if delayed and rule.reset_site == "state":
+        v = _reset(rule, c, v, gate)
+    v = c.alpha * v
+    for gains, currents in ((c.c_old, old), (c.c_new, new)):
+        for gain, i in zip(gains, currents, strict=True) if gains is not None else ():
+            v = v + gain * i
+    if c.c_x is not None:
+        v = v + c.c_x * x
+    if c.bias is not None:
+        v = v + c.bias
+    if rule.noisy and noise is not None:
+        v = v + c.noise_std * noise
+    if delayed and rule.reset_site == "sum":
+        v = _reset(rule, c, v, gate)
+    if rule.hold:
+        v = jnp.where(state.refractory > 0, c.v_reset, v)
+
+    if rule.fire == "none":
+        v = v if c.v_min is None else jnp.maximum(v, c.v_min)
+        return LIFState(v=v, i=_packed(new)), v
+
+    s = r if rule.emit == "old" else test(v, c.theta)
+    spent = lax.stop_gradient(s) if stop else s
+    if rule.reset != "none" and rule.reset_time == "same":
+        v = _reset(rule, c, v, spent)
+    elif rule.reset != "none" and rule.reset_time == "give-back":
+        v = _reset(rule, c, v, spent - gate)
+    if c.v_min is not None:
+        v = jnp.maximum(v, c.v_min)
+    held = None
+    if rule.hold:
+        held = jnp.where(s > 0, rule.hold, jnp.maximum(state.refractory - 1, 0))
+    kept = None if state.s is None else s
+    return LIFState(v=v, i=_packed(new), s=kept, refractory=held), s
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def fire(
+    test: str,
+    max_spikes: int | None,
+    surrogate: Surrogate | None,
+    v: Float[Array, "*B N"],
+    theta: Array,
+) -> Float[Array, "*B N"]:
+    """Spikes of a membrane: the exact step forward, the surrogate as its derivative.
+
+    The derivative with respect to the threshold is the negative surrogate; for ``floor``, whose
+    spikes are ``v / theta``, it is ``-v / theta`` times the surrogate.
+
+    Args:
+      test: ``Rule.fire``: ``>``, ``>=``, ``half`` or ``floor``.
+      max_spikes: most spikes in one step, for ``floor``.
+      surrogate: derivative ``ds/dv``.
+      v: membrane potential ``(*B, N)``.
+      theta: threshold, broadcasts against ``v``.
+
+    Returns:
+      Number of spikes ``(*B, N)``, in the dtype of ``v``.
+    """
+    if test == "floor":
+        count = jnp.where(v >= theta, jnp.floor(v / theta), 0)
+        return count if max_spikes is None else jnp.minimum(count, max_spikes)
+    if test == "half":
+        return 0.5 * ((v > theta).astype(v.dtype) + (v >= theta).astype(v.dtype))
+    return (v >= theta if test == ">=" else v > theta).astype(v.dtype)
+
+
+@fire.defjvp
+def _fire_jvp(test, max_spikes, surrogate, primals, tangents):  # type: ignore[no-untyped-def]
+    if surrogate is None:
+        raise ValueError("fire: expected a surrogate, since spikes are differentiated, got None")
+    v, theta = primals
+    dv, dtheta = tangents
+    h = surrogate(v, theta)
+    dtheta_gain = v / theta if test == "floor" else 1.0
+    return fire(test, max_spikes, surrogate, v, theta), h * (dv - dtheta_gain * dtheta)
+
+
+def initial_state(
+    rule: Rule, v_init: Array, *, recurrent: bool = False
+) -> LIFState:
+    """State of neurons at rest, with no current, no spike and no refractoriness.
+
+    Args:
+      rule: the switches; they say which fields exist.
+      v_init: membrane potential ``(*B, N)``.
+      recurrent: whether the layer is recurrent and may have to remember its spikes.
+
+    Returns:
+      The state, floating fields in the dtype of ``v_init``.
+    """
+    zeros = jnp.zeros_like(v_init)
+    return LIFState(
+        v=v_init,
+        i=_packed((zeros,) * rule.all_channels),
+        s=zeros if recurrent and rule.uses_previous_spikes() else None,
+        refractory=jnp.zeros(v_init.shape, jnp.int32) if rule.hold else None,
+    )
+
+
+def aligned(coefficients: Coefficients, ndim: int, dtype: Any) -> Coefficients:
+    """Give every coefficient the dtype of the state, and ``(N,)`` arrays leading axes of 1.
+
+    Args:
+      coefficients: numbers or arrays.
+      ndim: number of axes of the state.
+      dtype: dtype of the state.
+
+    Returns:
+      Coefficients that broadcast against the state without promotion.
+    """
+
+    def align(value: Scalar) -> Array:
+        array = jnp.asarray(value, dtype)
+        return array if array.ndim == 0 else array.reshape((1,) * (ndim - array.ndim) + array.shape)
+
+    return jax.tree.map(align, coefficients)
+
+
+def _inputs(
+    rule: Rule,
+    state: LIFState,
+    current: Currents,
+    r: Array | None,
+    recurrent: Projection | None,
+) -> tuple[tuple[Array | None, ...], Array]:
+    """Return the input of each synaptic channel, and the input that acts directly."""
+    inputs = _channels(current)
+    feedback = None
+    if recurrent is not None:
+        feedback = recurrent(state.s if rule.uses_previous_spikes() else r)  # type: ignore[arg-type]
+        if not rule.recurrent_channel:
+            pairs = zip(inputs, _channels(feedback), strict=True)
+            inputs = tuple(x + fed for x, fed in pairs)
+    if rule.channels == 0:
+        return (), inputs[0]
+    return (*inputs, feedback) if rule.recurrent_channel else inputs, inputs[0]
+
+
+def _reset(rule: Rule, c: Coefficients, v: Array, spikes: Array) -> Array:
+    if rule.reset == "soft":
+        return v - (c.theta - c.v_reset if rule.reset_span else c.theta) * spikes
+    if rule.reset_gradient == "spike_only":
+        return v - (lax.stop_gradient(v) - c.v_reset) * spikes
+    return (1 - spikes) * v + c.v_reset * spikes
+
+
+def _channels(currents: Currents) -> tuple[Array, ...]:
+    if currents is None:
+        return ()
+    return currents if isinstance(currents, tuple) else (currents,)
+
+
+def _packed(channels: tuple[Array, ...]) -> Currents:
+    return (channels or (None,))[0] if len(channels) < 2 else channels

@@ -1,0 +1,124 @@
+"""Cells that keep their state between calls: streaming."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from flax_snn.rnn import RNN
+from flax_snn.typing import Array, Num
+
+__all__ = ["Stateful"]
+
+_COLLECTION = "membrane"
+
+
+class Stateful(nn.Module):
+    """Keeps the carry of a cell in the collection ``membrane``, for streaming.
+
+    Calling it is one time step, `sequence` is a chunk of steps; both go on where the last call
+    stopped. ``init`` makes the state (for the batch it is given) and does not advance it; that
+    state is also what a reset goes back to.
+
+    >>> import flax_snn as snn, jax
+    >>> layer = snn.Stateful(snn.LIFCell(16))
+    >>> x = jax.numpy.ones((4, 8))
+    >>> variables = layer.init(jax.random.key(0), x)
+    >>> params, state = variables["params"], {"membrane": variables["membrane"]}
+    >>> for _ in range(3):
+    ...     spikes, state = layer.apply({"params": params, **state}, x, mutable=["membrane"])
+    >>> spikes.shape
+    (4, 16)
+
+    A network step of several such layers runs over a sequence with
+    ``nn.scan(Step, variable_carry="membrane", variable_broadcast="params",
+    split_rngs={"params": False})``; initialise ``Step`` itself first, since Flax needs a carried
+    collection to exist before the loop. The state is no parameter: it has no gradient, and does
+    not belong into a checkpoint of parameters.
+
+    Attributes:
+      cell: any ``nn.RNNCellBase``, also an LSTM.
+      time_major: chunks are ``(T, *B, F)``.
+      implementation: runner of `sequence`, as in `RNN`.
+
+    Raises:
+      ValueError: no state in the variables; a state of another batch or cell than the input;
+        variables whose state may not be written.
+    """
+
+    cell: nn.RNNCellBase
+    time_major: bool = False
+    implementation: str = "auto"
+
+    def setup(self) -> None:
+        """Create the runner of chunks; its parameters are those of the cell."""
+        self.runner = RNN(
+            self.cell, time_major=self.time_major, implementation=self.implementation
+        )
+
+    def __call__(self, inputs: Num[Array, "*B F"]) -> Array:
+        """Advance by one time step.
+
+        Args:
+          inputs: input of the step, ``(*B, F)``.
+
+        Returns:
+          Output of the step, ``(*B, N)``.
+        """
+        inputs = jnp.asarray(inputs)
+        state = self._state(inputs.shape)
+        carry, output = self.cell(state.value, inputs)
+        self._keep(state, carry)
+        return output
+
+    def sequence(self, inputs: Num[Array, "..."]) -> Array:
+        """Advance by a chunk of time steps.
+
+        Args:
+          inputs: ``(*B, T, F)``, or ``(T, *B, F)`` with ``time_major``.
+
+        Returns:
+          Outputs ``(*B, T, N)``, or ``(T, *B, N)``.
+        """
+        inputs = jnp.asarray(inputs)
+        axis = 0 if self.time_major else inputs.ndim - self.cell.num_feature_axes - 1
+        state = self._state(inputs.shape[:axis] + inputs.shape[axis + 1 :])
+        carry, outputs = self.runner(inputs, initial_carry=state.value, return_carry=True)
+        self._keep(state, carry)
+        return outputs
+
+    def _state(self, step_shape: tuple[int, ...]) -> nn.Variable:
+        def fresh() -> Any:
+            return self.cell.initialize_carry(jax.random.key(0), step_shape)
+
+        where = "/".join(self.scope.path) or type(self).__name__  # type: ignore[union-attr]
+        if not self.is_initializing():
+            if not self.has_variable(_COLLECTION, "carry"):
+                raise ValueError(
+                    f"Stateful {where}: expected its state in the collection 'membrane', got none;"
+                    " take it from variables = model.init(key, x) and pass the collection that the"
+                    " last call returned: apply({'params': params, 'membrane': membrane}, x,"
+                    " mutable=['membrane'])"
+                )
+            if not self.is_mutable_collection(_COLLECTION):
+                raise ValueError(
+                    f"Stateful {where}: the state moves on and has to be returned: call apply with"
+                    " mutable=['membrane']"
+                )
+        state = self.variable(_COLLECTION, "carry", fresh)
+        found = jax.tree.map(jnp.shape, state.value)
+        expected = jax.tree.map(jnp.shape, jax.eval_shape(fresh))
+        if found != expected:
+            raise ValueError(
+                f"Stateful {where}: expected a state of shapes {expected} for inputs of one step of"
+                f" shape {step_shape}, got {found}; start from the state that init makes for this"
+                " batch"
+            )
+        return state
+
+    def _keep(self, state: nn.Variable, carry: Any) -> None:
+        if not self.is_initializing():
+            state.value = carry

@@ -1,0 +1,277 @@
+"""What a cell learns: input weights, recurrent weights, parameters of the neuron.
+
+Each is a small module that shares the scope of its cell, so that parameters are named ``kernel``,
+``bias``, ``recurrent_kernel``, ``log_tau_mem``, ... without a level between.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+from jax.nn.initializers import Initializer, variance_scaling
+
+from flax_snn.dynamics import Dynamics, LIFParameters, membrane_power
+from flax_snn.dynamics.parameters import POSITIVE
+from flax_snn.typing import Array, Currents
+
+INPUT_ACTIVITY = 0.02
+"""Share of time steps in which an input channel is expected to be active."""
+
+RECURRENT_ACTIVITY = 0.1
+"""Share of time steps in which a neuron of a layer is expected to spike."""
+
+_RAW = ("v_rest", "v_reset", "bias")
+_LEARNABLE = (*POSITIVE, "threshold", *_RAW)
+
+
+class Projection(nn.Module):
+    """Input weights: ``inputs @ kernel (+ bias)``."""
+
+    features: int
+    kernel_init: Initializer
+    use_bias: bool
+    bias_init: Initializer
+    dtype: Any
+    param_dtype: Any
+    dot_general: Any
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        """Project ``(*B, F)`` to ``(*B, features)``."""
+        if inputs.ndim == 0:
+            raise ValueError("expected inputs with a feature axis, got a scalar")
+        _check_features(self, "kernel", inputs.shape[-1])
+        shape = (inputs.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
+        inputs, kernel, bias = promote_dtype(inputs, kernel, bias, dtype=self.dtype)
+        out = _product(self.dot_general, inputs, kernel)
+        return out if bias is None else out + bias.reshape((1,) * (out.ndim - 1) + (-1,))
+
+
+class Recurrence(nn.Module):
+    """Recurrent weights: ``spikes @ recurrent_kernel``, (pre, post).
+
+    Called with spikes in the dtype of the state, and returns currents in that dtype.
+    """
+
+    blocks: int
+    kernel_init: Initializer
+    dtype: Any
+    param_dtype: Any
+    dot_general: Any
+
+    @nn.compact
+    def __call__(self, spikes: Array) -> Currents:
+        """Project ``(*B, N)`` to ``(*B, N)``, or to a tuple with one per synaptic channel."""
+        _check_features(self, "recurrent_kernel", spikes.shape[-1])
+        shape = (spikes.shape[-1], spikes.shape[-1] * self.blocks)
+        kernel = self.param("recurrent_kernel", self.kernel_init, shape, self.param_dtype)
+        inputs, kernel = promote_dtype(spikes, kernel, dtype=self.dtype)
+        out = _product(self.dot_general, inputs, kernel).astype(spikes.dtype)
+        return out if self.blocks == 1 else tuple(jnp.split(out, self.blocks, axis=-1))
+
+
+class Learned(nn.Module):
+    """Parameters of the neuron that are learned, one value per neuron.
+
+    Positive parameters are learned as logarithms: ``tau_mem = exp(log_tau_mem)``.
+    """
+
+    dynamics: Dynamics
+    learn: tuple[str, ...]
+    param_dtype: Any
+
+    @nn.compact
+    def __call__(self, size: int) -> LIFParameters:
+        """Return the parameters of ``size`` neurons, learned where named."""
+        parameters = self.dynamics.parameters
+        assert parameters is not None
+        changes: dict[str, Any] = {}
+        for name in self.learn:
+            value = getattr(parameters, name)
+            if isinstance(value, tuple):
+                changes[name] = tuple(
+                    self._parameter(f"{name}_{k}", v, size, log=True) for k, v in enumerate(value)
+                )
+            else:
+                changes[name] = self._parameter(name, value, size, log=name not in _RAW)
+        return parameters.replace(**changes)  # type: ignore[attr-defined, no-any-return]
+
+    def _parameter(self, name: str, value: float, size: int, log: bool) -> Array:
+        start = math.log(value) if log else value
+        init = nn.initializers.constant(start)
+        raw = self.param(
+            f"log_{name}" if log else f"learned_{name}", init, (size,), self.param_dtype
+        )
+        return jnp.exp(raw) if log else raw
+
+
+def active_init(dynamics: Dynamics) -> Initializer:
+    """Weights with which ordinary input keeps a layer active: neither silent nor saturated.
+
+    Normal with variance ``scale / F``, where scale makes the standard deviation of the membrane
+    equal to its distance from threshold for inputs active in 2 % of the steps. Zero mean bounds
+    the activity: input of any strength drives half of the neurons down.
+
+    Args:
+      dynamics: the neuron, whose response to input sets the scale.
+
+    Returns:
+      An initialiser for kernels ``(F, N)``.
+    """
+    power = membrane_power(dynamics.rule, dynamics.coefficients())
+    return _normal(_distance(dynamics) ** 2, INPUT_ACTIVITY * power)
+
+
+def recurrent_init(dynamics: Dynamics) -> Initializer:
+    """Recurrent weights that leave the input in charge.
+
+    Normal with variance ``scale / N``, where scale makes the recurrent part of the membrane's
+    standard deviation 0.3 of its distance from threshold for neurons active in 10 % of the steps.
+
+    Args:
+      dynamics: the neuron, whose response to input sets the scale.
+
+    Returns:
+      An initialiser for kernels ``(N, N)``.
+    """
+    rule = dynamics.rule
+    channel = rule.channels if rule.recurrent_channel else 0
+    power = membrane_power(rule, dynamics.coefficients(), channel)
+    return _normal((0.3 * _distance(dynamics)) ** 2, RECURRENT_ACTIVITY * power)
+
+
+def check_learn(cell: str, dynamics: Dynamics, learn: tuple[str, ...]) -> None:
+    """Raise where a name in ``learn`` is unknown or means nothing to these dynamics."""
+    if isinstance(learn, str) or len(set(learn)) != len(learn):
+        raise ValueError(f"{cell}: expected learn to be a tuple of distinct names, got {learn!r}")
+    for name in learn:
+        if name not in _LEARNABLE:
+            raise ValueError(
+                f"{cell}: learn: expected names among {', '.join(_LEARNABLE)}, got {name!r}"
+            )
+        parameters, rule = dynamics.parameters, dynamics.rule
+        if parameters is None:
+            raise ValueError(
+                f"{cell}: learn={name!r}: these dynamics are given as coefficients that no set of"
+                " time constants reproduces; use dynamics with time constants"
+            )
+        value = getattr(parameters, name)
+        unused = (
+            value is None
+            or (name == "threshold" and rule.fire == "none")
+            or (name == "v_reset" and not rule.uses_v_reset())
+        )
+        if unused:
+            raise ValueError(f"{cell}: learn={name!r}: these dynamics have no {name}")
+        if name == "threshold" and value <= 0.0:
+            raise ValueError(
+                f"{cell}: learn='threshold' learns its logarithm and needs a threshold > 0, got"
+                f" {value!r}"
+            )
+
+
+def as_floating(inputs: Array, dtype: Any) -> Array:
+    """Return inputs as a floating array; bool, int8 and uint8 spikes are converted.
+
+    Raises:
+      TypeError: any other dtype.
+    """
+    inputs = jnp.asarray(inputs)
+    if jnp.issubdtype(inputs.dtype, jnp.floating):
+        return inputs
+    if inputs.dtype in (jnp.bool_, jnp.int8, jnp.uint8):
+        return inputs.astype(dtype)
+    raise TypeError(
+        f"expected inputs of a floating dtype, or spikes as bool, int8 or uint8, got {inputs.dtype};"
+        " convert them with .astype(jnp.float32)"
+    )
+
+
+def check_current(current: Array, v: Array, blocks: int) -> None:
+    """Raise where the current of a step does not fit the state of the neurons."""
+    expected = (*v.shape[:-1], v.shape[-1] * blocks)
+    if current.shape != expected:
+        raise ValueError(
+            f"expected a current of shape {expected} for a state of shape {v.shape}"
+            f"{f' and {blocks} synaptic channels' if blocks > 1 else ''}, got {current.shape};"
+            " initialise the carry for this batch"
+        )
+    if jnp.finfo(current.dtype).bits > jnp.finfo(v.dtype).bits:
+        raise TypeError(
+            f"expected a current no wider than the {v.dtype} state, got {current.dtype}; set"
+            f" param_dtype={current.dtype} or convert the input"
+        )
+
+
+def state_shape(cell: Any, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of the state of a cell for inputs of one step.
+
+    Raises:
+      ValueError: too few axes, or channels that do not divide the features.
+    """
+    if len(input_shape) < cell.feature_axes:
+        raise ValueError(
+            f"expected an input of one step with at least {cell.feature_axes} axes, got shape"
+            f" {tuple(input_shape)}"
+        )
+    if cell.features is not None:
+        return (*input_shape[:-1], cell.features)
+    blocks = max(cell.dynamics.rule.channels, 1)
+    if input_shape[-1] % blocks:
+        raise ValueError(
+            f"expected a last axis of {blocks} equal blocks, one per synaptic channel, got shape"
+            f" {tuple(input_shape)}"
+        )
+    return (*input_shape[:-1], input_shape[-1] // blocks)
+
+
+def full(value: float | tuple[float, ...], shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return an array of one value, or of one value per neuron along the last axis.
+
+    Raises:
+      ValueError: another number of values than neurons.
+    """
+    if isinstance(value, tuple):
+        if len(value) != shape[-1]:
+            raise ValueError(
+                f"v_init: expected one value per neuron, {shape[-1]}, got {len(value)} values"
+            )
+        row = jnp.asarray(value, dtype).reshape((1,) * (len(shape) - 1) + (-1,))
+        return jnp.broadcast_to(row, shape)
+    return jnp.full(shape, value, dtype)
+
+
+def _distance(dynamics: Dynamics) -> float:
+    """Distance of the resting membrane from threshold; 1 for a leaky integrator."""
+    c = dynamics.coefficients()
+    if c.theta is None:
+        return 1.0
+    rest = 0.0 if c.bias is None or c.alpha >= 1.0 else c.bias / (1.0 - c.alpha)
+    return abs(c.theta - rest) or 1.0
+
+
+def _normal(variance: float, power: float) -> Initializer:
+    return variance_scaling(variance / power if power > 0.0 else 1.0, "fan_in", "normal")
+
+
+def _check_features(module: nn.Module, name: str, features: int) -> None:
+    if module.has_variable("params", name):
+        kernel = module.get_variable("params", name)
+        kernel = getattr(kernel, "value", kernel)
+        if kernel.shape[0] != features:
+            raise ValueError(
+                f"expected {kernel.shape[0]} features on the last axis, as {name} was made for, got"
+                f" {features}"
+            )
+
+
+def _product(dot_general: Any, inputs: Array, kernel: Array) -> Array:
+    return dot_general(inputs, kernel, (((inputs.ndim - 1,), (0,)), ((), ())))  # type: ignore[no-any-return]

@@ -1,0 +1,68 @@
+"""Settings of all tests: the platform, promotion rules, and annotations checked at run time."""
+
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+# Before JAX is imported. Someone who sets it tests on an accelerator.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import hypothesis
+import jax
+import jaxtyping
+import pytest
+from beartype import BeartypeConf, beartype
+
+
+def check_functions(*, typechecker: None) -> Callable[[Any], Any]:
+    """Decorate as `jaxtyping.jaxtyped` does, but leave classes, and so their fields, alone.
+
+    JAX rebuilds pytrees from placeholders (axes, shapes, plain objects): the fields of a dataclass
+    are not always the arrays that their annotations promise. And jaxtyping cannot decorate a
+    dataclass that has neither a generated nor a written constructor.
+    """
+    del typechecker
+    # As type checkers have it, an int will do where a float is asked for.
+    check = jaxtyped(typechecker=beartype(conf=BeartypeConf(is_pep484_tower=True)))
+    return lambda thing: thing if inspect.isclass(thing) else check(thing)
+
+
+# Acts on modules of flax_snn imported from here on; the package itself does not need jaxtyping.
+jaxtyped = jaxtyping.jaxtyped
+jaxtyping.jaxtyped = check_functions  # The name that the hook puts in front of each definition.
+jaxtyping.install_import_hook("flax_snn", typechecker=None)
+
+# The doctests of flax_snn lie outside this folder, where the fixtures below do not reach.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# The same examples on every machine, and no test that fails because a machine is slow.
+hypothesis.settings.register_profile("flax_snn", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("flax_snn")
+
+
+@pytest.fixture(autouse=True)
+def promotion(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Refuse silent rank promotion everywhere, silent dtype promotion where no optimizer runs."""
+    dtypes = "standard" if request.node.get_closest_marker("optimizer") else "strict"
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion(dtypes):
+        yield
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """Compute in float64 during one test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Leave annotations unchecked in one test, as users have it.
+
+    For tests of the package's own errors: a check of the annotation would come first.
+    """
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -1,0 +1,122 @@
+"""Every convention against traces of the framework itself: 95 cases, two precisions."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import flax_snn as snn
+
+GOLDEN = Path(__file__).parent / "golden" / "dynamics"
+STEMS = sorted(path.stem for path in GOLDEN.glob("*.npz"))
+MULTI_SPIKE = ("rockpool", "rockpool_torch", "sinabs_lif")
+CASES = [
+    (stem, k) for stem in STEMS for k in range(int(np.load(GOLDEN / f"{stem}.npz")["n_cases"]))
+]
+
+
+@functools.cache
+def load(stem: str, k: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the parameters and the arrays of one golden case."""
+    with np.load(GOLDEN / f"{stem}.npz") as file:
+        prefix = f"c{k}_"
+        arrays = {name[len(prefix) :]: file[name] for name in file.files if name.startswith(prefix)}
+    return json.loads(str(arrays.pop("params"))), arrays
+
+
+def build(stem: str, meta: dict[str, Any], arrays: dict[str, np.ndarray], dtype: Any) -> Any:
+    """Return the weightless cell of a golden case and its variables."""
+    dynamics = getattr(snn.conventions, stem)(**meta["peer_params"])
+    if meta["kind"] == "leak":
+        return snn.LeakyIntegratorReadout(dynamics=dynamics, param_dtype=dtype), {}
+    if "wrec" in arrays:
+        kernel = jnp.asarray(arrays["wrec"], dtype)
+        cell = snn.RecurrentLIFCell(dynamics=dynamics, param_dtype=dtype)
+        return cell, {"params": {"recurrent_kernel": kernel}}
+    return snn.LIFCell(dynamics=dynamics, param_dtype=dtype), {}
+
+
+def run(cell: Any, variables: Any, x: jax.Array, carry: Any = None) -> Any:
+    """Run a cell step by step; return the final state and the stacked states and outputs."""
+    carry = cell.initialize_carry(None, x.shape[1:]) if carry is None else carry
+
+    def body(carry: Any, x_t: jax.Array) -> Any:
+        carry, out = cell.apply(variables, carry, x_t)
+        return carry, (carry, out)
+
+    return jax.lax.scan(body, carry, x)
+
+
+def channels(state: Any) -> dict[str, jax.Array]:
+    """Return the synaptic currents of a state by their golden names."""
+    if state.i is None:
+        return {}
+    return dict(zip(("i", "ir"), state.i if isinstance(state.i, tuple) else (state.i,)))
+
+
+@pytest.mark.parametrize(("stem", "k"), CASES)
+@pytest.mark.parametrize("suffix", ["", "64"])
+def test_golden_trace(stem: str, k: int, suffix: str, request: pytest.FixtureRequest) -> None:
+    meta, golden = load(stem, k)
+    if suffix and "v64" not in golden:
+        pytest.skip("the framework has no float64")  # the float32 run of this case is compared
+    if suffix:
+        request.getfixturevalue("x64")
+    dtype = jnp.float64 if suffix else jnp.float32
+    cell, variables = build(stem, meta, golden, dtype)
+    x = jnp.asarray(golden["x"], dtype)
+
+    final, (states, out) = jax.jit(lambda x: run(cell, variables, x))(x)
+
+    v_golden = golden[f"v{suffix}"]
+    scale = max(1.0, np.abs(v_golden).max())
+    loose = 5e-5 if stem in MULTI_SPIKE else 3e-6
+    tolerance = 1e-12 * scale if suffix else loose * scale
+    if meta["kind"] == "fire":
+        np.testing.assert_array_equal(out, golden[f"s{suffix}"])
+    np.testing.assert_allclose(states.v, v_golden, rtol=0, atol=tolerance)
+    for name, current in channels(states).items():
+        i_golden = golden[f"{name}{suffix}"]
+        i_scale = max(1.0, np.abs(i_golden).max())
+        atol = (1e-12 if suffix else 5e-6) * i_scale
+        np.testing.assert_allclose(current, i_golden, rtol=0, atol=atol)
+    if "refr" in golden:
+        np.testing.assert_array_equal(states.refractory, golden["refr"])
+    if not suffix:
+        np.testing.assert_allclose(final.v, golden["v_final"], rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize(("stem", "k"), CASES)
+@pytest.mark.parametrize("suffix", ["", "64"])
+def test_golden_gradient(stem: str, k: int, suffix: str, request: pytest.FixtureRequest) -> None:
+    meta, golden = load(stem, k)
+    if f"grad_x{suffix}" not in golden:
+        pytest.skip("the source defines no gradient, or has no float64")
+    if suffix:
+        request.getfixturevalue("x64")
+    dtype = jnp.float64 if suffix else jnp.float32
+    cell, variables = build(stem, meta, golden, dtype)
+    weights = {name: jnp.asarray(golden[name], dtype) for name in ("R", "Q") if name in golden}
+
+    def loss(x: jax.Array) -> jax.Array:
+        _, (states, out) = run(cell, variables, x)
+        value = jnp.sum(states.v * weights["R"])
+        return value + jnp.sum(out * weights["Q"]) if meta["kind"] == "fire" else value
+
+    gradient = jax.jit(jax.grad(loss))(jnp.asarray(golden["x"], dtype))
+    expected = golden[f"grad_x{suffix}"]
+    scale = max(1.0, np.abs(expected).max())
+    atol = (1e-6 if suffix else 1e-5) * scale
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=atol)
+
+
+def test_all_95_cases_are_here() -> None:
+    assert len(CASES) == 95
+    assert set(STEMS) == set(snn.conventions.__all__)

@@ -1,0 +1,284 @@
+"""The rules of the house: who leans on whom, what an import costs, one step, tidy files."""
+
+import ast
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import flax_snn as snn
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# What each part of the house leans on directly; it may also import what stands below those, and
+# `typing`, the ground floor. A part is a file or a folder of flax_snn, or `train` as a whole.
+LEANS_ON: dict[str, set[str]] = {
+    "typing": set(),
+    "surrogate": set(),
+    "dynamics": {"surrogate"},
+    "conventions": {"dynamics"},
+    "time_loop": {"dynamics"},
+    "weights": {"dynamics"},
+    "cells": {"dynamics", "weights"},
+    "chain": set(),
+    "rnn": {"cells", "chain", "time_loop"},
+    "stateful": {"rnn"},
+    "initializers": {"cells"},
+    "event": {"dynamics", "cells"},
+    "losses": set(),
+    "encode": set(),
+    "metrics": set(),
+    "plot": set(),
+    "crossbar": set(),
+    "nir": {"cells", "rnn", "conventions"},
+    "datasets": {"encode"},
+}
+
+# Optional or heavy: `import flax_snn` may load them only where `import flax.linen` already does.
+HEAVY = {
+    "grain",
+    "h5py",
+    "matplotlib",
+    "nir",
+    "optax",
+    "orbax",
+    "tensorflow",
+    "tensorflow_datasets",
+    "torch",
+    "tyro",
+}
+
+# Fields of `dynamics.Coefficients` that only a membrane recurrence needs.
+RECURRENCE = {"alpha", "c_old", "c_new", "c_x", "c_r"}
+
+TEST_COMMAND = "pip install -e '.[test]' && pytest"
+
+MAX_LINES = 350
+
+
+def python_files(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def part_of(module: str) -> str:
+    """`flax_snn.event.flow` belongs to `event`, `train.loop` to `train`, `flax_snn` to itself."""
+    first, *rest = module.split(".")
+    return rest[0] if first == "flax_snn" and rest else first
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def imports(tree: ast.AST, module: str, is_package: bool) -> Iterator[tuple[int, str]]:
+    """Line and full name of each module that is imported, wherever in the file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = module.split(".")
+                parents = parents[: len(parents) - node.level + is_package]
+                base = ".".join([*parents, base] if base else parents)
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                yield node.lineno, full if is_module(full) else base
+
+
+def below(part: str) -> set[str]:
+    """All that `part` may import: what it leans on, what those lean on, and `typing`."""
+    found = {part, "typing"}
+    for lower in LEANS_ON[part]:
+        found |= below(lower)
+    return found
+
+
+def misplaced_imports(source: str, module: str, is_package: bool) -> list[str]:
+    """Imports of `module` that do not point down."""
+    part = part_of(module)
+    allowed = below(part)
+    return [
+        f"line {line}: `{module}` imports `{target}`"
+        for line, target in imports(ast.parse(source), module, is_package)
+        if target.split(".")[0] in ("flax_snn", "train") and part_of(target) not in allowed
+    ]
+
+
+def test_every_part_of_the_package_is_in_the_table():
+    parts = {part_of(module_of(path)) for path in python_files("flax_snn")} - {"flax_snn"}
+    missing = parts - set(LEANS_ON)
+    assert not missing, (
+        f"no row for {sorted(missing)} in LEANS_ON of {name_of(Path(__file__))}: add one that "
+        "names the parts it leans on, all of them below it (DESIGN: layout), or move the code into "
+        "a part that is there"
+    )
+
+
+def test_table_has_a_ground_floor():
+    for part in LEANS_ON:
+        below(part)  # Recursion without end if the arrows form a circle.
+        assert LEANS_ON[part] <= set(LEANS_ON)
+        # Only users and `train` reach for these two.
+        assert not LEANS_ON[part] & {"plot", "nir"}
+
+
+@pytest.mark.parametrize("path", python_files("flax_snn"), ids=name_of)
+def test_imports_point_down(path: Path):
+    module = module_of(path)
+    if module == "flax_snn":
+        pytest.skip("the list of public names sees the whole package")
+    if part_of(module) not in LEANS_ON:
+        pytest.fail(f"{name_of(path)} has no row in LEANS_ON, see the test of the table")
+    found = misplaced_imports(path.read_text(), module, path.name == "__init__.py")
+    assert not found, (
+        f"{found}: imports point down only. `{part_of(module)}` may import "
+        f"{sorted(below(part_of(module)))}; inside the package import the module that defines a "
+        "name, not `flax_snn`"
+    )
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import train.loop",
+        "import flax_snn as snn",
+        "from flax_snn import LIFCell",
+        "from flax_snn import plot",
+        "import flax_snn.rnn",
+        "from flax_snn.nir.read import from_nir",
+        "from . import rnn",
+        "from .rnn import RNN",
+        "def f():\n    from flax_snn.event import flow",
+        "if TYPE_CHECKING:\n    from flax_snn.rnn import RNN",
+    ],
+)
+def test_an_import_that_points_up_is_found(source: str):
+    assert misplaced_imports(source, "flax_snn.cells", is_package=False)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import jax",
+        "from flax_snn.dynamics import step",
+        "from flax_snn import surrogate",
+        "from .dynamics.lif import LIFDynamics",
+        "from flax_snn.typing import Array",
+    ],
+)
+def test_an_import_that_points_down_passes(source: str):
+    assert not misplaced_imports(source, "flax_snn.cells", is_package=False)
+
+
+def modules_after(statement: str) -> set[str]:
+    code = f"{statement}; import json, sys; print(json.dumps(sorted(sys.modules)))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    return {module.split(".")[0] for module in json.loads(run.stdout.splitlines()[-1])}
+
+
+def test_import_stays_light():
+    added = modules_after("import flax_snn") - modules_after("import flax.linen")
+    heavy = added & HEAVY
+    assert not heavy, (
+        f"`import flax_snn` loads {sorted(heavy)}: import them where they are used, and load the "
+        "submodule lazily in flax_snn/__init__.py"
+    )
+
+
+def test_core_install_suffices():
+    """Nothing but jax, flax and numpy is needed; jaxtyping and scipy serve the tests only."""
+    absent = sorted(HEAVY | {"beartype", "jaxtyping", "scipy"})
+    modules_after(f"import sys; sys.modules.update(dict.fromkeys({absent})); import flax_snn")
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+
+
+def identifiers(function: ast.FunctionDef) -> set[str]:
+    """Names that the body of a function reads, calls or sets."""
+    nodes = [node for statement in function.body for node in ast.walk(statement)]
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return names | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+
+
+def test_there_is_one_step_function():
+    steps = [
+        (part_of(module_of(path)), function.name)
+        for path in python_files("flax_snn")
+        for function in functions(ast.parse(path.read_text()))
+        if function.name == "step" or function.name.endswith("_step")
+        if any("reset" in name for name in identifiers(function))
+    ]
+    assert steps == [("dynamics", "step")], (
+        f"functions that step a neuron: {steps}; there is one, `flax_snn.dynamics.step`: call it"
+    )
+
+
+def test_the_recurrence_is_written_once():
+    """Only `dynamics` reads the coefficients of the membrane; `conventions` only passes them on.
+
+    Parts that may not import `dynamics` cannot hold coefficients: an `alpha` of theirs is
+    something else.
+    """
+    readers = [
+        f"{name_of(path)}, line {node.lineno}: .{node.attr}"
+        for path in python_files("flax_snn")
+        if (part := part_of(module_of(path))) in LEANS_ON
+        if part != "dynamics" and "dynamics" in below(part)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in RECURRENCE
+    ]
+    assert not readers, f"{readers}: call `dynamics.step` instead of writing the equation again"
+
+
+@pytest.mark.parametrize("path", python_files("flax_snn", "train"), ids=name_of)
+def test_a_file_is_one_finished_idea(path: Path):
+    text = path.read_text()
+    lines = text.count("\n")
+    assert lines <= MAX_LINES, f"{lines} lines, at most {MAX_LINES}: this is two ideas, split it"
+    left = re.findall(r"\b(?:TODO|FIXME|XXX)\b.*", text)
+    assert not left, f"{left}: do it, or write an issue"
+
+
+@pytest.mark.parametrize("name", snn.__all__)
+def test_public_names_have_a_docstring(name: str):
+    thing = getattr(snn, name)
+    doc = thing.__dict__.get("__doc__") if inspect.isclass(thing) else thing.__doc__
+    assert doc and doc.strip(), f"snn.{name} has no docstring"
+    # A dataclass without a docstring gets its signature for one.
+    assert not doc.startswith(f"{name}("), f"snn.{name} has no docstring of its own"
+
+
+def test_documents_link_to_files_that_exist():
+    for document in sorted(ROOT.glob("*.md")):
+        links = re.findall(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"", document.read_text())
+        targets = {(a or b).split("#")[0] for a, b in links}
+        local = {target for target in targets if target and "://" not in target}
+        missing = sorted(target for target in local if not (ROOT / target).exists())
+        assert not missing, f"{document.name} links to {missing}"
+
+
+def test_readme_gives_the_command_that_ci_runs():
+    assert TEST_COMMAND in (ROOT / "README.md").read_text()
+    assert TEST_COMMAND in (ROOT / ".ci" / "run").read_text()

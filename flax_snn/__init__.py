@@ -1,7 +1,34 @@
-"""Spiking neural network layers for Flax Linen."""
-from flax_snn import surrogate, dynamics, conventions
-from flax_snn.dynamics import LIFDynamics, LIDynamics
-from flax_snn.cells import LIFCell, RecurrentLIFCell, LeakyIntegratorReadout
+"""Spiking neural network layers for Flax Linen.
+
+>>> import flax.linen as nn, flax_snn as snn
+>>> layer = nn.RNN(snn.LIFCell(128))
+"""
+
+from flax_snn import conventions, datasets, dynamics, encode, surrogate
+from flax_snn.cells import LeakyIntegratorReadout, LIFCell, RecurrentLIFCell
 from flax_snn.chain import Chain
-from flax_snn.rnn import RNN, LIF, LeakyIntegrator
+from flax_snn.dynamics import LIDynamics, LIFDynamics
+from flax_snn.rnn import LIF, RNN, LeakyIntegrator
 from flax_snn.stateful import Stateful
+from flax_snn.typing import LIFState
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LIF",
+    "RNN",
+    "Chain",
+    "LIDynamics",
+    "LIFCell",
+    "LIFDynamics",
+    "LIFState",
+    "LeakyIntegrator",
+    "LeakyIntegratorReadout",
+    "RecurrentLIFCell",
+    "Stateful",
+    "conventions",
+    "datasets",
+    "dynamics",
+    "encode",
+    "surrogate",
+]

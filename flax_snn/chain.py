@@ -92,8 +92,8 @@ def check_carries(chain: Chain, carry: Any) -> None:
     if not isinstance(carry, tuple) or len(carry) != len(chain.cells):
         raise ValueError(
             f"Chain: expected a tuple of {len(chain.cells)} carries, one per cell, got"
-            f" {type(carry).__name__}{f' of {len(carry)}' if isinstance(carry, tuple) else ''}; make"
-            " it with initialize_carry"
+            f" {type(carry).__name__}{f' of {len(carry)}' if isinstance(carry, tuple) else ''};"
+            " make it with initialize_carry"
         )
 
 

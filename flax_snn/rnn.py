@@ -19,7 +19,7 @@ from flax_snn.chain import Chain, check_carries
 from flax_snn.dynamics import LIDynamics, LIFDynamics
 from flax_snn.surrogate import Surrogate
 from flax_snn.time_loop import scan
-from flax_snn.typing import Array, Int, Num, PRNGKey
+from flax_snn.typing import Array, Int, PRNGKey, Shaped
 
 __all__ = ["RNN", "LIF", "LeakyIntegrator"]
 
@@ -75,7 +75,7 @@ class RNN(nn.RNN):
 
     def __call__(
         self,
-        inputs: Num[Array, "..."],
+        inputs: Shaped[Array, "..."],
         *,
         initial_carry: Any = None,
         init_key: PRNGKey | None = None,
@@ -155,7 +155,11 @@ class RNN(nn.RNN):
                 f" and Chain, got {type(cell).__name__}; use implementation='auto'"
             )
         return scan(
-            cell, lambda cell, carry, x: cell(carry, x), carry, inputs, lift=self._lift(time_axis),
+            cell,
+            lambda cell, carry, x: cell(carry, x),
+            carry,
+            inputs,
+            lift=self._lift(time_axis),
             **loop,
         )
 
@@ -210,7 +214,7 @@ class LIF(nn.Module):
     implementation: str = "auto"
 
     @nn.compact
-    def __call__(self, inputs: Num[Array, "..."], **arguments: Any) -> Any:
+    def __call__(self, inputs: Shaped[Array, "..."], **arguments: Any) -> Any:
         """Run the neurons over the sequence.
 
         Args:
@@ -257,7 +261,7 @@ class LeakyIntegrator(nn.Module):
     implementation: str = "auto"
 
     @nn.compact
-    def __call__(self, inputs: Num[Array, "..."], **arguments: Any) -> Any:
+    def __call__(self, inputs: Shaped[Array, "..."], **arguments: Any) -> Any:
         """Run the integrators over the sequence.
 
         Args:
@@ -294,8 +298,8 @@ def _feature_axes(layer: LIF | LeakyIntegrator, shape: tuple[int, ...]) -> int:
     if len(shape) < 3:
         order = "(T, B, *features)" if layer.time_major else "(B, T, *features)"
         raise ValueError(
-            f"{type(layer).__name__}: expected inputs {order}, got shape {shape}; with no or several"
-            " batch axes say how many trailing axes are features: feature_axes=1"
+            f"{type(layer).__name__}: expected inputs {order}, got shape {shape}; with no or"
+            " several batch axes say how many trailing axes are features: feature_axes=1"
         )
     return len(shape) - 2
 
@@ -305,8 +309,8 @@ def _time_axis(shape: tuple[int, ...], feature_axes: int, time_major: bool) -> i
     if len(shape) <= feature_axes:
         order = "(T, *B, F)" if time_major else "(*B, T, F)"
         raise ValueError(
-            f"RNN: expected inputs {order} with {feature_axes} feature axes, got shape {shape}: there"
-            " is no time axis"
+            f"RNN: expected inputs {order} with {feature_axes} feature axes, got shape {shape}:"
+            " there is no time axis"
         )
     if shape[axis] == 0:
         raise ValueError(f"RNN: expected at least one time step, got T = 0 in shape {shape}")

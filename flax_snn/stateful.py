@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from flax_snn.rnn import RNN
-from flax_snn.typing import Array, Num
+from flax_snn.typing import Array, Shaped
 
 __all__ = ["Stateful"]
 
@@ -55,11 +55,9 @@ class Stateful(nn.Module):
 
     def setup(self) -> None:
         """Create the runner of chunks; its parameters are those of the cell."""
-        self.runner = RNN(
-            self.cell, time_major=self.time_major, implementation=self.implementation
-        )
+        self.runner = RNN(self.cell, time_major=self.time_major, implementation=self.implementation)
 
-    def __call__(self, inputs: Num[Array, "*B F"]) -> Array:
+    def __call__(self, inputs: Shaped[Array, "*B F"]) -> Array:
         """Advance by one time step.
 
         Args:
@@ -69,12 +67,11 @@ class Stateful(nn.Module):
           Output of the step, ``(*B, N)``.
         """
         inputs = jnp.asarray(inputs)
-        state = self._state(inputs.shape)
-        carry, output = self.cell(state.value, inputs)
-        self._keep(state, carry)
+        carry, output = self.cell(self._membrane(inputs.shape), inputs)
+        self._keep(carry)
         return output
 
-    def sequence(self, inputs: Num[Array, "..."]) -> Array:
+    def sequence(self, inputs: Shaped[Array, "..."]) -> Array:
         """Advance by a chunk of time steps.
 
         Args:
@@ -85,32 +82,34 @@ class Stateful(nn.Module):
         """
         inputs = jnp.asarray(inputs)
         axis = 0 if self.time_major else inputs.ndim - self.cell.num_feature_axes - 1
-        state = self._state(inputs.shape[:axis] + inputs.shape[axis + 1 :])
-        carry, outputs = self.runner(inputs, initial_carry=state.value, return_carry=True)
-        self._keep(state, carry)
+        state = self._membrane(inputs.shape[:axis] + inputs.shape[axis + 1 :])
+        carry, outputs = self.runner(inputs, initial_carry=state, return_carry=True)
+        self._keep(carry)
         return outputs
 
-    def _state(self, step_shape: tuple[int, ...]) -> nn.Variable:
+    def _membrane(self, step_shape: tuple[int, ...]) -> Any:
+        """Return the state, checked against what the cell makes for inputs of this shape."""
+
         def fresh() -> Any:
             return self.cell.initialize_carry(jax.random.key(0), step_shape)
 
-        where = "/".join(self.scope.path) or type(self).__name__  # type: ignore[union-attr]
-        if not self.is_initializing():
-            if not self.has_variable(_COLLECTION, "carry"):
-                raise ValueError(
-                    f"Stateful {where}: expected its state in the collection 'membrane', got none;"
-                    " take it from variables = model.init(key, x) and pass the collection that the"
-                    " last call returned: apply({'params': params, 'membrane': membrane}, x,"
-                    " mutable=['membrane'])"
-                )
-            if not self.is_mutable_collection(_COLLECTION):
-                raise ValueError(
-                    f"Stateful {where}: the state moves on and has to be returned: call apply with"
-                    " mutable=['membrane']"
-                )
-        state = self.variable(_COLLECTION, "carry", fresh)
-        found = jax.tree.map(jnp.shape, state.value)
-        expected = jax.tree.map(jnp.shape, jax.eval_shape(fresh))
+        where = "/".join(self.scope.path) if self.scope and self.scope.path else "(top level)"
+        if self.is_initializing() and not self.has_variable(_COLLECTION, "carry"):
+            self.put_variable(_COLLECTION, "carry", fresh())
+        elif not self.has_variable(_COLLECTION, "carry"):
+            raise ValueError(
+                f"Stateful {where}: expected its state in the collection 'membrane', got none; take"
+                " it from variables = model.init(key, x) and pass on the collection that the last"
+                " call returned: apply({'params': params, 'membrane': membrane}, x,"
+                " mutable=['membrane'])"
+            )
+        elif not self.is_mutable_collection(_COLLECTION):
+            raise ValueError(
+                f"Stateful {where}: the state moves on and has to be returned: call apply with"
+                " mutable=['membrane']"
+            )
+        state: Any = self.get_variable(_COLLECTION, "carry")
+        found, expected = _shapes(state), _shapes(jax.eval_shape(fresh))
         if found != expected:
             raise ValueError(
                 f"Stateful {where}: expected a state of shapes {expected} for inputs of one step of"
@@ -119,6 +118,11 @@ class Stateful(nn.Module):
             )
         return state
 
-    def _keep(self, state: nn.Variable, carry: Any) -> None:
+    def _keep(self, carry: Any) -> None:
         if not self.is_initializing():
-            state.value = carry
+            self.put_variable(_COLLECTION, "carry", carry)
+
+
+def _shapes(state: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in leaves}

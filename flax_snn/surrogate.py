@@ -21,7 +21,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from flax_snn.typing import Array, Float
+from flax_snn.typing import Array, Float, Scalar
 
 __all__ = [
     "Surrogate",
@@ -109,7 +109,7 @@ def superspike(slope: float = 10.0) -> Surrogate:
     return Surrogate("superspike", _superspike, _positive(slope=slope))
 
 
-def _superspike(v: Array, theta: Array, slope: float) -> Array:
+def _superspike(v: Array, theta: Scalar, slope: float) -> Array:
     return 1.0 / jnp.square(1.0 + slope * jnp.abs(v - theta))
 
 
@@ -129,7 +129,7 @@ def sigmoid(slope: float = 4.0) -> Surrogate:
     return Surrogate("sigmoid", _sigmoid, _positive(slope=slope))
 
 
-def _sigmoid(v: Array, theta: Array, slope: float) -> Array:
+def _sigmoid(v: Array, theta: Scalar, slope: float) -> Array:
     value = jax.nn.sigmoid(slope * (v - theta))
     return slope * value * (1.0 - value)
 
@@ -149,7 +149,7 @@ def arctan(alpha: float = 2.0) -> Surrogate:
     return Surrogate("arctan", _arctan, _positive(alpha=alpha))
 
 
-def _arctan(v: Array, theta: Array, alpha: float) -> Array:
+def _arctan(v: Array, theta: Scalar, alpha: float) -> Array:
     return (alpha / 2.0) / (1.0 + jnp.square((math.pi * alpha / 2.0) * (v - theta)))
 
 
@@ -167,7 +167,7 @@ def piecewise_linear(slope: float = 1.0, scale: float = 0.3) -> Surrogate:
     return Surrogate("piecewise_linear", _piecewise_linear, _positive(slope=slope, scale=scale))
 
 
-def _piecewise_linear(v: Array, theta: Array, slope: float, scale: float) -> Array:
+def _piecewise_linear(v: Array, theta: Scalar, slope: float, scale: float) -> Array:
     return scale * jax.nn.relu(1.0 - slope * jnp.abs(v - theta))
 
 
@@ -183,7 +183,7 @@ def triangular(width: float = 1.0) -> Surrogate:
     return Surrogate("triangular", _triangular, _positive(width=width))
 
 
-def _triangular(v: Array, theta: Array, width: float) -> Array:
+def _triangular(v: Array, theta: Scalar, width: float) -> Array:
     return jax.nn.relu(1.0 - jnp.abs(v - theta) / width) / width
 
 
@@ -199,7 +199,7 @@ def gaussian(width: float = 0.5) -> Surrogate:
     return Surrogate("gaussian", _gaussian, _positive(width=width))
 
 
-def _gaussian(v: Array, theta: Array, width: float) -> Array:
+def _gaussian(v: Array, theta: Scalar, width: float) -> Array:
     return jnp.exp(-0.5 * jnp.square((v - theta) / width)) / (width * math.sqrt(2.0 * math.pi))
 
 
@@ -212,7 +212,7 @@ def straight_through() -> Surrogate:
     return Surrogate("straight_through", _straight_through)
 
 
-def _straight_through(v: Array, theta: Array) -> Array:
+def _straight_through(v: Array, theta: Scalar) -> Array:
     return jnp.ones_like(v - theta)
 
 
@@ -231,7 +231,7 @@ def single_exponential(width: float = 0.5, scale: float = 1.0) -> Surrogate:
     return Surrogate("single_exponential", _single_exponential, _positive(width=width, scale=scale))
 
 
-def _single_exponential(v: Array, theta: Array, width: float, scale: float) -> Array:
+def _single_exponential(v: Array, theta: Scalar, width: float, scale: float) -> Array:
     length = width * theta
     return scale / length * jnp.exp(-jnp.abs(v - theta) / length)
 
@@ -252,7 +252,7 @@ def step_pwl(window: float = 0.5) -> Surrogate:
     return Surrogate("step_pwl", _step_pwl, _positive(window=window))
 
 
-def _step_pwl(v: Array, theta: Array, window: float) -> Array:
+def _step_pwl(v: Array, theta: Scalar, window: float) -> Array:
     return jnp.where(v >= theta - window, 1.0, 0.0).astype(v.dtype) / theta
 
 
@@ -274,7 +274,7 @@ def relu_grad(height: float = 0.3, width: float = 1.0, v_reset: float = 0.0) -> 
     return Surrogate("relu_grad", _relu_grad, tuple(sorted(parameters)))
 
 
-def _relu_grad(v: Array, theta: Array, height: float, width: float, v_reset: float) -> Array:
+def _relu_grad(v: Array, theta: Scalar, height: float, width: float, v_reset: float) -> Array:
     span = theta - v_reset
     return jax.nn.relu(height * (width - jnp.abs((v - theta) / span))) / span
 

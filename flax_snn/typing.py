@@ -25,17 +25,17 @@ from flax import struct
 from jax import Array
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int, Num
+    from jaxtyping import Bool, Float, Int, Num, Shaped
 else:
     try:
-        from jaxtyping import Bool, Float, Int, Num
+        from jaxtyping import Bool, Float, Int, Num, Shaped
     except ImportError:
         # The core install does not need jaxtyping: annotations are then left unchecked.
         class _Unchecked:
             def __class_getitem__(cls, item: Any) -> Any:
                 return Any
 
-        Bool = Float = Int = Num = _Unchecked
+        Bool = Float = Int = Num = Shaped = _Unchecked
 
 __all__ = [
     "Array",
@@ -45,6 +45,7 @@ __all__ = [
     "Int",
     "LIFState",
     "Num",
+    "Shaped",
     "PRNGKey",
     "Projection",
     "Scalar",

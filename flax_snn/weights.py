@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax.nn.initializers import Initializer, variance_scaling
 
-from flax_snn.dynamics import Dynamics, LIFParameters, membrane_power
+from flax_snn.dynamics import Dynamics, LIFParameters, membrane_power, resting_distance
 from flax_snn.dynamics.parameters import POSITIVE
 from flax_snn.typing import Array, Currents
 
@@ -102,7 +102,7 @@ class Learned(nn.Module):
                 )
             else:
                 changes[name] = self._parameter(name, value, size, log=name not in _RAW)
-        return parameters.replace(**changes)  # type: ignore[attr-defined, no-any-return]
+        return parameters.replace(**changes)  # type: ignore[attr-defined]
 
     def _parameter(self, name: str, value: float, size: int, log: bool) -> Array:
         start = math.log(value) if log else value
@@ -126,8 +126,9 @@ def active_init(dynamics: Dynamics) -> Initializer:
     Returns:
       An initialiser for kernels ``(F, N)``.
     """
-    power = membrane_power(dynamics.rule, dynamics.coefficients())
-    return _normal(_distance(dynamics) ** 2, INPUT_ACTIVITY * power)
+    coefficients = dynamics.coefficients()
+    power = membrane_power(dynamics.rule, coefficients)
+    return _normal(resting_distance(coefficients) ** 2, INPUT_ACTIVITY * power)
 
 
 def recurrent_init(dynamics: Dynamics) -> Initializer:
@@ -142,10 +143,10 @@ def recurrent_init(dynamics: Dynamics) -> Initializer:
     Returns:
       An initialiser for kernels ``(N, N)``.
     """
-    rule = dynamics.rule
+    rule, coefficients = dynamics.rule, dynamics.coefficients()
     channel = rule.channels if rule.recurrent_channel else 0
-    power = membrane_power(rule, dynamics.coefficients(), channel)
-    return _normal((0.3 * _distance(dynamics)) ** 2, RECURRENT_ACTIVITY * power)
+    power = membrane_power(rule, coefficients, channel)
+    return _normal((0.3 * resting_distance(coefficients)) ** 2, RECURRENT_ACTIVITY * power)
 
 
 def check_learn(cell: str, dynamics: Dynamics, learn: tuple[str, ...]) -> None:
@@ -190,8 +191,8 @@ def as_floating(inputs: Array, dtype: Any) -> Array:
     if inputs.dtype in (jnp.bool_, jnp.int8, jnp.uint8):
         return inputs.astype(dtype)
     raise TypeError(
-        f"expected inputs of a floating dtype, or spikes as bool, int8 or uint8, got {inputs.dtype};"
-        " convert them with .astype(jnp.float32)"
+        "expected inputs of a floating dtype, or spikes as bool, int8 or uint8, got"
+        f" {inputs.dtype}; convert them with .astype(jnp.float32)"
     )
 
 
@@ -249,23 +250,13 @@ def full(value: float | tuple[float, ...], shape: tuple[int, ...], dtype: Any) -
     return jnp.full(shape, value, dtype)
 
 
-def _distance(dynamics: Dynamics) -> float:
-    """Distance of the resting membrane from threshold; 1 for a leaky integrator."""
-    c = dynamics.coefficients()
-    if c.theta is None:
-        return 1.0
-    rest = 0.0 if c.bias is None or c.alpha >= 1.0 else c.bias / (1.0 - c.alpha)
-    return abs(c.theta - rest) or 1.0
-
-
 def _normal(variance: float, power: float) -> Initializer:
     return variance_scaling(variance / power if power > 0.0 else 1.0, "fan_in", "normal")
 
 
 def _check_features(module: nn.Module, name: str, features: int) -> None:
     if module.has_variable("params", name):
-        kernel = module.get_variable("params", name)
-        kernel = getattr(kernel, "value", kernel)
+        kernel: Any = nn.unbox(module.get_variable("params", name))
         if kernel.shape[0] != features:
             raise ValueError(
                 f"expected {kernel.shape[0]} features on the last axis, as {name} was made for, got"
@@ -274,4 +265,4 @@ def _check_features(module: nn.Module, name: str, features: int) -> None:
 
 
 def _product(dot_general: Any, inputs: Array, kernel: Array) -> Array:
-    return dot_general(inputs, kernel, (((inputs.ndim - 1,), (0,)), ((), ())))  # type: ignore[no-any-return]
+    return dot_general(inputs, kernel, (((inputs.ndim - 1,), (0,)), ((), ())))

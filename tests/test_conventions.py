@@ -58,7 +58,9 @@ def channels(state: Any) -> dict[str, jax.Array]:
     """Return the synaptic currents of a state by their golden names."""
     if state.i is None:
         return {}
-    return dict(zip(("i", "ir"), state.i if isinstance(state.i, tuple) else (state.i,)))
+    if not isinstance(state.i, tuple):
+        return {"i": state.i}
+    return {"i": state.i[0], "ir": state.i[1]}
 
 
 @pytest.mark.parametrize(("stem", "k"), CASES)

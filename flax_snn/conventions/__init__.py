@@ -12,25 +12,14 @@ from flax_snn.conventions.jax_frameworks import (
     jaxsnn_li,
     jaxsnn_lif,
     slax_lif,
-    spyx_cubalif,
-    spyx_li,
-    spyx_lif,
-    spyx_rlif,
 )
+from flax_snn.conventions.norse import norse_li, norse_li_box, norse_lif, norse_lif_box
 from flax_snn.conventions.published import network, refractory, tutorial, zenke, zenke_li
 from flax_snn.conventions.rockpool import rockpool, rockpool_exp_syn, rockpool_torch
-from flax_snn.conventions.torch_frameworks import (
-    norse_li,
-    norse_li_box,
-    norse_lif,
-    norse_lif_box,
-    sinabs_exp_leak,
-    sinabs_lif,
-    spikingjelly_cuba,
-    spikingjelly_li,
-    spikingjelly_lif,
-)
+from flax_snn.conventions.sinabs import sinabs_exp_leak, sinabs_lif
 from flax_snn.conventions.snntorch import snntorch_leaky, snntorch_rleaky, snntorch_synaptic
+from flax_snn.conventions.spikingjelly import spikingjelly_cuba, spikingjelly_li, spikingjelly_lif
+from flax_snn.conventions.spyx import spyx_cubalif, spyx_li, spyx_lif, spyx_rlif
 
 __all__ = [
     "brainpy_lif",

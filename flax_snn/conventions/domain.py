@@ -94,3 +94,15 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name}: expected True or False, got {value!r}")
     return value
+
+
+def steps(name: str, value: float, dt: float, above: float = 0.0) -> float:
+    """Return a time constant given in steps in seconds.
+
+    Raises:
+      ValueError: not above ``above`` steps.
+    """
+    count = number(name, value, positive=True, unit="steps")
+    if count <= above:
+        raise ValueError(f"{name}: expected more than {above:g} steps, got {value!r}")
+    return count * number("dt", dt, positive=True, unit="seconds")

@@ -1,10 +1,12 @@
-"""Neurons of Spyx (version 1.0.0), jaxpike (0.1.4), Slax (0.0.1), jaxsnn (0.3.0), BrainPy (2.9.0)."""
+"""Neurons of jaxpike (version 0.1.4), Slax (0.0.1), jaxsnn (0.3.0) and BrainPy (2.9.0)."""
 
 from __future__ import annotations
 
 import math
 
-from flax_snn.conventions.domain import PeerSurrogate, choice, decay, flag, surrogate_of
+import numpy as np
+
+from flax_snn.conventions.domain import PeerSurrogate, choice, flag, surrogate_of
 from flax_snn.dynamics import (
     Coefficients,
     Discretization,
@@ -18,122 +20,6 @@ from flax_snn.surrogate import relu_grad, superspike
 
 _DECAYS = Discretization("exponential", "unit", "unit")
 _LEAK = Discretization("exponential", "unit", "leak")
-
-
-def spyx_lif(
-    beta: float,
-    threshold: float = 1.0,
-    surrogate: PeerSurrogate = None,
-    *,
-    dt: float = 1e-3,
-) -> LIFDynamics:
-    """Build ``LIF`` of Spyx: ``s = v > threshold``, then ``v <- beta v + x - s threshold``.
-
-    The spikes are those of the entering membrane, one step later than in snnTorch.
-
-    Args:
-      beta: decay of the membrane per step; Spyx draws one per neuron around 0.5.
-      threshold: threshold.
-      surrogate: ``("superspike", {"k": 25})`` or a `Surrogate`; that if not given.
-      dt: length of a step in seconds, which Spyx does not have.
-
-    Raises:
-      ValueError: beta outside 0..1 (Spyx clips it).
-    """
-    rule = Rule(
-        discretization=_DECAYS,
-        emit="old",
-        reset="soft",
-        reset_time="next",
-        reset_site="sum",
-        reset_gradient="flow",
-    )
-    coefficients = Coefficients(
-        alpha=decay("beta", beta), theta=number("threshold", threshold), c_x=1.0
-    )
-    chosen = surrogate_of(surrogate, superspike(25.0))
-    return LIFDynamics.from_coefficients(coefficients, dt=dt, rule=rule, surrogate=chosen)
-
-
-def spyx_rlif(
-    beta: float,
-    threshold: float = 1.0,
-    surrogate: PeerSurrogate = None,
-    *,
-    dt: float = 1e-3,
-) -> LIFDynamics:
-    """Build ``RLIF`` of Spyx: `spyx_lif` for a recurrent cell.
-
-    The recurrent input comes from the spikes emitted in this very step; weights are (pre, post).
-
-    Args:
-      beta: decay of the membrane per step.
-      threshold: threshold.
-      surrogate: as in `spyx_lif`.
-      dt: length of a step in seconds, which Spyx does not have.
-
-    Raises:
-      ValueError: beta outside 0..1 (Spyx clips it).
-    """
-    return spyx_lif(beta, threshold, surrogate, dt=dt)
-
-
-def spyx_cubalif(
-    alpha: float,
-    beta: float,
-    threshold: float = 1.0,
-    surrogate: PeerSurrogate = None,
-    *,
-    dt: float = 1e-3,
-) -> LIFDynamics:
-    """Build ``CuBaLIF`` of Spyx: the reset acts on the entering membrane and decays with it.
-
-        s = v > threshold,   i <- alpha i + x,   v <- beta (v - s threshold) + i
-
-    Args:
-      alpha: decay of the synaptic current per step (of the membrane nearly everywhere else).
-      beta: decay of the membrane per step.
-      threshold: threshold.
-      surrogate: as in `spyx_lif`.
-      dt: length of a step in seconds, which Spyx does not have.
-
-    Raises:
-      ValueError: a decay outside 0..1 (Spyx clips it).
-    """
-    rule = Rule(
-        discretization=_DECAYS,
-        entry="new",
-        channels=1,
-        emit="old",
-        reset="soft",
-        reset_time="next",
-        reset_site="state",
-        reset_gradient="flow",
-    )
-    coefficients = Coefficients(
-        alpha=decay("beta", beta),
-        theta=number("threshold", threshold),
-        beta=(decay("alpha", alpha),),
-        g=(1.0,),
-        c_new=(1.0,),
-    )
-    chosen = surrogate_of(surrogate, superspike(25.0))
-    return LIFDynamics.from_coefficients(coefficients, dt=dt, rule=rule, surrogate=chosen)
-
-
-def spyx_li(beta: float = 0.8, *, dt: float = 1e-3) -> LIDynamics:
-    """Build ``LI`` of Spyx: ``v <- beta v + x``.
-
-    Args:
-      beta: decay per step.
-      dt: length of a step in seconds, which Spyx does not have.
-
-    Raises:
-      ValueError: beta outside 0..1 (Spyx clips it).
-    """
-    rule = Rule(discretization=_DECAYS, fire="none", reset="none")
-    coefficients = Coefficients(alpha=decay("beta", beta), c_x=1.0)
-    return LIDynamics.from_coefficients(coefficients, dt=dt, rule=rule)
 
 
 def jaxpike_lif(
@@ -191,6 +77,9 @@ def slax_lif(
 ) -> LIFDynamics:
     """Build ``LIF`` of Slax: ``v <- sigmoid(init_tau) v + x``, spikes where ``v >= v_threshold``.
 
+    With a float32 state the decay is the float32 sigmoid, one unit in the last place off, as in
+    Slax.
+
     The ``LeakyIntegrator`` of Slax 0.0.1 never writes its state back and has no row here.
 
     Args:
@@ -211,15 +100,22 @@ def slax_lif(
         reset="soft" if soft else "hard",
         reset_gradient="flow",
     )
-    level = number("v_reset", v_reset)
+    level, logit = number("v_reset", v_reset), number("init_tau", init_tau)
+    single = np.float32(1.0) / (np.float32(1.0) + np.exp(-np.float32(logit)))
     coefficients = Coefficients(
-        alpha=1.0 / (1.0 + math.exp(-number("init_tau", init_tau))),
+        alpha=1.0 / (1.0 + math.exp(-logit)),
         theta=number("v_threshold", v_threshold),
         c_x=1.0,
         v_reset=None if soft else level,
     )
     chosen = surrogate_of(surrogate, superspike(25.0))
-    return LIFDynamics.from_coefficients(coefficients, dt=dt, rule=rule, surrogate=chosen)
+    return LIFDynamics.from_coefficients(
+        coefficients,
+        dt=dt,
+        rule=rule,
+        surrogate=chosen,
+        given_float32=coefficients.replace(alpha=float(single)),  # type: ignore[attr-defined]
+    )
 
 
 def jaxsnn_lif(

@@ -17,6 +17,7 @@ from flax_snn.dynamics import (
     Rule,
 )
 from flax_snn.dynamics.parameters import number
+from flax_snn.dynamics.rule import MembraneGain
 from flax_snn.surrogate import superspike
 
 
@@ -98,9 +99,9 @@ def zenke(
     Raises:
       ValueError: a time constant that is not above 0.
     """
-    gain = "unit" if flag("unit_gain", unit_gain) else "leak"
+    gain: MembraneGain = "unit" if flag("unit_gain", unit_gain) else "leak"
     rule = Rule(
-        discretization=Discretization("exponential", "unit", gain),  # type: ignore[arg-type]
+        discretization=Discretization("exponential", "unit", gain),
         entry="old",
         channels=1,
         emit="old",
@@ -128,9 +129,9 @@ def zenke_li(
     Raises:
       ValueError: a time constant that is not above 0.
     """
-    gain = "unit" if flag("unit_gain", unit_gain) else "leak"
+    gain: MembraneGain = "unit" if flag("unit_gain", unit_gain) else "leak"
     rule = Rule(
-        discretization=Discretization("exponential", "unit", gain),  # type: ignore[arg-type]
+        discretization=Discretization("exponential", "unit", gain),
         entry="old",
         channels=1,
         fire="none",

@@ -7,9 +7,11 @@ import dataclasses
 from flax_snn.conventions.domain import PeerSurrogate, choice, decay, flag, surrogate_of
 from flax_snn.dynamics import Coefficients, Discretization, LIFDynamics, Rule
 from flax_snn.dynamics.parameters import number
+from flax_snn.dynamics.rule import Reset, ResetSite
 from flax_snn.surrogate import arctan
 
 _DECAYS = Discretization("exponential", "unit", "unit")
+_RESETS: dict[str, Reset] = {"subtract": "soft", "zero": "hard", "none": "none"}
 
 
 def snntorch_leaky(
@@ -120,14 +122,14 @@ def _build(
     delay: bool,
     surrogate: PeerSurrogate,
     dt: float,
-    zero_site: str,
+    zero_site: ResetSite,
 ) -> LIFDynamics:
     choice("reset_mechanism", mechanism, ("subtract", "zero", "none"))
     delay = flag("reset_delay", delay)
-    site = zero_site if mechanism == "zero" and delay else "sum"
+    site: ResetSite = zero_site if mechanism == "zero" and delay else "sum"
     rule = dataclasses.replace(
         rule,
-        reset={"subtract": "soft", "zero": "hard", "none": "none"}[mechanism],
+        reset=_RESETS[mechanism],
         reset_time="next" if delay else "give-back",
         reset_site=site,
         reset_gradient="stop" if delay else "flow",

@@ -1,128 +1,23 @@
-"""Neurons: parameters, time step and rule together, with the constructors that users call."""
+"""The neurons that users make: leaky integrate-and-fire, and leaky integrator."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
-import numpy as np
-
-from flax_snn.dynamics.describe import describe
+from flax_snn.dynamics.base import Dynamics
 from flax_snn.dynamics.parameters import LIFParameters, checked, number
 from flax_snn.dynamics.rule import (
     DISCRETIZATIONS,
-    Coefficients,
     Discretization,
+    Emit,
     FireTest,
+    Reset,
+    ResetGradient,
+    ResetSite,
+    ResetTime,
     Rule,
-    discretize,
 )
 from flax_snn.surrogate import Surrogate, superspike
-
-
-@dataclasses.dataclass(frozen=True, init=False)
-class Dynamics:
-    """What a neuron does in one time step: parameters, dt and rule, or given coefficients.
-
-    Use `LIFDynamics`, `LIDynamics` or a constructor of `flax_snn.conventions`.
-
-    Attributes:
-      parameters: physics in continuous time; ``None`` where only coefficients were given and no
-        time constants stand behind them.
-      dt: length of a step in seconds.
-      rule: the switches.
-      given: coefficients of a convention that is given as decays; ``None`` where they follow from
-        the parameters.
-      surrogate: surrogate derivative that belongs to the dynamics; a cell may override it.
-      v_init: membrane potential before the first step: a number, or a tuple with one per neuron.
-      v_min: lower bound of the membrane, or ``None``.
-      noise_std: standard deviation of the Gaussian noise of each step, 0 for none.
-    """
-
-    parameters: LIFParameters | None
-    dt: float
-    rule: Rule
-    given: Coefficients | None
-    surrogate: Surrogate
-    v_init: float | tuple[float, ...]
-    v_min: float | None
-    noise_std: float
-
-    def _set(self, **fields: Any) -> None:
-        fields = {"given": None, "surrogate": superspike(), "v_min": None, "noise_std": 0.0} | fields
-        for name, value in fields.items():
-            object.__setattr__(self, name, value)
-        _check(self)
-
-    @classmethod
-    def from_parts(cls, parameters: LIFParameters, dt: float, rule: Rule, **fields: Any) -> Any:
-        """Make dynamics of parameters, a time step and a rule that carries a discretization.
-
-        Args:
-          parameters: physics in continuous time.
-          dt: length of a step in seconds.
-          rule: the switches, with a discretization.
-          **fields: surrogate, v_init, v_min, noise_std.
-
-        Returns:
-          Dynamics of this class.
-        """
-        self = object.__new__(cls)
-        rest = parameters.v_rest
-        self._set(**({"parameters": checked(parameters), "v_init": rest} | fields), dt=dt, rule=rule)
-        return self
-
-    @classmethod
-    def from_coefficients(
-        cls, coefficients: Coefficients, *, dt: float, rule: Rule, **fields: Any
-    ) -> Any:
-        """Make dynamics of the coefficients themselves, bit for bit.
-
-        For conventions that are given as decays: a time constant is not a faithful store of a
-        float32 decay. Where the rule carries a discretization, time constants are derived from
-        the decays for what needs them (learnable time constants, interchange).
-
-        >>> import flax_snn as snn
-        >>> rule = snn.dynamics.Rule(entry="direct", reset="soft")
-        >>> leaky = snn.LIFDynamics.from_coefficients(
-        ...     snn.dynamics.Coefficients(alpha=0.9, c_x=1.0, theta=1.0), dt=1e-3, rule=rule)
-        >>> leaky.coefficients().alpha
-        0.9
-
-        Args:
-          coefficients: the numbers, as the rule needs them.
-          dt: length of a step in seconds.
-          rule: the switches.
-          **fields: surrogate, v_init, v_min, noise_std, parameters.
-
-        Returns:
-          Dynamics of this class.
-        """
-        self = object.__new__(cls)
-        defaults = {"parameters": _implied(coefficients, dt, rule), "v_init": 0.0}
-        self._set(**(defaults | fields), given=coefficients, dt=dt, rule=rule)
-        return self
-
-    def coefficients(self, parameters: LIFParameters | None = None) -> Coefficients:
-        """Return the numbers of one step.
-
-        Args:
-          parameters: parameters to use instead of the own ones, such as learned ones; JAX arrays
-            give JAX arrays, through which gradients flow.
-
-        Returns:
-          The coefficients, float64 numbers where nothing was learned.
-        """
-        if parameters is None and self.given is not None:
-            return self.given
-        parameters = parameters or self.parameters
-        assert parameters is not None
-        noise = self.noise_std if self.rule.noisy else None
-        return discretize(self.rule, parameters, self.dt, v_min=self.v_min, noise_std=noise)
-
-    def describe(self) -> str:
-        """Return the update equation with its numbers, as text."""
-        return describe(type(self).__name__, self.rule, self.coefficients(), self.dt)
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -192,7 +87,7 @@ class LIFDynamics(Dynamics):
         threshold: float = 1.0,
         v_rest: float = 0.0,
         v_reset: float = 0.0,
-        reset: str = "hard",
+        reset: Reset = "hard",
         refractory: float = 0.0,
         discretization: str | Discretization = "exact",
         *,
@@ -201,10 +96,10 @@ class LIFDynamics(Dynamics):
         bias: float = 0.0,
         fire: FireTest = ">",
         max_spikes: int | None = None,
-        emit: str = "new",
-        reset_time: str = "same",
-        reset_site: str = "state",
-        reset_gradient: str = "stop",
+        emit: Emit = "new",
+        reset_time: ResetTime = "same",
+        reset_site: ResetSite = "state",
+        reset_gradient: ResetGradient = "stop",
         recurrent_lag: bool = False,
         v_min: float | None = None,
         noise_std: float = 0.0,
@@ -232,7 +127,8 @@ class LIFDynamics(Dynamics):
             )
         if reset != "hard" and parameters.v_reset != 0.0 and parameters.refractory == 0.0:
             raise ValueError(
-                f"v_reset: reset={reset!r} has no reset potential, got {v_reset!r}; use reset='hard'"
+                f"v_reset: reset={reset!r} has no reset potential, got {v_reset!r}; use"
+                " reset='hard'"
             )
         rule = Rule(
             discretization=_discretization(discretization),
@@ -241,11 +137,11 @@ class LIFDynamics(Dynamics):
             recurrent_channel=tau_syn_rec is not None,
             fire=fire,
             max_spikes=max_spikes,
-            emit=emit,  # type: ignore[arg-type]
-            reset=reset,  # type: ignore[arg-type]
-            reset_time=reset_time,  # type: ignore[arg-type]
-            reset_site=reset_site,  # type: ignore[arg-type]
-            reset_gradient=reset_gradient,  # type: ignore[arg-type]
+            emit=emit,
+            reset=reset,
+            reset_time=reset_time,
+            reset_site=reset_site,
+            reset_gradient=reset_gradient,
             recurrent_lag=recurrent_lag,
             hold=_whole_steps(parameters.refractory, dt),
             floor=v_min is not None,
@@ -351,86 +247,3 @@ def _whole_steps(refractory: float, dt: float) -> int:
             f" {steps:.6g} steps; use {round(steps) * dt:.6g} s or another dt"
         )
     return round(steps)
-
-
-def _implied(coefficients: Coefficients, dt: float, rule: Rule) -> LIFParameters | None:
-    """Time constants behind given decays, if they reproduce the coefficients to 1e-6."""
-    decays = (coefficients.alpha, *coefficients.beta)
-    if rule.discretization is None or not all(0.0 < decay < 1.0 for decay in decays):
-        return None
-    if rule.discretization.decay == "euler":
-        taus = [dt / (1.0 - decay) for decay in decays]
-    else:
-        taus = [-dt / float(np.log(decay)) for decay in decays]
-    inputs = tuple(taus[1 : 1 + rule.channels])
-    bias = coefficients.bias or 0.0
-    parameters = LIFParameters(
-        tau_mem=taus[0],
-        tau_syn=(inputs[0] if len(inputs) == 1 else inputs) or None,
-        tau_syn_rec=taus[-1] if rule.recurrent_channel else None,
-        threshold=1.0 if coefficients.theta is None else coefficients.theta,
-        v_reset=coefficients.v_reset or 0.0,
-        v_rest=bias / (1.0 - coefficients.alpha),
-        refractory=rule.hold * dt,
-    )
-    again = discretize(
-        rule, parameters, dt, v_min=coefficients.v_min, noise_std=coefficients.noise_std
-    )
-    if _leaves(again).keys() != _leaves(coefficients).keys():
-        return None
-    pairs = zip(_leaves(again).values(), _leaves(coefficients).values(), strict=True)
-    close = all(np.isclose(new, old, rtol=1e-6, atol=1e-12) for new, old in pairs)
-    return parameters if close else None
-
-
-def _leaves(coefficients: Coefficients) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for field in dataclasses.fields(coefficients):
-        value = getattr(coefficients, field.name)
-        if isinstance(value, tuple):
-            found |= {f"{field.name}[{k}]": v for k, v in enumerate(value)}
-        elif value is not None:
-            found[field.name] = value
-    return found
-
-
-def _check(dynamics: Dynamics) -> None:
-    """Raise where numbers and switches of finished dynamics contradict each other."""
-    rule, parameters, dt = dynamics.rule, dynamics.parameters, dynamics.dt
-    number("dt", dt, positive=True, unit="seconds")
-    number("noise_std", dynamics.noise_std)
-    if dynamics.noise_std < 0.0:
-        raise ValueError(f"noise_std: expected a number >= 0, got {dynamics.noise_std!r}")
-    if dynamics.v_min is not None:
-        number("v_min", dynamics.v_min)
-    v_init = dynamics.v_init
-    for value in v_init if isinstance(v_init, tuple) else (v_init,):
-        number("v_init", value)
-    how = rule.discretization
-    if dynamics.given is None and how is not None and how.decay == "euler":
-        assert parameters is not None
-        shortest = min((parameters.tau_mem, *parameters.synapses))
-        if dt >= shortest:
-            raise ValueError(
-                f"dt: Euler steps need dt below every time constant, got dt={dt!r} s and a time"
-                f" constant of {shortest!r} s; use a smaller dt or discretization='exact'"
-            )
-    coefficients = dynamics.coefficients()
-    for name, value in _leaves(coefficients).items():
-        number(f"coefficient {name}", value)
-    if rule.fire == "floor" and coefficients.theta <= 0.0:  # type: ignore[operator]
-        raise ValueError(
-            f"threshold: fire='floor' counts v / threshold and needs a threshold > 0, got"
-            f" {coefficients.theta!r}"
-        )
-    if rule.reset_time == "give-back" and rule.reset == "hard" and coefficients.v_reset != 0.0:
-        raise ValueError(
-            f"v_reset: reset_time='give-back' resets to 0 only, got {coefficients.v_reset!r}"
-        )
-    lengths = {"beta": coefficients.beta, "g": coefficients.g}
-    for name, values in lengths.items():
-        if len(values) != rule.all_channels:
-            raise ValueError(
-                f"coefficient {name}: expected {rule.all_channels} value(s), one per synaptic"
-                f" channel, got {len(values)}"
-            )

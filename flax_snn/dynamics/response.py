@@ -49,3 +49,19 @@ def membrane_power(rule: Rule, coefficients: Coefficients, channel: int = 0) -> 
             b[0] += after * coefficients.g[k]
     lhs = np.eye(size * size) - np.kron(a, a)
     return float(np.linalg.solve(lhs, np.outer(b, b).ravel())[0])
+
+
+def resting_distance(coefficients: Coefficients) -> float:
+    """Distance of the resting membrane from threshold, in units of the membrane.
+
+    Args:
+      coefficients: the numbers, not per neuron.
+
+    Returns:
+      The distance, always above 0; 1 for a leaky integrator, and where rest is at threshold.
+    """
+    c = coefficients
+    if c.theta is None:
+        return 1.0
+    rest = 0.0 if c.bias is None or c.alpha >= 1.0 else c.bias / (1.0 - c.alpha)
+    return abs(c.theta - rest) or 1.0

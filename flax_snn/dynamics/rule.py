@@ -21,6 +21,11 @@ Decay = Literal["exponential", "euler"]
 SynapseGain = Literal["unit", "decay", "normalized"]
 MembraneGain = Literal["exact", "leak", "unit", "decay"]
 Entry = Literal["direct", "old", "new", "jump"]
+Emit = Literal["new", "old"]
+Reset = Literal["hard", "soft", "none"]
+ResetTime = Literal["same", "next", "give-back"]
+ResetSite = Literal["state", "sum"]
+ResetGradient = Literal["flow", "stop", "stop_if_recurrent", "spike_only"]
 FireTest = Literal[">", ">=", "half", "floor", "none"]
 
 
@@ -100,11 +105,11 @@ class Rule:
     recurrent_channel: bool = False
     fire: FireTest = ">"
     max_spikes: int | None = None
-    emit: Literal["new", "old"] = "new"
-    reset: Literal["hard", "soft", "none"] = "hard"
-    reset_time: Literal["same", "next", "give-back"] = "same"
-    reset_site: Literal["state", "sum"] = "state"
-    reset_gradient: Literal["flow", "stop", "stop_if_recurrent", "spike_only"] = "stop"
+    emit: Emit = "new"
+    reset: Reset = "hard"
+    reset_time: ResetTime = "same"
+    reset_site: ResetSite = "state"
+    reset_gradient: ResetGradient = "stop"
     reset_span: bool = False
     recurrent_lag: bool = False
     hold: int = 0
@@ -170,16 +175,16 @@ class Coefficients:
     """
 
     alpha: Scalar
-    theta: Scalar | None = None
+    theta: Any = None
     beta: tuple[Scalar, ...] = ()
     g: tuple[Scalar, ...] = ()
     c_old: tuple[Scalar, ...] | None = None
     c_new: tuple[Scalar, ...] | None = None
-    c_x: Scalar | None = None
-    bias: Scalar | None = None
-    v_reset: Scalar | None = None
-    v_min: Scalar | None = None
-    noise_std: Scalar | None = None
+    c_x: Any = None
+    bias: Any = None
+    v_reset: Any = None
+    v_min: Any = None
+    noise_std: Any = None
 
 
 def discretize(

@@ -14,8 +14,7 @@ Every convention of the field is a choice of coefficients and switches in this t
 from __future__ import annotations
 
 import functools
-
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -56,36 +55,24 @@ def step(
     stop = rule.reset_gradient == "stop" or (
         rule.reset_gradient == "stop_if_recurrent" and recurrent is not None
     )
-    test = functools.partial(fire, rule.fire, rule.max_spikes, surrogate)
     delayed = rule.reset_time != "same" and rule.reset != "none"
-    r = test(state.v, c.theta) if delayed or rule.emit == "old" else None
+    test = functools.partial(fire, rule.fire, rule.max_spikes, surrogate)
+    r: Any = test(state.v, c.theta) if delayed or rule.emit == "old" else None
+    gate = lax.stop_gradient(r) if delayed and (stop or rule.reset_time == "give-back") else r
 
-    inputs, x = _inputs(rule, state, current, r, recurrent)
+    inputs, direct = _inputs(rule, state, current, r, recurrent)
     old = _channels(state.i)
     new = tuple(
-        beta * i if x_k is None else beta * i + g * x_k
-        for beta, g, i, x_k in zip(c.beta, c.g, old, inputs, strict=True)
+        beta * i if x is None else beta * i + g * x
+        for beta, g, i, x in zip(c.beta, c.g, old, inputs, strict=True)
     )
-
-    gate = lax.stop_gradient(r) if delayed and (stop or rule.reset_time == "give-back") else r
-    v = state.v
-    if delayed and rule.reset_site == "state":
-        v = _reset(rule, c, v, gate)
-    v = c.alpha * v
-    for gains, currents in ((c.c_old, old), (c.c_new, new)):
-        for gain, i in zip(gains, currents, strict=True) if gains is not None else ():
-            v = v + gain * i
-    if c.c_x is not None:
-        v = v + c.c_x * x
-    if c.bias is not None:
-        v = v + c.bias
-    if rule.noisy and noise is not None:
-        v = v + c.noise_std * noise
+    v = _reset(rule, c, state.v, gate) if delayed and rule.reset_site == "state" else state.v
+    v = _integrate(rule, c, v, old, new, direct, noise)
     if delayed and rule.reset_site == "sum":
         v = _reset(rule, c, v, gate)
+    held: Any = state.refractory
     if rule.hold:
-        v = jnp.where(state.refractory > 0, c.v_reset, v)
-
+        v = jnp.where(held > 0, c.v_reset, v)
     if rule.fire == "none":
         v = v if c.v_min is None else jnp.maximum(v, c.v_min)
         return LIFState(v=v, i=_packed(new)), v
@@ -98,9 +85,8 @@ def step(
         v = _reset(rule, c, v, spent - gate)
     if c.v_min is not None:
         v = jnp.maximum(v, c.v_min)
-    held = None
     if rule.hold:
-        held = jnp.where(s > 0, rule.hold, jnp.maximum(state.refractory - 1, 0))
+        held = jnp.where(s > 0, rule.hold, jnp.maximum(held - 1, 0))
     kept = None if state.s is None else s
     return LIFState(v=v, i=_packed(new), s=kept, refractory=held), s
 
@@ -147,9 +133,7 @@ def _fire_jvp(test, max_spikes, surrogate, primals, tangents):  # type: ignore[n
     return fire(test, max_spikes, surrogate, v, theta), h * (dv - dtheta_gain * dtheta)
 
 
-def initial_state(
-    rule: Rule, v_init: Array, *, recurrent: bool = False
-) -> LIFState:
+def initial_state(rule: Rule, v_init: Array, *, recurrent: bool = False) -> LIFState:
     """State of neurons at rest, with no current, no spike and no refractoriness.
 
     Args:
@@ -192,20 +176,41 @@ def _inputs(
     rule: Rule,
     state: LIFState,
     current: Currents,
-    r: Array | None,
+    r: Any,
     recurrent: Projection | None,
-) -> tuple[tuple[Array | None, ...], Array]:
-    """Return the input of each synaptic channel, and the input that acts directly."""
+) -> tuple[tuple[Array | None, ...], tuple[Array, ...]]:
+    """Return the input of each synaptic channel, and what acts on the membrane directly."""
     inputs = _channels(current)
-    feedback = None
-    if recurrent is not None:
-        feedback = recurrent(state.s if rule.uses_previous_spikes() else r)  # type: ignore[arg-type]
-        if not rule.recurrent_channel:
-            pairs = zip(inputs, _channels(feedback), strict=True)
-            inputs = tuple(x + fed for x, fed in pairs)
+    if recurrent is None:
+        return ((*inputs, None) if rule.recurrent_channel else inputs[: rule.channels]), inputs[:1]
+    feedback = _channels(recurrent(cast(Array, state.s) if rule.uses_previous_spikes() else r))
+    if rule.recurrent_channel:
+        return (*inputs, *feedback), inputs[:1]
     if rule.channels == 0:
-        return (), inputs[0]
-    return (*inputs, feedback) if rule.recurrent_channel else inputs, inputs[0]
+        return (), (*inputs, *feedback)
+    summed = tuple(x + fed for x, fed in zip(inputs, feedback, strict=True))
+    return summed, summed[:1]
+
+
+def _integrate(
+    rule: Rule,
+    c: Coefficients,
+    v: Array,
+    old: tuple[Array, ...],
+    new: tuple[Array, ...],
+    direct: tuple[Array, ...],
+    noise: Array | None,
+) -> Array:
+    """Return the sum that the fire test sees: decayed membrane, currents, bias, noise."""
+    v = c.alpha * v
+    for gains, currents in ((c.c_old, old), (c.c_new, new)):
+        for gain, i in zip(gains, currents, strict=True) if gains is not None else ():
+            v = v + gain * i
+    for x in direct if c.c_x is not None else ():
+        v = v + c.c_x * x
+    if c.bias is not None:
+        v = v + c.bias
+    return v if noise is None or not rule.noisy else v + c.noise_std * noise
 
 
 def _reset(rule: Rule, c: Coefficients, v: Array, spikes: Array) -> Array:

@@ -52,8 +52,8 @@ def scan(
         return (running, _where(count == lengths, running, last)), y
 
     counts = jnp.arange(1, inputs.shape[time_axis] + 1, dtype=lengths.dtype)
-    loop = nn.scan(selecting, in_axes=((time_axis, 0),), out_axes=time_axis, **lift)
-    (running, last), outputs = loop(module, (carry, carry), (inputs, counts))
+    select = nn.scan(selecting, in_axes=((time_axis, 0),), out_axes=time_axis, **lift)
+    (running, last), outputs = select(module, (carry, carry), (inputs, counts))
     return _where(lengths == 0, running, last), outputs
 
 

@@ -4,7 +4,10 @@
 >>> layer = nn.RNN(snn.LIFCell(128))
 """
 
-from flax_snn import conventions, datasets, dynamics, encode, surrogate
+import importlib
+from types import ModuleType
+
+from flax_snn import conventions, datasets, dynamics, encode, losses, surrogate
 from flax_snn.cells import LeakyIntegratorReadout, LIFCell, RecurrentLIFCell
 from flax_snn.chain import Chain
 from flax_snn.dynamics import LIDynamics, LIFDynamics
@@ -30,5 +33,16 @@ __all__ = [
     "datasets",
     "dynamics",
     "encode",
+    "losses",
+    "plot",
     "surrogate",
 ]
+
+_LAZY = ("plot",)
+"""Modules that load when first used, since they lean on optional packages."""
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LAZY:
+        return importlib.import_module(f"flax_snn.{name}")
+    raise AttributeError(f"module 'flax_snn' has no attribute {name!r}")

@@ -188,7 +188,9 @@ def _mark(ax: Axes, x: Any, y: Any, counts: Any, colors: Any, height: float) -> 
         )
     else:
         diameter = max(0.8 * height, 1.2)
-        ax.scatter(x, y, s=counts * diameter**2, color=colors, marker="o", linewidths=0, rasterized=True)
+        ax.scatter(
+            x, y, s=counts * diameter**2, color=colors, marker="o", linewidths=0, rasterized=True
+        )
 
 
 def _time_axis(ax: Axes, steps: int, dt: float) -> None:

@@ -32,8 +32,8 @@ def jaxpike_lif(
     """Build ``LIF`` of jaxpike: ``v <- alpha v + (1 - alpha) x``, ``alpha = exp(-dt / tau)``.
 
     Args:
-      tau: membrane time constant in milliseconds.
-      dt: length of a step in milliseconds.
+      tau: membrane time constant in the unit of ``dt``.
+      dt: length of a step; taken as milliseconds, as jaxpike itself does on export.
       threshold: threshold.
       reset: ``subtract`` or ``zero``, in the same step; the gradient flows through both.
       surrogate: ``("fast_sigmoid", {"slope": 25.0})``, ``("atan", {"alpha": 2.0})`` or a
@@ -55,8 +55,8 @@ def jaxpike_li(tau: float = 20.0, dt: float = 1.0) -> LIDynamics:
     """Build ``LeakyIntegrator`` of jaxpike: ``v <- alpha v + (1 - alpha) x``.
 
     Args:
-      tau: time constant in milliseconds.
-      dt: length of a step in milliseconds.
+      tau: time constant in the unit of ``dt``.
+      dt: length of a step; taken as milliseconds, as jaxpike itself does on export.
 
     Raises:
       ValueError: a time that is not above 0.

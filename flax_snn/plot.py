@@ -77,7 +77,7 @@ def raster(
     ax = _new_axes() if ax is None else ax
     steps, neurons = np.nonzero(spikes_TxN)
     height = _height(ax) / spikes_TxN.shape[1]
-    colors = color if isinstance(color, str) else [color[n] for n in neurons]
+    colors = color if isinstance(color, str) else [color[int(n)] for n in neurons]
     _mark(ax, steps * dt * 1e3, neurons, spikes_TxN[steps, neurons], colors, height)
     _time_axis(ax, len(spikes_TxN), dt)
     ax.set_ylim(-0.5, spikes_TxN.shape[1] - 0.5)
@@ -229,8 +229,8 @@ def _sequence(name: str, values: npt.ArrayLike, sample: int | None) -> np.ndarra
             f"{name}: expected at least one time step and one neuron, got shape {array.shape}"
         )
     if sample is not None:
-        if not 0 <= sample < len(array):
-            raise ValueError(f"sample: expected 0 <= sample < {len(array)}, got {sample!r}")
+        if not _is_index(sample, len(array)):
+            raise ValueError(f"sample: expected an index in [0, {len(array)}), got {sample!r}")
         array = array[sample]
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
@@ -252,9 +252,13 @@ def _spikes(spikes: npt.ArrayLike, sample: int | None) -> np.ndarray:
 
 def _chosen(neurons: Sequence[int] | None, size: int) -> list[int]:
     chosen = list(range(min(size, _TRACES))) if neurons is None else list(neurons)
-    if not chosen or not all(0 <= n < size for n in chosen):
+    if not chosen or not all(_is_index(n, size) for n in chosen):
         raise ValueError(f"neurons: expected one or more indices in [0, {size}), got {neurons!r}")
     return chosen
+
+
+def _is_index(value: Any, size: int) -> bool:
+    return isinstance(value, int | np.integer) and 0 <= int(value) < size
 
 
 def _check_dt(dt: float) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Callable
 
 import jax
@@ -87,11 +88,17 @@ class Surrogate:
 
 def _positive(**parameters: float) -> tuple[tuple[str, float], ...]:
     for name, value in parameters.items():
-        if not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
+        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not (real and math.isfinite(value) and value > 0):
             raise ValueError(
                 f"surrogate parameter {name}: expected a finite number > 0, got {value!r}"
             )
     return tuple(sorted((name, float(value)) for name, value in parameters.items()))
+
+
+def _abs(x: Array) -> Array:
+    """Return ``|x|`` with the derivative 0 at 0, where that of ``jnp.abs`` is 1."""
+    return x * jnp.sign(x)
 
 
 def superspike(slope: float = 10.0) -> Surrogate:
@@ -110,7 +117,7 @@ def superspike(slope: float = 10.0) -> Surrogate:
 
 
 def _superspike(v: Array, theta: Scalar, slope: float) -> Array:
-    return 1.0 / jnp.square(1.0 + slope * jnp.abs(v - theta))
+    return 1.0 / jnp.square(1.0 + slope * _abs(v - theta))
 
 
 fast_sigmoid = superspike
@@ -168,7 +175,7 @@ def piecewise_linear(slope: float = 1.0, scale: float = 0.3) -> Surrogate:
 
 
 def _piecewise_linear(v: Array, theta: Scalar, slope: float, scale: float) -> Array:
-    return scale * jax.nn.relu(1.0 - slope * jnp.abs(v - theta))
+    return scale * jax.nn.relu(1.0 - slope * _abs(v - theta))
 
 
 def triangular(width: float = 1.0) -> Surrogate:
@@ -184,7 +191,7 @@ def triangular(width: float = 1.0) -> Surrogate:
 
 
 def _triangular(v: Array, theta: Scalar, width: float) -> Array:
-    return jax.nn.relu(1.0 - jnp.abs(v - theta) / width) / width
+    return jax.nn.relu(1.0 - _abs(v - theta) / width) / width
 
 
 def gaussian(width: float = 0.5) -> Surrogate:
@@ -233,7 +240,7 @@ def single_exponential(width: float = 0.5, scale: float = 1.0) -> Surrogate:
 
 def _single_exponential(v: Array, theta: Scalar, width: float, scale: float) -> Array:
     length = width * theta
-    return scale / length * jnp.exp(-jnp.abs(v - theta) / length)
+    return scale / length * jnp.exp(-_abs(v - theta) / length)
 
 
 def step_pwl(window: float = 0.5) -> Surrogate:
@@ -276,7 +283,7 @@ def relu_grad(height: float = 0.3, width: float = 1.0, v_reset: float = 0.0) -> 
 
 def _relu_grad(v: Array, theta: Scalar, height: float, width: float, v_reset: float) -> Array:
     span = theta - v_reset
-    return jax.nn.relu(height * (width - jnp.abs((v - theta) / span))) / span
+    return jax.nn.relu(height * (width - _abs((v - theta) / span))) / span
 
 
 def custom(derivative: Derivative, **parameters: float) -> Surrogate:
@@ -305,7 +312,7 @@ def custom(derivative: Derivative, **parameters: float) -> Surrogate:
             f"custom surrogate: expected a function (v, theta) -> ds/dv, got {derivative!r}"
         )
     for name, value in parameters.items():
-        if not isinstance(value, (int, float)):
+        if not isinstance(value, numbers.Real):
             raise TypeError(f"custom surrogate: expected a number for {name}, got {value!r}")
     values = {name: float(value) for name, value in parameters.items()}
     probe = jax.ShapeDtypeStruct((2, 3), jnp.float32)

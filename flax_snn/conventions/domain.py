@@ -34,12 +34,17 @@ def surrogate_of(peer: PeerSurrogate, default: Surrogate, **extra: float) -> Sur
       **extra: parameters that the framework takes from the neuron.
 
     Raises:
+      TypeError: neither a surrogate nor a pair.
       ValueError: unknown name or parameter.
     """
     if peer is None:
         return default
     if isinstance(peer, Surrogate):
         return peer
+    if not (isinstance(peer, (tuple, list)) and len(peer) == 2 and isinstance(peer[1], Mapping)):
+        raise TypeError(
+            f"surrogate: expected a Surrogate or (name, {{parameter: value}}), got {peer!r}"
+        )
     name, parameters = peer
     if name not in _BY_PEER_NAME:
         raise ValueError(

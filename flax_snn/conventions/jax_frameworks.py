@@ -106,7 +106,7 @@ def slax_lif(
         alpha=1.0 / (1.0 + math.exp(-logit)),
         theta=number("v_threshold", v_threshold),
         c_x=1.0,
-        v_reset=None if soft else level,
+        v_reset=0.0 if soft else level,
     )
     chosen = surrogate_of(surrogate, superspike(25.0))
     return LIFDynamics.from_coefficients(

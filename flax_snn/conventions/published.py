@@ -172,7 +172,7 @@ def refractory(
       ValueError: dt not below tau_m; a negative refractory period.
     """
     hold = int(number("t_ref", t_ref, unit="seconds") / number("dt", dt, positive=True))
-    if hold < 0:
+    if t_ref < 0.0:
         raise ValueError(f"t_ref: expected seconds >= 0, got {t_ref!r}")
     rule = Rule(
         discretization=Discretization("euler", "unit", "leak"),

@@ -108,7 +108,7 @@ def snntorch_synaptic(
       ValueError: a decay outside 0..1 (snnTorch clips it), unknown reset mechanism.
     """
     coefficients = Coefficients(
-        alpha=decay("beta", beta), beta=(decay("alpha", alpha),), g=(1.0,), c_new=(1.0,)
+        alpha=decay("beta", beta), beta=decay("alpha", alpha), g=1.0, c_new=1.0
     )
     rule = Rule(discretization=_DECAYS, entry="new", channels=1)
     return _build(rule, coefficients, threshold, reset_mechanism, reset_delay, surrogate, dt, "sum")
@@ -135,7 +135,7 @@ def _build(
         reset_gradient="stop" if delay else "flow",
     )
     coefficients = coefficients.replace(  # type: ignore[attr-defined]
-        theta=number("threshold", threshold), v_reset=0.0 if mechanism == "zero" else None
+        theta=number("threshold", threshold)
     )
     return LIFDynamics.from_coefficients(
         coefficients, dt=dt, rule=rule, surrogate=surrogate_of(surrogate, arctan(2.0))

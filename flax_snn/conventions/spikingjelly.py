@@ -96,10 +96,10 @@ def spikingjelly_cuba(
     coefficients = Coefficients(
         alpha=decay("v_decay", v_decay),
         theta=number("v_threshold", v_threshold),
-        beta=(decay("c_decay", c_decay),),
-        g=(1.0,),
-        c_new=(1.0,),
-        v_reset=None if v_reset is None else number("v_reset", v_reset),
+        beta=decay("c_decay", c_decay),
+        g=1.0,
+        c_new=1.0,
+        v_reset=0.0 if v_reset is None else number("v_reset", v_reset),
     )
     chosen = surrogate_of(surrogate, sigmoid(4.0))
     start = 0.0 if v_reset is None else v_reset

@@ -103,9 +103,9 @@ def spyx_cubalif(
     coefficients = Coefficients(
         alpha=decay("beta", beta),
         theta=number("threshold", threshold),
-        beta=(decay("alpha", alpha),),
-        g=(1.0,),
-        c_new=(1.0,),
+        beta=decay("alpha", alpha),
+        g=1.0,
+        c_new=1.0,
     )
     chosen = surrogate_of(surrogate, superspike(25.0))
     return LIFDynamics.from_coefficients(coefficients, dt=dt, rule=rule, surrogate=chosen)

@@ -9,7 +9,7 @@ import numpy as np
 
 from flax_snn.dynamics.describe import describe
 from flax_snn.dynamics.parameters import LIFParameters, checked, number
-from flax_snn.dynamics.rule import Coefficients, Rule, discretize
+from flax_snn.dynamics.rule import Coefficients, Rule, discretize, per_channel
 from flax_snn.surrogate import Surrogate, superspike
 
 D = TypeVar("D", bound="Dynamics")
@@ -61,6 +61,9 @@ class Dynamics:
             "v_min": None,
             "noise_std": 0.0,
         }
+        unknown = fields.keys() - {field.name for field in dataclasses.fields(self)}
+        if unknown:
+            raise TypeError(f"{type(self).__name__}: unknown fields {sorted(unknown)}")
         for name, value in (defaults | fields).items():
             object.__setattr__(self, name, value)
         _check(self)
@@ -114,7 +117,15 @@ class Dynamics:
           Dynamics of this class.
         """
         self = object.__new__(cls)
-        defaults = {"parameters": _implied(coefficients, dt, rule), "v_init": 0.0}
+        dt = number("dt", dt, positive=True, unit="seconds")
+        for name, value in _leaves(coefficients).items():
+            number(f"coefficient {name}", value)
+        defaults = {
+            "parameters": _implied(coefficients, dt, rule),
+            "v_init": 0.0,
+            "v_min": coefficients.v_min,
+            "noise_std": coefficients.noise_std,
+        }
         self._set(**(defaults | fields), given=coefficients, dt=dt, rule=rule)
         return self
 
@@ -137,8 +148,9 @@ class Dynamics:
             return self.given_float32 if single and self.given_float32 else self.given
         parameters = parameters or self.parameters
         assert parameters is not None
-        noise = self.noise_std if self.rule.noisy else None
-        return discretize(self.rule, parameters, self.dt, v_min=self.v_min, noise_std=noise)
+        return discretize(
+            self.rule, parameters, self.dt, v_min=self.v_min, noise_std=self.noise_std
+        )
 
     def describe(self) -> str:
         """Return the update equation with its numbers, as text."""
@@ -147,7 +159,7 @@ class Dynamics:
 
 def _implied(coefficients: Coefficients, dt: float, rule: Rule) -> LIFParameters | None:
     """Time constants behind given decays, if they reproduce the coefficients to 1e-6."""
-    decays = (coefficients.alpha, *coefficients.beta)
+    decays = (coefficients.alpha, *per_channel(coefficients.beta, rule.all_channels))
     if rule.discretization is None or not all(0.0 < decay < 1.0 for decay in decays):
         return None
     if rule.discretization.decay == "euler":
@@ -155,14 +167,13 @@ def _implied(coefficients: Coefficients, dt: float, rule: Rule) -> LIFParameters
     else:
         taus = [-dt / float(np.log(decay)) for decay in decays]
     inputs = tuple(taus[1 : 1 + rule.channels])
-    bias = coefficients.bias or 0.0
     parameters = LIFParameters(
         tau_mem=taus[0],
         tau_syn=(inputs[0] if len(inputs) == 1 else inputs) or None,
         tau_syn_rec=taus[-1] if rule.recurrent_channel else None,
         threshold=1.0 if coefficients.theta is None else coefficients.theta,
-        v_reset=coefficients.v_reset or 0.0,
-        v_rest=bias / (1.0 - coefficients.alpha),
+        v_reset=coefficients.v_reset,
+        v_rest=coefficients.bias / (1.0 - coefficients.alpha),
         refractory=rule.hold * dt,
     )
     again = discretize(
@@ -195,6 +206,11 @@ def _check(dynamics: Dynamics) -> None:
         raise ValueError(f"noise_std: expected a number >= 0, got {dynamics.noise_std!r}")
     if dynamics.v_min is not None:
         number("v_min", dynamics.v_min)
+    if not isinstance(dynamics.surrogate, Surrogate):
+        raise TypeError(
+            "surrogate: expected a Surrogate such as superspike(slope=10), called, got"
+            f" {dynamics.surrogate!r}"
+        )
     v_init = dynamics.v_init
     for value in v_init if isinstance(v_init, tuple) else (v_init,):
         number("v_init", value)
@@ -219,8 +235,8 @@ def _check(dynamics: Dynamics) -> None:
         raise ValueError(
             f"v_reset: reset_time='give-back' resets to 0 only, got {coefficients.v_reset!r}"
         )
-    lengths = {"beta": coefficients.beta, "g": coefficients.g}
-    for name, values in lengths.items():
+    for name in ("beta", "g", "c_old", "c_new"):
+        values = per_channel(getattr(coefficients, name), rule.all_channels)
         if len(values) != rule.all_channels:
             raise ValueError(
                 f"coefficient {name}: expected {rule.all_channels} value(s), one per synaptic"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flax_snn.dynamics.rule import Coefficients, Rule
+from flax_snn.dynamics.rule import Coefficients, Rule, per_channel
 from flax_snn.typing import Scalar
 
 
@@ -24,7 +24,9 @@ def describe(name: str, rule: Rule, coefficients: Coefficients, dt: float) -> st
         lines.append(f"r     = {_test(rule, coefficients, 'v')}")
     if delayed and rule.reset_site == "state":
         lines.append(f"v     = {_reset(rule, coefficients, 'v', 'r')}")
-    for k, (beta, g) in enumerate(zip(coefficients.beta, coefficients.g, strict=True)):
+    decays = per_channel(coefficients.beta, rule.all_channels)
+    gains = per_channel(coefficients.g, rule.all_channels)
+    for k, (beta, g) in enumerate(zip(decays, gains, strict=True)):
         fed = _input_name(rule, k)
         lines.append(f"{_label(rule, k)}_new = {beta:g} {_label(rule, k)} + {_times(g, fed)}")
     lines.append(f"{'v_new' if rule.fire == 'none' else 'v_int'} = {_sum(rule, coefficients)}")
@@ -61,10 +63,12 @@ def _times(gain: Scalar, name: str) -> str:
 
 def _sum(rule: Rule, c: Coefficients) -> str:
     terms = [_times(c.alpha, "v")]
-    terms += [_times(gain, _label(rule, k)) for k, gain in enumerate(c.c_old or ())]
-    terms += [_times(gain, f"{_label(rule, k)}_new") for k, gain in enumerate(c.c_new or ())]
-    terms += [] if c.c_x is None else [_times(c.c_x, "x")]
-    terms += [] if c.bias is None else [f"{c.bias:g}"]
+    new = rule.entry == "new"
+    gains = per_channel(c.c_new if new else c.c_old, rule.all_channels)
+    names = [_label(rule, k) + ("_new" if new else "") for k in range(rule.all_channels)]
+    terms += [_times(gain, name) for gain, name in zip(gains, names, strict=True)]
+    terms += [_times(c.c_x, "x")] if rule.entry in ("direct", "jump") else []
+    terms += [f"{c.bias:g}"] if c.bias else []
     terms += [f"{c.noise_std:g} noise"] if rule.noisy else []
     return " + ".join(terms)
 

@@ -7,7 +7,7 @@ leaves the membrane, a time t later, at
     a = 1 / tau_mem,   b = 1 / tau_syn
 
 This form holds for every ratio of the two time constants, equal ones included, without
-cancellation. Source: Wunderlich & Pehle, *Event-based backpropagation can compute exact gradients
+cancellation; near equal ones it is computed from its even form, which is smooth there. Source: Wunderlich & Pehle, *Event-based backpropagation can compute exact gradients
 for spiking neural networks*, 2021 (their difference of exponentials, rewritten).
 """
 
@@ -46,12 +46,16 @@ def membrane_kernel(t: Scalar, tau_mem: Scalar, tau_syn: Scalar) -> Scalar:
     """
     xp = namespace(t, tau_mem, tau_syn)
     a, b = 1.0 / tau_mem, 1.0 / tau_syn
-    return a * t * xp.exp(-xp.minimum(a, b) * t) * _phi(xp, xp.abs(b - a) * t)
+    x = (b - a) * t
+    near = xp.abs(x) < 0.5
+    # |x| and min(a, b) have no derivative at a == b: K = a t exp(-(a + b) t / 2) sinh(x/2) / (x/2).
+    even = xp.exp(-0.5 * (a + b) * t) * _sinhc(xp.where(near, 0.5 * x, 0.0))
+    far = xp.where(near, 1.0, xp.abs(x))
+    return a * t * xp.where(near, even, xp.exp(-xp.minimum(a, b) * t) * -xp.expm1(-far) / far)
 
 
-def _phi(xp: ModuleType, x: Scalar) -> Scalar:
-    # The quotient and its derivative lose digits at small x, where four terms are exact.
-    small = x < 1e-3
-    safe = xp.where(small, 1.0, x)
-    series = 1.0 - x / 2.0 * (1.0 - x / 3.0 * (1.0 - x / 4.0))
-    return xp.where(small, series, -xp.expm1(-safe) / safe)
+def _sinhc(x: Scalar) -> Scalar:
+    """Return ``sinh(x) / x`` for ``|x| <= 1/4``, to the last digit of float64."""
+    y = x * x
+    rest = 1.0 + y / 72.0 * (1.0 + y / 110.0)
+    return 1.0 + y / 6.0 * (1.0 + y / 20.0 * (1.0 + y / 42.0 * rest))

@@ -120,10 +120,14 @@ class LIFDynamics(Dynamics):
             )
         )
         dt = number("dt", dt, positive=True, unit="seconds")
-        if reset == "hard" and fire != "none" and parameters.v_reset > parameters.threshold:
+        if fire == "none":
+            raise ValueError("fire: expected a neuron that spikes, got 'none'; use LIDynamics")
+        above = parameters.v_reset - parameters.threshold
+        held_there = reset == "hard" or parameters.refractory > 0.0
+        if held_there and (above > 0.0 or (above == 0.0 and fire != ">")):
             raise ValueError(
-                f"v_reset: expected a potential at or below the threshold {threshold!r}, got"
-                f" {v_reset!r}: the neuron would fire in every step"
+                f"v_reset: expected a potential that does not fire, threshold {threshold!r} with"
+                f" fire={fire!r}, got {v_reset!r}: the neuron would fire in every step"
             )
         if reset != "hard" and parameters.v_reset != 0.0 and parameters.refractory == 0.0:
             raise ValueError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flax_snn.dynamics.rule import Coefficients, Rule
+from flax_snn.dynamics.rule import Coefficients, Rule, per_channel
 
 _LONGEST = 1.0 - 1e-3
 
@@ -36,17 +36,15 @@ def membrane_power(rule: Rule, coefficients: Coefficients, channel: int = 0) -> 
     size = 1 + rule.all_channels
     a, b = np.zeros((size, size)), np.zeros(size)
     a[0, 0] = min(coefficients.alpha, _LONGEST)
-    direct = channel == 0 and coefficients.c_x is not None
-    b[0] = coefficients.c_x if direct else 0.0
-    for k in range(rule.all_channels):
-        beta = min(coefficients.beta[k], _LONGEST)
-        a[1 + k, 1 + k] = beta
-        after = 0.0 if coefficients.c_new is None else coefficients.c_new[k]
-        before = 0.0 if coefficients.c_old is None else coefficients.c_old[k]
-        a[0, 1 + k] = before + after * beta
+    b[0] = coefficients.c_x if channel == 0 else 0.0
+    c = coefficients
+    rows = [per_channel(values, size - 1) for values in (c.beta, c.g, c.c_old, c.c_new)]
+    for k, (beta, g, before, after) in enumerate(zip(*rows, strict=True)):
+        a[1 + k, 1 + k] = min(beta, _LONGEST)
+        a[0, 1 + k] = before + after * a[1 + k, 1 + k]
         if k == channel:
-            b[1 + k] = coefficients.g[k]
-            b[0] += after * coefficients.g[k]
+            b[1 + k] = g
+            b[0] += after * g
     lhs = np.eye(size * size) - np.kron(a, a)
     return float(np.linalg.solve(lhs, np.outer(b, b).ravel())[0])
 
@@ -63,5 +61,5 @@ def resting_distance(coefficients: Coefficients) -> float:
     c = coefficients
     if c.theta is None:
         return 1.0
-    rest = 0.0 if c.bias is None or c.alpha >= 1.0 else c.bias / (1.0 - c.alpha)
+    rest = 0.0 if c.alpha >= 1.0 else c.bias / (1.0 - c.alpha)
     return abs(c.theta - rest) or 1.0

@@ -130,6 +130,16 @@ class Rule:
                 "fire='floor' returns several spikes per step and needs reset='soft' (subtracts the"
                 " threshold once per spike) or 'none', got reset='hard'"
             )
+        if self.max_spikes is not None and (self.fire != "floor" or self.max_spikes < 1):
+            raise ValueError(
+                "max_spikes: expected at least 1, with fire='floor' only, got"
+                f" max_spikes={self.max_spikes!r}, fire={self.fire!r}"
+            )
+        if self.recurrent_lag and self.emit == "new":
+            raise ValueError(
+                "recurrent_lag: recurrent input lags behind spikes of the entering membrane:"
+                " expected emit='old', got 'new'"
+            )
         if self.emit == "old" and self.reset_time == "same" and self.reset != "none":
             raise ValueError(
                 "emit='old' returns the spikes of the entering membrane: expected"
@@ -156,9 +166,9 @@ class Rule:
 class Coefficients:
     """The numbers of one step: the only ones that a time loop or a kernel ever sees.
 
-    A pytree; every leaf is a number or an array ``(N,)``. Entries that the rule does not use are
-    ``None``. ``beta``, ``g``, ``c_old``, ``c_new`` are tuples with one entry per synaptic channel,
-    the inputs first and the separate recurrent channel, if any, last.
+    A pytree; every leaf is a number or an array ``(N,)``. Entries that the rule does not use are 0.
+    Where a neuron has several synaptic channels, ``beta``, ``g``, ``c_old``, ``c_new`` are tuples
+    with one entry per channel, the inputs first and the separate recurrent channel, if any, last.
 
     Attributes:
       alpha: decay of the membrane.
@@ -170,21 +180,21 @@ class Coefficients:
       c_x: gain from the input to the membrane.
       bias: constant added to the membrane in each step.
       v_reset: potential after a hard reset, and while the membrane is held.
-      v_min: lower bound of the membrane.
+      v_min: lower bound of the membrane; ``None`` for none.
       noise_std: standard deviation of the noise added to the membrane in each step.
     """
 
     alpha: Scalar
     theta: Any = None
-    beta: tuple[Scalar, ...] = ()
-    g: tuple[Scalar, ...] = ()
-    c_old: tuple[Scalar, ...] | None = None
-    c_new: tuple[Scalar, ...] | None = None
-    c_x: Any = None
-    bias: Any = None
-    v_reset: Any = None
+    beta: Any = 0.0
+    g: Any = 0.0
+    c_old: Any = 0.0
+    c_new: Any = 0.0
+    c_x: Any = 0.0
+    bias: Any = 0.0
+    v_reset: Any = 0.0
     v_min: Any = None
-    noise_std: Any = None
+    noise_std: Any = 0.0
 
 
 def discretize(
@@ -193,7 +203,7 @@ def discretize(
     dt: float,
     *,
     v_min: float | None = None,
-    noise_std: float | None = None,
+    noise_std: float = 0.0,
 ) -> Coefficients:
     """Turn continuous-time parameters into the coefficients of a step of ``dt`` seconds.
 
@@ -215,9 +225,10 @@ def discretize(
     gains = {
         "unit": tuple(1.0 for _ in betas),
         "decay": betas,
-        "normalized": tuple(1.0 - beta for beta in betas),
+        "normalized": tuple(_loss(how, tau, dt) for tau in parameters.synapses),
     }[how.synapse_gain]
-    leak = (1.0 - alpha) * parameters.resistance
+    loss = _loss(how, parameters.tau_mem, dt)
+    leak = loss * parameters.resistance
     direct = {
         "exact": leak,
         "leak": leak,
@@ -233,13 +244,13 @@ def discretize(
     coefficients = Coefficients(
         alpha=alpha,
         theta=None if rule.fire == "none" else parameters.threshold,
-        beta=betas,
-        g=gains,
-        c_old=through if rule.entry in ("old", "jump") else None,
-        c_new=through if rule.entry == "new" else None,
-        c_x=direct if rule.entry in ("direct", "jump") else None,
-        bias=_unless_zero((1.0 - alpha) * parameters.v_rest + direct * parameters.bias),
-        v_reset=parameters.v_reset if rule.uses_v_reset() else None,
+        beta=_packed(betas),
+        g=_packed(gains),
+        c_old=_packed(through) if rule.entry in ("old", "jump") else 0.0,
+        c_new=_packed(through) if rule.entry == "new" else 0.0,
+        c_x=direct if rule.entry in ("direct", "jump") else 0.0,
+        bias=loss * parameters.v_rest + direct * parameters.bias,
+        v_reset=parameters.v_reset if rule.uses_v_reset() else 0.0,
         v_min=v_min,
         noise_std=noise_std,
     )
@@ -250,5 +261,15 @@ def _decay(how: Discretization, tau: Scalar, dt: float) -> Scalar:
     return 1.0 - dt / tau if how.decay == "euler" else namespace(tau).exp(-dt / tau)
 
 
-def _unless_zero(value: Scalar) -> Scalar | None:
-    return None if isinstance(value, float) and value == 0.0 else value
+def _loss(how: Discretization, tau: Scalar, dt: float) -> Scalar:
+    """Return 1 - decay, of which the difference itself would lose digits in float32."""
+    return dt / tau if how.decay == "euler" else -namespace(tau).expm1(-dt / tau)
+
+
+def per_channel(values: Any, channels: int) -> tuple[Scalar, ...]:
+    """Return coefficients as a tuple with one entry per synaptic channel."""
+    return values if isinstance(values, tuple) else (values,) * channels
+
+
+def _packed(values: tuple[Scalar, ...]) -> Any:
+    return values if len(values) > 1 else (*values, 0.0)[0]

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from flax_snn.dynamics.rule import Coefficients, Rule
+from flax_snn.dynamics.rule import Coefficients, Rule, per_channel
 from flax_snn.surrogate import Surrogate
 from flax_snn.typing import Array, Currents, Float, LIFState, Projection, Scalar
 
@@ -64,7 +64,9 @@ def step(
     old = _channels(state.i)
     new = tuple(
         beta * i if x is None else beta * i + g * x
-        for beta, g, i, x in zip(c.beta, c.g, old, inputs, strict=True)
+        for beta, g, i, x in zip(
+            per_channel(c.beta, len(old)), per_channel(c.g, len(old)), old, inputs, strict=True
+        )
     )
     v = _reset(rule, c, state.v, gate) if delayed and rule.reset_site == "state" else state.v
     v = _integrate(rule, c, v, old, new, direct, noise)
@@ -73,6 +75,8 @@ def step(
     held: Any = state.refractory
     if rule.hold:
         v = jnp.where(held > 0, c.v_reset, v)
+        # What was not taken from a held membrane is not given back to it.
+        gate = jnp.where(held > 0, 0, gate) if rule.reset_time == "give-back" else gate
     if rule.fire == "none":
         v = v if c.v_min is None else jnp.maximum(v, c.v_min)
         return LIFState(v=v, i=_packed(new)), v
@@ -115,7 +119,9 @@ def fire(
       Number of spikes ``(*B, N)``, in the dtype of ``v``.
     """
     if test == "floor":
-        count = jnp.where(v >= theta, jnp.floor(v / theta), 0)
+        # A divisor that XLA cannot fold: it would multiply by the rounded reciprocal of a constant,
+        # and a membrane exactly at threshold would not spike.
+        count = jnp.where(v >= theta, jnp.floor(v / (theta + 0 * v)), 0)
         return count if max_spikes is None else jnp.minimum(count, max_spikes)
     if test == "half":
         return 0.5 * ((v > theta).astype(v.dtype) + (v >= theta).astype(v.dtype))
@@ -203,13 +209,13 @@ def _integrate(
 ) -> Array:
     """Return the sum that the fire test sees: decayed membrane, currents, bias, noise."""
     v = c.alpha * v
-    for gains, currents in ((c.c_old, old), (c.c_new, new)):
-        for gain, i in zip(gains, currents, strict=True) if gains is not None else ():
+    if rule.entry != "direct":
+        gains, currents = (c.c_new, new) if rule.entry == "new" else (c.c_old, old)
+        for gain, i in zip(per_channel(gains, len(old)), currents, strict=True):
             v = v + gain * i
-    for x in direct if c.c_x is not None else ():
+    for x in direct if rule.entry in ("direct", "jump") else ():
         v = v + c.c_x * x
-    if c.bias is not None:
-        v = v + c.bias
+    v = v + c.bias
     return v if noise is None or not rule.noisy else v + c.noise_std * noise
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.nn.initializers import Initializer
 
 from flax_snn import weights
@@ -83,7 +84,7 @@ class NeuronCell(nn.RNNCellBase):
             )
             nn.share_scope(self, self.learned)
 
-    def project(self, inputs: Shaped[Array, "*B F"]) -> Float[Array, "*B M"]:
+    def project(self, inputs: Shaped[Array | np.ndarray, "*B F"]) -> Float[Array, "*B M"]:
         """Turn inputs into currents by the input weights; knows no time.
 
         Args:
@@ -101,7 +102,7 @@ class NeuronCell(nn.RNNCellBase):
         inputs = weights.as_floating(inputs, self.dtype or self.param_dtype)
         return inputs if self.features is None else self.input_weights(inputs)
 
-    def coefficients(self, current: Shaped[Array, "*B M"]) -> Coefficients:
+    def coefficients(self, current: Shaped[Array | np.ndarray, "*B M"]) -> Coefficients:
         """Return the numbers of one step, learned where named, ready to broadcast.
 
         Args:
@@ -160,7 +161,7 @@ class NeuronCell(nn.RNNCellBase):
         return carry, output
 
     def __call__(
-        self, carry: LIFState, inputs: Shaped[Array, "*B F"]
+        self, carry: LIFState, inputs: Shaped[Array | np.ndarray, "*B F"]
     ) -> tuple[LIFState, Float[Array, "*B N"]]:
         """Advance the cell by one time step.
 

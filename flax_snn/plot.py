@@ -97,13 +97,13 @@ def membrane(
     unit: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the membrane potential of some neurons over time, and their spikes above it.
+    r"""Draw the membrane potential of some neurons over time, and their spikes above it.
 
     >>> import numpy as np
     >>> from flax_snn import plot
     >>> ax = plot.membrane(np.ones((50, 8)), neurons=[2, 5], threshold=1.0)
     >>> ax.get_ylabel(), [line.get_label() for line in ax.lines]
-    ('membrane potential (threshold = 1)', ['neuron 2', 'neuron 5', 'threshold'])
+    ('membrane potential\n(threshold = 1)', ['neuron 2', 'neuron 5', 'threshold'])
 
     Args:
       v: membrane potential after each step: (T, N), or (B, T, N) with `sample`.
@@ -151,7 +151,8 @@ def membrane(
     if threshold is not None:
         ax.axhline(threshold, linestyle="--", linewidth=0.8, color="0.4", label="threshold")
     _time_axis(ax, len(v_TxN), dt)
-    ax.set_ylabel(f"membrane potential ({unit or f'threshold = {threshold or 1.0:g}'})")
+    unit = unit or f"threshold = {1.0 if threshold is None else threshold:g}"
+    ax.set_ylabel(f"membrane potential\n({unit})")
     if len(ax.lines) > 1:
         ax.legend(
             loc="lower right",

@@ -11,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.core import FrozenDict
 from flax.linen.recurrent import flip_sequences
 
@@ -75,7 +76,7 @@ class RNN(nn.RNN):
 
     def __call__(
         self,
-        inputs: Shaped[Array, "..."],
+        inputs: Shaped[Array | np.ndarray, "..."],
         *,
         initial_carry: Any = None,
         init_key: PRNGKey | None = None,
@@ -214,7 +215,7 @@ class LIF(nn.Module):
     implementation: str = "auto"
 
     @nn.compact
-    def __call__(self, inputs: Shaped[Array, "..."], **arguments: Any) -> Any:
+    def __call__(self, inputs: Shaped[Array | np.ndarray, "..."], **arguments: Any) -> Any:
         """Run the neurons over the sequence.
 
         Args:
@@ -261,7 +262,7 @@ class LeakyIntegrator(nn.Module):
     implementation: str = "auto"
 
     @nn.compact
-    def __call__(self, inputs: Shaped[Array, "..."], **arguments: Any) -> Any:
+    def __call__(self, inputs: Shaped[Array | np.ndarray, "..."], **arguments: Any) -> Any:
         """Run the integrators over the sequence.
 
         Args:
@@ -286,7 +287,7 @@ class LeakyIntegrator(nn.Module):
 
 
 def _weightless(
-    layer: LIF | LeakyIntegrator, cell: nn.RNNCellBase, inputs: Array, arguments: dict[str, Any]
+    layer: LIF | LeakyIntegrator, cell: nn.RNNCellBase, inputs: Any, arguments: dict[str, Any]
 ) -> Any:
     runner = RNN(cell, time_major=layer.time_major, implementation=layer.implementation)
     return runner(inputs, **arguments)

@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from flax_snn.rnn import RNN
 from flax_snn.typing import Array, Shaped
@@ -57,7 +58,7 @@ class Stateful(nn.Module):
         """Create the runner of chunks; its parameters are those of the cell."""
         self.runner = RNN(self.cell, time_major=self.time_major, implementation=self.implementation)
 
-    def __call__(self, inputs: Shaped[Array, "*B F"]) -> Array:
+    def __call__(self, inputs: Shaped[Array | np.ndarray, "*B F"]) -> Array:
         """Advance by one time step.
 
         Args:
@@ -71,7 +72,7 @@ class Stateful(nn.Module):
         self._keep(carry)
         return output
 
-    def sequence(self, inputs: Shaped[Array, "..."]) -> Array:
+    def sequence(self, inputs: Shaped[Array | np.ndarray, "..."]) -> Array:
         """Advance by a chunk of time steps.
 
         Args:

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax.nn.initializers import Initializer, variance_scaling
+from jax.typing import ArrayLike
 
 from flax_snn.dynamics import Dynamics, LIFParameters, membrane_power, resting_distance
 from flax_snn.dynamics.parameters import POSITIVE
@@ -179,7 +180,7 @@ def check_learn(cell: str, dynamics: Dynamics, learn: tuple[str, ...]) -> None:
             )
 
 
-def as_floating(inputs: Array, dtype: Any) -> Array:
+def as_floating(inputs: ArrayLike, dtype: Any) -> Array:
     """Return inputs as a floating array; bool, int8 and uint8 spikes are converted.
 
     Raises:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from flax_snn.conventions.domain import decay, flag
 from flax_snn.dynamics import (
     Coefficients,
@@ -199,7 +201,7 @@ def network(
     v_reset: float = 0.0,
     theta: float = 1.0,
     dt: float = 1.0,
-    v_init: float | Sequence[float] | None = None,
+    v_init: float | Sequence[float] | np.ndarray | None = None,
 ) -> LIFDynamics:
     """Neuron of a recurrent network that is given as a weight matrix.
 
@@ -231,5 +233,5 @@ def network(
         tau_mem=tau_m, threshold=theta, v_rest=v_reset, v_reset=v_reset, resistance=R
     )
     start = v_reset if v_init is None else v_init
-    start = tuple(float(v) for v in start) if isinstance(start, Sequence) else start
+    start = tuple(np.asarray(start, np.float64).tolist()) if np.ndim(start) == 1 else start
     return LIFDynamics.from_parts(parameters, dt, rule, v_init=start)

@@ -23,7 +23,7 @@ def describe(name: str, rule: Rule, coefficients: Coefficients, dt: float) -> st
     if delayed or rule.emit == "old":
         lines.append(f"r     = {_test(rule, coefficients, 'v')}")
     if delayed and rule.reset_site == "state":
-        lines.append(f"v     = {_reset(rule, coefficients, 'v', 'r')}")
+        lines.append(f"v     = {_reset(rule, coefficients, 'v', 'r')}{_gradient(rule, 'r')}")
     decays = per_channel(coefficients.beta, rule.all_channels)
     gains = per_channel(coefficients.g, rule.all_channels)
     for k, (beta, g) in enumerate(zip(decays, gains, strict=True)):
@@ -31,7 +31,7 @@ def describe(name: str, rule: Rule, coefficients: Coefficients, dt: float) -> st
         lines.append(f"{_label(rule, k)}_new = {beta:g} {_label(rule, k)} + {_times(g, fed)}")
     lines.append(f"{'v_new' if rule.fire == 'none' else 'v_int'} = {_sum(rule, coefficients)}")
     if delayed and rule.reset_site == "sum":
-        lines.append(f"v_int = {_reset(rule, coefficients, 'v_int', 'r')}")
+        lines.append(f"v_int = {_reset(rule, coefficients, 'v_int', 'r')}{_gradient(rule, 'r')}")
     if rule.hold:
         lines.append(
             f"v_int = {coefficients.v_reset:g} for {rule.hold} step(s) after that of a spike"
@@ -39,7 +39,7 @@ def describe(name: str, rule: Rule, coefficients: Coefficients, dt: float) -> st
     if rule.fire != "none":
         old = rule.emit == "old"
         lines.append(f"s     = {'r' if old else _test(rule, coefficients, 'v_int')}")
-        lines.append(f"v_new = {_after(rule, coefficients)}{_gradient(rule)}")
+        lines.append(f"v_new = {_after(rule, coefficients)}")
     if coefficients.v_min is not None:
         lines.append(f"v_new = max(v_new, {coefficients.v_min:g})")
     return "\n  ".join(lines)
@@ -70,7 +70,7 @@ def _sum(rule: Rule, c: Coefficients) -> str:
     terms += [_times(c.c_x, "x")] if rule.entry in ("direct", "jump") else []
     terms += [f"{c.bias:g}"] if c.bias else []
     terms += [f"{c.noise_std:g} noise"] if rule.noisy else []
-    return " + ".join(terms)
+    return " + ".join(terms).replace("+ -", "- ")
 
 
 def _test(rule: Rule, c: Coefficients, v: str) -> str:
@@ -90,15 +90,17 @@ def _reset(rule: Rule, c: Coefficients, v: str, s: str) -> str:
 def _after(rule: Rule, c: Coefficients) -> str:
     if rule.reset == "none" or rule.reset_time == "next":
         return "v_int"
-    return _reset(rule, c, "v_int", "s" if rule.reset_time == "same" else "(s - r)")
+    spikes = "s" if rule.reset_time == "same" else "(s - r)"
+    return _reset(rule, c, "v_int", spikes) + _gradient(rule, "s")
 
 
-def _gradient(rule: Rule) -> str:
-    if rule.reset == "none":
-        return ""
+def _gradient(rule: Rule, spikes: str) -> str:
+    """Return a note on the gradient through the spikes of a reset."""
+    if rule.reset_time == "give-back" and spikes == "r":
+        return "   (gradient through r stopped)"
     return {
         "flow": "",
-        "stop": "   (gradient through s stopped)",
-        "stop_if_recurrent": "   (gradient through s stopped in recurrent layers)",
-        "spike_only": "   (gradient through s only)",
+        "stop": f"   (gradient through {spikes} stopped)",
+        "stop_if_recurrent": f"   (gradient through {spikes} stopped in recurrent layers)",
+        "spike_only": f"   (gradient through {spikes} only)",
     }[rule.reset_gradient]

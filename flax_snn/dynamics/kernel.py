@@ -7,8 +7,9 @@ leaves the membrane, a time t later, at
     a = 1 / tau_mem,   b = 1 / tau_syn
 
 This form holds for every ratio of the two time constants, equal ones included, without
-cancellation; near equal ones it is computed from its even form, which is smooth there. Source: Wunderlich & Pehle, *Event-based backpropagation can compute exact gradients
-for spiking neural networks*, 2021 (their difference of exponentials, rewritten).
+cancellation; near equal ones it is computed from its even form, which is smooth there. Source:
+Wunderlich & Pehle, *Event-based backpropagation can compute exact gradients for spiking neural
+networks*, 2021 (their difference of exponentials, rewritten).
 """
 
 from __future__ import annotations

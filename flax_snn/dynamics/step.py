@@ -75,8 +75,6 @@ def step(
     held: Any = state.refractory
     if rule.hold:
         v = jnp.where(held > 0, c.v_reset, v)
-        # What was not taken from a held membrane is not given back to it.
-        gate = jnp.where(held > 0, 0, gate) if rule.reset_time == "give-back" else gate
     if rule.fire == "none":
         v = v if c.v_min is None else jnp.maximum(v, c.v_min)
         return LIFState(v=v, i=_packed(new)), v
@@ -87,6 +85,8 @@ def step(
         v = _reset(rule, c, v, spent)
     elif rule.reset != "none" and rule.reset_time == "give-back":
         v = _reset(rule, c, v, spent - gate)
+    if rule.hold:  # no reset, and no gradient of one, moves a held membrane
+        v = jnp.where(held > 0, c.v_reset, v)
     if c.v_min is not None:
         v = jnp.maximum(v, c.v_min)
     if rule.hold:

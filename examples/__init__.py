@@ -1,0 +1,1 @@
+"""Simulations to read and run from a clone: ``python -m examples.<name>``."""

@@ -50,9 +50,7 @@ def test_rate_coded_cross_entropy_is_that_of_numpy(batch, scale):
 def test_membrane_cross_entropy_is_that_of_numpy(reduce, batch):
     v, y = membranes((*batch, 30, 5)), labels(batch)
     expected = reference(4.0 * REDUCE[reduce](v.astype(np.float64)), y)
-    loss = losses.membrane_cross_entropy(
-        jnp.asarray(v), jnp.asarray(y), reduce=reduce, scale=4.0
-    )
+    loss = losses.membrane_cross_entropy(jnp.asarray(v), jnp.asarray(y), reduce=reduce, scale=4.0)
     np.testing.assert_allclose(loss, expected, rtol=RTOL)
 
 

@@ -1,0 +1,1 @@
+"""Runnable comparisons; each rewrites its tracked JSON under ``benchmarks/results``."""

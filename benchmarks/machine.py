@@ -1,0 +1,43 @@
+"""What stands beside every figure: the machine, the versions and the date."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from train.checkpoint import versions
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return processor, cores, memory and operating system; no name of the machine or its user."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def write_results(path: Path, command: str, results: dict[str, Any]) -> None:
+    """Write results with command, machine, versions and date."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "command": command,
+        "date": datetime.date.today().isoformat(),
+        "machine": describe_machine(),
+        "versions": versions(),
+        **results,
+    }
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"

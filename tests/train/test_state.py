@@ -1,0 +1,148 @@
+"""The compiled calls, against a loop in Python, and what they must not depend on."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from flax_snn import losses
+from train.config import NetworkConfig, RandmanData, TrainingConfig
+from train.data import epoch_order, load_randman, padded_order
+from train.model import build_network
+from train.state import create_state, evaluate, optimizer, train_epoch
+
+TRAINING = TrainingConfig(epochs=2, batch_size=16)
+DATA = RandmanData(classes=3, units=4, alpha=2.0, steps=20, dt=5e-3, samples_per_class=40)
+READOUTS = ("spikes", "max", "mean", "last")
+
+
+@functools.cache
+def model(readout="spikes", recurrent=True):
+    config = NetworkConfig(hidden=(8,), readout=readout, recurrent=recurrent, readout_gain=8.0)
+    return build_network(config, steps=20, units=4, classes=3, dt=5e-3)
+
+
+@functools.cache
+def data():
+    return load_randman(DATA)
+
+
+def state_of(readout="spikes", seed=0):
+    return create_state(model(readout), TRAINING, 12, jnp.uint32(seed))
+
+
+def epoch(state, number=1):
+    part = data().train
+    order = epoch_order(0, number, len(part.labels), 16)
+    return jax.jit(train_epoch)(state, part.inputs, part.labels, order)
+
+
+def same(a, b):
+    return jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), a, b))
+
+
+@pytest.mark.optimizer
+@pytest.mark.parametrize("readout", READOUTS)
+def test_an_epoch_is_a_loop_over_batches(readout):
+    part, net = data().train, model(readout)
+    state = state_of(readout)
+    after, metrics = epoch(state)
+
+    params, tx = state.params, optax.adamw(LEARNING_RATES, weight_decay=1e-4)
+    memory, total = tx.init(params), []
+    for rows in epoch_order(0, 1, len(part.labels), 16):
+
+        def loss_of(params, rows=rows):
+            x = jnp.asarray(part.inputs[rows], jnp.float32)
+            out = net.network.apply({"params": params}, x)
+            y = jnp.asarray(part.labels[rows])
+            if readout == "spikes":
+                return losses.rate_coded_cross_entropy(out, y)
+            return losses.membrane_cross_entropy(out, y, reduce=readout, scale=4.0)
+
+        loss, grads = jax.value_and_grad(loss_of)(params)
+        updates, memory = tx.update(grads, memory, params)
+        params = optax.apply_updates(params, updates)
+        total.append(float(loss))
+
+    np.testing.assert_allclose(metrics.loss, np.mean(total), rtol=1e-4)
+    assert int(after.step) == len(total)
+    # Two compilations of one sum differ by float32 rounding, which Adam's division enlarges.
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), after.params, params
+    )
+
+
+def LEARNING_RATES(step):
+    """Linear from a tenth to 0.02 over the first of 12 updates, then half a cosine to zero."""
+    cosine = 0.02 * 0.5 * (1 + jnp.cos(jnp.pi * (step - 1) / 11))
+    return jnp.where(step < 1, 0.002, cosine)
+
+
+@pytest.mark.optimizer
+def test_training_is_deterministic_and_starts_from_the_seed():
+    (a, _), (b, _) = epoch(state_of(seed=1)), epoch(state_of(seed=1))
+    assert same(a.params, b.params)
+    assert not same(state_of(seed=1).params, state_of(seed=2).params)
+
+
+@pytest.mark.optimizer
+def test_half_epochs_are_the_whole_epoch():
+    part = data().train
+    order = epoch_order(0, 1, len(part.labels), 16)
+    step = jax.jit(train_epoch)
+    whole, _ = step(state_of(), part.inputs, part.labels, order)
+    half, _ = step(state_of(), part.inputs, part.labels, order[:3])
+    half, _ = step(half, part.inputs, part.labels, order[3:])
+    assert same(whole.params, half.params) and same(whole.opt_state, half.opt_state)
+
+
+def test_the_learning_rate_ends_at_zero():
+    tx = optimizer(TrainingConfig(weight_decay=0.0), 100)
+    params = {"w": jnp.ones(3)}
+    state = tx.init(params)
+    sizes = []
+    with jax.numpy_dtype_promotion("standard"):
+        for _ in range(100):
+            updates, state = tx.update({"w": jnp.ones(3)}, state, params)
+            # With constant gradients an update of Adam is the learning rate itself.
+            sizes.append(float(-updates["w"][0]))
+    np.testing.assert_allclose(sizes[:11], 0.02 * np.linspace(0.1, 1.0, 11), rtol=1e-4)
+    half_cosine = 0.01 * (1 + np.cos(np.pi * np.arange(90) / 90))
+    np.testing.assert_allclose(sizes[10:], half_cosine, rtol=1e-3)
+
+
+@pytest.mark.optimizer
+@pytest.mark.parametrize("size", [1, 5, 12, 100])
+def test_padding_counts_for_nothing(size):
+    part, net, params = data().test, model(), state_of().params
+    logits, activity = net.apply(params, jnp.asarray(part.inputs), jax.random.key(0))
+    found = evaluate(net, params, *map(jnp.asarray, part), padded_order(len(part.labels), size))
+    labels = jnp.asarray(part.labels)
+    np.testing.assert_allclose(
+        found.metrics.loss, losses.softmax_cross_entropy(logits, labels), rtol=1e-5
+    )
+    predicted = np.asarray(logits.argmax(-1))
+    np.testing.assert_allclose(found.metrics.accuracy, (predicted == part.labels).mean(), rtol=1e-6)
+    np.testing.assert_allclose(found.metrics.activity, activity.mean(axis=0), rtol=1e-5)
+    assert (activity.mean(axis=0) > 0).all()
+    np.testing.assert_array_equal(
+        np.asarray(found.predictions).ravel()[: len(predicted)], predicted
+    )
+
+
+@pytest.mark.optimizer
+@pytest.mark.parametrize("readout", READOUTS)
+def test_every_weight_gets_a_gradient(readout):
+    part, net = data().train, model(readout)
+    params = state_of(readout).params
+
+    def loss_of(params):
+        logits, _ = net.apply(params, jnp.asarray(part.inputs), jax.random.key(0))
+        return losses.softmax_cross_entropy(logits, jnp.asarray(part.labels))
+
+    for grad in jax.tree.leaves(jax.grad(loss_of)(params)):
+        assert jnp.isfinite(grad).all() and jnp.any(grad != 0)

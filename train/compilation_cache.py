@@ -1,0 +1,37 @@
+"""Compiled functions kept on disk, so that the next run with the same settings starts sooner."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+
+
+def cache_directory(given: Path | None) -> Path:
+    """Return the directory of compiled functions.
+
+    Args:
+      given: what the user asked for.
+
+    Returns:
+      That, else ``$JAX_COMPILATION_CACHE_DIR``, else ``flax_snn/xla`` in ``$XDG_CACHE_HOME``, by
+      default ``~/.cache``.
+    """
+    if given is not None:
+        return given
+    if named := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "flax_snn", "xla")
+
+
+def enable(given: Path | None) -> None:
+    """Keep every function that is compiled from now on; a directory that cannot be made is no loss.
+
+    Args:
+      given: directory, or ``None`` for that of `cache_directory`.
+    """
+    jax.config.update("jax_compilation_cache_dir", str(cache_directory(given).absolute()))
+    # By default JAX keeps only what took long to compile; here all of a start counts.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -1,0 +1,55 @@
+"""Ctrl-C and SIGTERM: finish the running epoch, save, and leave with the signal's exit code."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+class Stop:
+    """Whether a signal has asked the run to stop.
+
+    Attributes:
+      code: exit code of the signal that came, 0 if none did.
+    """
+
+    def __init__(self) -> None:
+        self.code = 0
+
+    def __bool__(self) -> bool:
+        return self.code != 0
+
+
+@contextmanager
+def stop_on_signal(notify: Callable[[str], None]) -> Iterator[Stop]:
+    """Catch the first signal; a second Ctrl-C raises KeyboardInterrupt.
+
+    Args:
+      notify: shows the user a line of text.
+
+    Yields:
+      What to look at between epochs.
+    """
+    stop = Stop()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.code = EXIT_CODES[signal.Signals(number)]
+        notify("finishing the running epoch, then saving; Ctrl-C again stops at once")
+
+    # Python delivers signals to the main thread only.
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, handle) for number in EXIT_CODES}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

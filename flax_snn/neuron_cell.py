@@ -57,9 +57,9 @@ class NeuronCell(nn.RNNCellBase):
 
     def __post_init__(self) -> None:
         """Check the configuration when the cell is made, not when it runs."""
-        _check_cell(self)
         if isinstance(self.learn, list):
             self.learn = tuple(self.learn)
+        _check_cell(self)
         super().__post_init__()
 
     def setup(self) -> None:
@@ -232,6 +232,11 @@ def _check_cell(cell: NeuronCell) -> None:
         raise TypeError(
             f"{name}: expected dynamics of type {cell.neuron.__name__}, got {cell.dynamics!r}"
         )
+    surrogate = getattr(cell, "surrogate", None)
+    if surrogate is not None and not isinstance(surrogate, Surrogate):
+        raise TypeError(
+            f"{name}: expected a Surrogate such as superspike(slope=10), called, got {surrogate!r}"
+        )
     if cell.features is not None and (
         isinstance(cell.features, bool) or not isinstance(cell.features, int) or cell.features < 1
     ):
@@ -246,4 +251,4 @@ def _check_cell(cell: NeuronCell) -> None:
         )
     if cell.use_bias and cell.features is None:
         raise ValueError(f"{name}: use_bias=True needs input weights, got features=None")
-    weights.check_learn(name, cell.dynamics, tuple(cell.learn))
+    weights.check_learn(name, cell.dynamics, cell.learn)

@@ -45,8 +45,8 @@ def test_potentials_are_finite(name: str, value: float) -> None:
 @pytest.mark.parametrize("name", POSITIVE + FINITE)
 @pytest.mark.parametrize("value", NOT_NUMBERS, ids=lambda value: type(value).__name__)
 def test_numbers_are_numbers(name: str, value: Any) -> None:
-    if name == "tau_syn" and isinstance(value, list):
-        return  # a list of time constants makes channels
+    if (name, type(value)) in (("tau_syn", list), ("v_init", list), ("v_init", np.ndarray)):
+        return  # a list of time constants makes channels, one of potentials starts each neuron
     for kind in kinds(name):
         with pytest.raises(TypeError, match=f"{name}: expected a finite number"):
             kind(**{name: value})
@@ -198,7 +198,7 @@ def test_parts_are_checked_as_the_constructor_checks() -> None:
         make(LIFParameters(), 1e-3, RULE, surogate=snn.surrogate.superspike())
     with pytest.raises(ValueError, match="discretize: the rule has no discretization"):
         make(LIFParameters(), 1e-3, Rule())
-    with pytest.raises(ValueError, match="coefficient beta: expected 2 value"):
+    with pytest.raises(ValueError, match=r"tau_syn: expected 2 .* got 3"):
         rule = Rule(Discretization(), entry="new", channels=2)
         make(LIFParameters(tau_syn=(1e-3, 2e-3, 3e-3)), 1e-3, rule)
 
@@ -239,6 +239,42 @@ def test_cells_refuse_dynamics_of_the_other_kind() -> None:
 
 def test_one_start_value_per_neuron_or_one_for_all() -> None:
     cell = snn.LIFCell(dynamics=LIF(v_init=(0.1, 0.2, 0.3)))
+    assert cell.dynamics == LIF(v_init=[0.1, 0.2, 0.3]) == LIF(v_init=np.array([0.1, 0.2, 0.3]))
     np.testing.assert_allclose(cell.initialize_carry(None, (2, 3)).v, [[0.1, 0.2, 0.3]] * 2)
     with pytest.raises(ValueError, match="v_init: expected one value per neuron, 4, got 3"):
         cell.initialize_carry(None, (2, 4))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: Rule(hold=-1), ValueError, "hold: expected a number >= 0"),
+        (lambda: Rule(channels=-1, entry="old"), ValueError, "channels: expected a number >= 0"),
+        (lambda: LIF(v_min=3.0), ValueError, "v_min: expected a lower bound at or below"),
+        (lambda: snn.conventions.norse_lif(v_reset=2.0), ValueError, "fire in every step"),
+        (lambda: LI.from_parts(LIFParameters(), 1e-3, RULE), ValueError, "belongs to LIFDynamics"),
+        (lambda: LIF(discretization=["exact"]), ValueError, "discretization: expected one of"),
+        (lambda: snn.conventions.rockpool(tau_syn=None), ValueError, "tau_syn: expected 1"),
+        (lambda: snn.LIFCell(2, surrogate=snn.surrogate.superspike), TypeError, "called, got"),
+        (lambda: snn.LIFCell(2, learn="bias"), ValueError, "tuple of distinct names, got 'bias'"),
+    ],
+)
+def test_contradictions_are_refused(
+    call: Any, error: type[Exception], message: str, unchecked: None
+) -> None:
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_given_coefficients_are_complete() -> None:
+    given = LIF.from_coefficients
+    with pytest.raises(ValueError, match="theta: expected a threshold"):
+        given(snn.dynamics.Coefficients(alpha=0.9, c_x=1.0), dt=1e-3, rule=Rule())
+    with pytest.raises(ValueError, match="c_x: expected the gain of the input"):
+        given(snn.dynamics.Coefficients(alpha=0.9, theta=1.0), dt=1e-3, rule=Rule())
+
+
+def test_noise_and_bounds_of_parts_are_not_lost() -> None:
+    dynamics = LIF.from_parts(LIFParameters(), 1e-3, RULE, noise_std=0.3, v_min=-1.0)
+    assert dynamics.rule.noisy and dynamics.rule.floor
+    assert dynamics.coefficients().noise_std == 0.3 and dynamics.coefficients().v_min == -1.0

@@ -32,6 +32,7 @@ def rockpool(
     Raises:
       ValueError: a time constant or threshold that is not above 0.
     """  # noqa: E501
+    tau_syn = tuple(tau_syn) if isinstance(tau_syn, list) else tau_syn
     channels = len(tau_syn) if isinstance(tau_syn, tuple) else 1
     rule = Rule(
         discretization=Discretization("exponential", "decay", "unit"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from flax_snn.dynamics.describe import describe
 from flax_snn.dynamics.parameters import LIFParameters, checked, number
 from flax_snn.dynamics.rule import Coefficients, Rule, discretize, per_channel
+from flax_snn.dynamics.validity import check_dynamics, check_structure, leaves
 from flax_snn.surrogate import Surrogate, superspike
 
 D = TypeVar("D", bound="Dynamics")
@@ -46,6 +47,9 @@ class Dynamics:
     v_min: float | None
     noise_std: float
 
+    spikes: ClassVar[bool]
+    """Whether this kind of neuron has a fire test."""
+
     def __init__(self) -> None:
         """Refuse: the kinds of neurons have the constructors."""
         raise TypeError(
@@ -64,9 +68,15 @@ class Dynamics:
         unknown = fields.keys() - {field.name for field in dataclasses.fields(self)}
         if unknown:
             raise TypeError(f"{type(self).__name__}: unknown fields {sorted(unknown)}")
-        for name, value in (defaults | fields).items():
+        fields = defaults | fields
+        if isinstance(fields["v_init"], (list, np.ndarray)):
+            fields["v_init"] = tuple(float(v) for v in fields["v_init"])
+        fields["rule"] = dataclasses.replace(
+            fields["rule"], noisy=fields["noise_std"] != 0.0, floor=fields["v_min"] is not None
+        )
+        for name, value in fields.items():
             object.__setattr__(self, name, value)
-        _check(self)
+        check_dynamics(self)
 
     @classmethod
     def from_parts(
@@ -84,10 +94,14 @@ class Dynamics:
           Dynamics of this class.
         """
         self = object.__new__(cls)
-        rest = parameters.v_rest
-        self._set(
-            **({"parameters": checked(parameters), "v_init": rest} | fields), dt=dt, rule=rule
-        )
+        parameters = checked(parameters)
+        if len(parameters.synapses) != rule.all_channels:
+            raise ValueError(
+                f"tau_syn: expected {rule.all_channels} synaptic time constant(s) for this rule,"
+                f" got {len(parameters.synapses)}"
+            )
+        defaults = {"parameters": parameters, "v_init": parameters.v_rest}
+        self._set(**(defaults | fields), dt=dt, rule=rule)
         return self
 
     @classmethod
@@ -118,8 +132,9 @@ class Dynamics:
         """
         self = object.__new__(cls)
         dt = number("dt", dt, positive=True, unit="seconds")
-        for name, value in _leaves(coefficients).items():
+        for name, value in leaves(coefficients).items():
             number(f"coefficient {name}", value)
+        check_structure(rule, coefficients)
         defaults = {
             "parameters": _implied(coefficients, dt, rule),
             "v_init": 0.0,
@@ -179,66 +194,8 @@ def _implied(coefficients: Coefficients, dt: float, rule: Rule) -> LIFParameters
     again = discretize(
         rule, parameters, dt, v_min=coefficients.v_min, noise_std=coefficients.noise_std
     )
-    if _leaves(again).keys() != _leaves(coefficients).keys():
+    if leaves(again).keys() != leaves(coefficients).keys():
         return None
-    pairs = zip(_leaves(again).values(), _leaves(coefficients).values(), strict=True)
+    pairs = zip(leaves(again).values(), leaves(coefficients).values(), strict=True)
     close = all(np.isclose(new, old, rtol=1e-6, atol=1e-12) for new, old in pairs)
     return parameters if close else None
-
-
-def _leaves(coefficients: Coefficients) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for field in dataclasses.fields(coefficients):
-        value = getattr(coefficients, field.name)
-        if isinstance(value, tuple):
-            found |= {f"{field.name}[{k}]": v for k, v in enumerate(value)}
-        elif value is not None:
-            found[field.name] = value
-    return found
-
-
-def _check(dynamics: Dynamics) -> None:
-    """Raise where numbers and switches of finished dynamics contradict each other."""
-    rule, parameters, dt = dynamics.rule, dynamics.parameters, dynamics.dt
-    number("dt", dt, positive=True, unit="seconds")
-    number("noise_std", dynamics.noise_std)
-    if dynamics.noise_std < 0.0:
-        raise ValueError(f"noise_std: expected a number >= 0, got {dynamics.noise_std!r}")
-    if dynamics.v_min is not None:
-        number("v_min", dynamics.v_min)
-    if not isinstance(dynamics.surrogate, Surrogate):
-        raise TypeError(
-            "surrogate: expected a Surrogate such as superspike(slope=10), called, got"
-            f" {dynamics.surrogate!r}"
-        )
-    v_init = dynamics.v_init
-    for value in v_init if isinstance(v_init, tuple) else (v_init,):
-        number("v_init", value)
-    how = rule.discretization
-    if dynamics.given is None and how is not None and how.decay == "euler":
-        assert parameters is not None
-        shortest = min((parameters.tau_mem, *parameters.synapses))
-        if dt >= shortest:
-            raise ValueError(
-                f"dt: Euler steps need dt below every time constant, got dt={dt!r} s and a time"
-                f" constant of {shortest!r} s; use a smaller dt or discretization='exact'"
-            )
-    coefficients = dynamics.coefficients()
-    for name, value in _leaves(coefficients).items():
-        number(f"coefficient {name}", value)
-    if rule.fire == "floor" and coefficients.theta <= 0.0:
-        raise ValueError(
-            f"threshold: fire='floor' counts v / threshold and needs a threshold > 0, got"
-            f" {coefficients.theta!r}"
-        )
-    if rule.reset_time == "give-back" and rule.reset == "hard" and coefficients.v_reset != 0.0:
-        raise ValueError(
-            f"v_reset: reset_time='give-back' resets to 0 only, got {coefficients.v_reset!r}"
-        )
-    for name in ("beta", "g", "c_old", "c_new"):
-        values = per_channel(getattr(coefficients, name), rule.all_channels)
-        if len(values) != rule.all_channels:
-            raise ValueError(
-                f"coefficient {name}: expected {rule.all_channels} value(s), one per synaptic"
-                f" channel, got {len(values)}"
-            )

@@ -79,6 +79,8 @@ class LIFDynamics(Dynamics):
     Reference: Gerstner, Kistler, Naud, Paninski, *Neuronal Dynamics*, 2014, chapter 1.
     """
 
+    spikes = True
+
     def __init__(
         self,
         tau_mem: float = 20e-3,
@@ -190,6 +192,8 @@ class LIDynamics(Dynamics):
       ValueError: a value outside its range; dt not below every time constant under Euler.
     """
 
+    spikes = False
+
     def __init__(
         self,
         tau_mem: float = 20e-3,
@@ -231,7 +235,7 @@ class LIDynamics(Dynamics):
 def _discretization(name: str | Discretization) -> Discretization:
     if isinstance(name, Discretization):
         return name
-    if name not in DISCRETIZATIONS:
+    if not isinstance(name, str) or name not in DISCRETIZATIONS:
         raise ValueError(
             f"discretization: expected one of {', '.join(DISCRETIZATIONS)} or a Discretization, got"
             f" {name!r}"

@@ -118,6 +118,11 @@ class Rule:
 
     def __post_init__(self) -> None:
         _check_choices(self)
+        for name in ("channels", "hold"):
+            if isinstance(getattr(self, name), bool) or not getattr(self, name) >= 0:
+                raise ValueError(
+                    f"rule: {name}: expected a number >= 0, got {getattr(self, name)!r}"
+                )
         if (self.entry == "direct") != (self.channels == 0):
             raise ValueError(
                 "rule: expected channels=0 with entry='direct' and channels > 0 otherwise, got "

@@ -1,0 +1,110 @@
+"""What finished dynamics are checked for: numbers and switches that contradict each other."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from flax_snn.dynamics.parameters import number
+from flax_snn.dynamics.rule import Coefficients, Rule, per_channel
+from flax_snn.surrogate import Surrogate
+
+if TYPE_CHECKING:
+    from flax_snn.dynamics.base import Dynamics
+
+
+def check_dynamics(dynamics: Dynamics) -> None:
+    """Raise where numbers and switches of finished dynamics contradict each other.
+
+    Raises:
+      TypeError: a field of the wrong type.
+      ValueError: a value outside its range, or a contradiction.
+    """
+    number("dt", dynamics.dt, positive=True, unit="seconds")
+    if number("noise_std", dynamics.noise_std) < 0.0:
+        raise ValueError(f"noise_std: expected a number >= 0, got {dynamics.noise_std!r}")
+    if dynamics.v_min is not None:
+        number("v_min", dynamics.v_min)
+    if not isinstance(dynamics.surrogate, Surrogate):
+        raise TypeError(
+            "surrogate: expected a Surrogate such as superspike(slope=10), called, got"
+            f" {dynamics.surrogate!r}"
+        )
+    for value in dynamics.v_init if isinstance(dynamics.v_init, tuple) else (dynamics.v_init,):
+        number("v_init", value)
+    if dynamics.spikes != (dynamics.rule.fire != "none"):
+        kind, other = type(dynamics).__name__, "LIDynamics" if dynamics.spikes else "LIFDynamics"
+        raise ValueError(f"{kind}: a rule with fire={dynamics.rule.fire!r} belongs to {other}")
+    _check_euler(dynamics)
+    coefficients = dynamics.coefficients()
+    for name, value in leaves(coefficients).items():
+        number(f"coefficient {name}", value)
+    if dynamics.spikes:
+        _check_threshold(dynamics.rule, coefficients)
+
+
+def check_structure(rule: Rule, coefficients: Coefficients) -> None:
+    """Raise where given coefficients lack what the rule uses.
+
+    Raises:
+      ValueError: no threshold, no gain from the input, another number of synaptic channels.
+    """
+    if rule.fire != "none" and coefficients.theta is None:
+        raise ValueError(
+            "coefficient theta: expected a threshold for a neuron that spikes, got None"
+        )
+    for name in ("beta", "g", "c_old", "c_new"):
+        values = per_channel(getattr(coefficients, name), rule.all_channels)
+        if len(values) != rule.all_channels:
+            raise ValueError(
+                f"coefficient {name}: expected {rule.all_channels} value(s), one per synaptic"
+                f" channel, got {len(values)}"
+            )
+    gain = {"direct": "c_x", "jump": "c_x", "old": "c_old", "new": "c_new"}[rule.entry]
+    if getattr(coefficients, gain) == 0.0:
+        raise ValueError(
+            f"coefficient {gain}: expected the gain of the input for entry={rule.entry!r}, got 0"
+        )
+
+
+def leaves(coefficients: Coefficients) -> dict[str, float]:
+    """Return all numbers that are given, by name; ``beta[1]`` is that of the second channel."""
+    found: dict[str, float] = {}
+    for field in dataclasses.fields(coefficients):
+        value = getattr(coefficients, field.name)
+        if isinstance(value, tuple):
+            found |= {f"{field.name}[{k}]": v for k, v in enumerate(value)}
+        elif value is not None:
+            found[field.name] = value
+    return found
+
+
+def _check_euler(dynamics: Dynamics) -> None:
+    how, parameters = dynamics.rule.discretization, dynamics.parameters
+    if dynamics.given is not None or how is None or how.decay != "euler" or parameters is None:
+        return
+    shortest = min((parameters.tau_mem, *parameters.synapses))
+    if dynamics.dt >= shortest:
+        raise ValueError(
+            f"dt: Euler steps need dt below every time constant, got dt={dynamics.dt!r} s and a"
+            f" time constant of {shortest!r} s; use a smaller dt or discretization='exact'"
+        )
+
+
+def _check_threshold(rule: Rule, c: Coefficients) -> None:
+    if rule.fire == "floor" and c.theta <= 0.0:
+        raise ValueError(
+            f"threshold: fire='floor' counts v / threshold and needs a threshold > 0, got"
+            f" {c.theta!r}"
+        )
+    if rule.reset == "hard" and c.v_reset > c.theta:
+        raise ValueError(
+            f"v_reset: expected a potential at or below the threshold {c.theta!r}, got"
+            f" {c.v_reset!r}: the neuron would fire in every step"
+        )
+    if rule.reset_time == "give-back" and rule.reset == "hard" and c.v_reset != 0.0:
+        raise ValueError(f"v_reset: reset_time='give-back' resets to 0 only, got {c.v_reset!r}")
+    if c.v_min is not None and c.v_min > c.theta:
+        raise ValueError(
+            f"v_min: expected a lower bound at or below the threshold {c.theta!r}, got {c.v_min!r}"
+        )

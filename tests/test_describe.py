@@ -63,7 +63,7 @@ def test_no_time_constants_behind_coefficients_that_none_reproduce() -> None:
 
 
 def test_given_bound_and_noise_stay_when_something_is_learned() -> None:
-    rule = Rule(Discretization(), floor=True, noisy=True)
+    rule = Rule(Discretization())
     given = snn.LIFDynamics(v_min=-0.5, noise_std=0.2).coefficients()
     dynamics = snn.LIFDynamics.from_coefficients(given, dt=1e-3, rule=rule)
     again = dynamics.coefficients(dynamics.parameters)

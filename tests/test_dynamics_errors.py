@@ -276,5 +276,5 @@ def test_given_coefficients_are_complete() -> None:
 
 def test_noise_and_bounds_of_parts_are_not_lost() -> None:
     dynamics = LIF.from_parts(LIFParameters(), 1e-3, RULE, noise_std=0.3, v_min=-1.0)
-    assert dynamics.rule.noisy and dynamics.rule.floor
+    assert dynamics.rule.noisy
     assert dynamics.coefficients().noise_std == 0.3 and dynamics.coefficients().v_min == -1.0

@@ -165,7 +165,7 @@ class Template:
         if rule.hold:
             v = where(held, c["v_reset"] + 0.0 * v, v)
             n = np.where(s.value > 0, rule.hold, np.maximum(n - 1, 0))
-        if rule.floor:
+        if c["v_min"] is not None:
             self.margin = min(self.margin, np.abs(v.value - c["v_min"].value).min())
             v = where(v.value > c["v_min"].value, v, c["v_min"] + 0.0 * v)
         return {"v": v, "i": i_new, "s": s, "n": n}, s if spiking else v
@@ -195,7 +195,6 @@ def rules(draw: Any) -> Rule:
         reset_span=reset == "soft" and draw(st.booleans()),
         recurrent_lag=emit == "old" and draw(st.booleans()),
         hold=0 if fire == "none" else pick(0, 0, 1, 2),
-        floor=draw(st.booleans()),
         noisy=draw(st.booleans()),
     )
 
@@ -216,7 +215,7 @@ def numbers(rule: Rule, rng: np.random.Generator, per_neuron: bool) -> Coefficie
         c_x=draw(0.3, 1.5) if rule.entry in ("direct", "jump") else None,
         bias=draw(-0.2, 0.4),
         v_reset=(0.0 * draw(0, 1) if back_to_0 else draw(-0.6, 0.25)) if uses(rule) else None,
-        v_min=draw(-0.9, -0.7) if rule.floor else None,
+        v_min=draw(-0.9, -0.7) if rng.random() < 0.5 else None,
         noise_std=draw(0.1, 0.4) if rule.noisy else None,
     )
 

@@ -51,7 +51,6 @@ def sinabs_lif(
         fire="floor" if spike_fn == "multi" else ">=",
         reset="soft" if reset_fn == "subtract" else "hard",
         reset_gradient="flow" if reset_fn == "subtract" else "stop",
-        floor=min_v_mem is not None,
     )
     parameters = LIFParameters(
         tau_mem=steps("tau_mem", tau_mem, dt),
@@ -88,7 +87,6 @@ def sinabs_exp_leak(
         discretization=Discretization("exponential", "unit", gain),
         fire="none",
         reset="none",
-        floor=min_v_mem is not None,
     )
     parameters = LIFParameters(tau_mem=steps("tau_mem", tau_mem, dt))
     return LIDynamics.from_parts(parameters, dt, rule, v_min=min_v_mem)

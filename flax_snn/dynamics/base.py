@@ -71,9 +71,7 @@ class Dynamics:
         fields = defaults | fields
         if isinstance(fields["v_init"], (list, np.ndarray)):
             fields["v_init"] = tuple(float(v) for v in fields["v_init"])
-        fields["rule"] = dataclasses.replace(
-            fields["rule"], noisy=fields["noise_std"] != 0.0, floor=fields["v_min"] is not None
-        )
+        fields["rule"] = dataclasses.replace(fields["rule"], noisy=fields["noise_std"] != 0.0)
         for name, value in fields.items():
             object.__setattr__(self, name, value)
         check_dynamics(self)

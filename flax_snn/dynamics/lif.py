@@ -150,8 +150,6 @@ class LIFDynamics(Dynamics):
             reset_gradient=reset_gradient,
             recurrent_lag=recurrent_lag,
             hold=_whole_steps(parameters.refractory, dt),
-            floor=v_min is not None,
-            noisy=noise_std != 0.0,
         )
         self._set(
             parameters=parameters,
@@ -219,8 +217,6 @@ class LIDynamics(Dynamics):
             entry="direct" if parameters.tau_syn is None else "old",
             fire="none",
             reset="none",
-            floor=v_min is not None,
-            noisy=noise_std != 0.0,
         )
         self._set(
             parameters=parameters,

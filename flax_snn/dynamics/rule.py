@@ -95,8 +95,8 @@ class Rule:
       recurrent_lag: with ``emit="old"``: recurrent input comes from the spikes returned one step
         earlier, not from those returned in this step.
       hold: steps for which the membrane is held after the step of the spike.
-      floor: whether the membrane has a lower bound.
-      noisy: whether Gaussian noise is added to the membrane before the fire test.
+      noisy: whether Gaussian noise is added to the membrane before the fire test; dynamics set it
+        where ``noise_std`` is not 0.
     """
 
     discretization: Discretization | None = None
@@ -113,7 +113,6 @@ class Rule:
     reset_span: bool = False
     recurrent_lag: bool = False
     hold: int = 0
-    floor: bool = False
     noisy: bool = False
 
     def __post_init__(self) -> None:

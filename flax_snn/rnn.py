@@ -92,8 +92,9 @@ class RNN(nn.RNN):
           inputs: ``(*B, T, F)``, or ``(T, *B, F)`` with ``time_major``.
           initial_carry: state before the first step; by default that of the cell.
           init_key: key for cells that draw their initial carry.
-          seq_lengths: int ``(*B)``; the carry returned is that after so many steps. Outputs after
-            them are computed all the same, as in ``nn.RNN``: mask them.
+          seq_lengths: int ``(*B)``, 0 to T; the carry returned is that after so many steps, after
+            all for 0. Outputs after them are computed all the same, as in ``nn.RNN``: mask them.
+            Under ``jit``, where values cannot be checked, more than T counts as T.
           return_carry: return ``(carry, outputs)``; by default as the attribute says.
           time_major: time on the first axis; by default as the attribute says.
           reverse: run from the last step to the first; by default as the attribute says.
@@ -111,7 +112,7 @@ class RNN(nn.RNN):
         time_axis = _time_axis(inputs.shape, self.cell.num_feature_axes, time_major)
         step_shape = inputs.shape[:time_axis] + inputs.shape[time_axis + 1 :]
         batch = step_shape[: len(step_shape) - self.cell.num_feature_axes]
-        _check_lengths(seq_lengths, batch)
+        _check_lengths(seq_lengths, batch, inputs.shape[time_axis])
 
         def flip(x: Array) -> Array:
             return flip_sequences(x, seq_lengths, len(batch), time_major)
@@ -318,7 +319,7 @@ def _time_axis(shape: tuple[int, ...], feature_axes: int, time_major: bool) -> i
     return axis
 
 
-def _check_lengths(seq_lengths: Any, batch: tuple[int, ...]) -> None:
+def _check_lengths(seq_lengths: Any, batch: tuple[int, ...], steps: int) -> None:
     if seq_lengths is None:
         return
     if jnp.shape(seq_lengths) != batch or not jnp.issubdtype(
@@ -327,6 +328,13 @@ def _check_lengths(seq_lengths: Any, batch: tuple[int, ...]) -> None:
         raise ValueError(
             f"RNN: seq_lengths: expected integers of shape {batch}, one per sequence, got"
             f" {jnp.asarray(seq_lengths).dtype} of shape {jnp.shape(seq_lengths)}"
+        )
+    if isinstance(seq_lengths, jax.core.Tracer):
+        return
+    outside = [n for n in np.ravel(seq_lengths).tolist() if not 0 <= n <= steps]
+    if outside:
+        raise ValueError(
+            f"RNN: seq_lengths: expected 0 to {steps}, the number of time steps, got {outside}"
         )
 
 

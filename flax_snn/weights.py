@@ -45,6 +45,8 @@ class Projection(nn.Module):
         """Project ``(*B, F)`` to ``(*B, features)``."""
         if inputs.ndim == 0:
             raise ValueError("expected inputs with a feature axis, got a scalar")
+        if inputs.shape[-1] == 0:
+            raise ValueError(f"expected at least one input feature, got shape {inputs.shape}")
         _check_features(self, "kernel", inputs.shape[-1])
         shape = (inputs.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)

@@ -209,6 +209,12 @@ def bad_calls() -> list[Any]:
         (lambda: run(made, X.astype(jnp.int32)), TypeError, "floating.*uint8, got int32"),
         (lambda: run(made, X.astype(jnp.complex64)), TypeError, "got complex64"),
         (lambda: run(made, X, seq_lengths=jnp.ones(2, jnp.int32)), ValueError, r"shape \(3,\)"),
+        (
+            lambda: run(made, X, seq_lengths=jnp.array([13, 2, -1])),
+            ValueError,
+            r"expected 0 to 12.*got \[13, -1\]",
+        ),
+        (lambda: lif.init(key, X[..., :0]), ValueError, "at least one input feature"),
         (lambda: run(made, X, seq_lengths=jnp.ones(3)), ValueError, "integers"),
         (
             lambda: run(made, X, initial_carry=lif.cell.initialize_carry(key, (2, 5))),
@@ -246,9 +252,11 @@ def bad_calls() -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("k", range(25))
+@pytest.mark.parametrize("k", range(27))
 def test_bad_input_is_refused_with_a_remedy(k: int, unchecked: None) -> None:
-    call, error, message = bad_calls()[k]
+    calls = bad_calls()
+    assert len(calls) == 27  # as many as the parameters of this test
+    call, error, message = calls[k]
     with pytest.raises(error, match=message):
         call()
 

@@ -42,7 +42,7 @@ def describe(name: str, rule: Rule, coefficients: Coefficients, dt: float) -> st
         lines.append(f"v_new = {_after(rule, coefficients)}")
     if coefficients.v_min is not None:
         lines.append(f"v_new = max(v_new, {coefficients.v_min:g})")
-    return "\n  ".join(lines)
+    return "\n  ".join(lines).replace("+ -", "- ")
 
 
 def _label(rule: Rule, k: int) -> str:
@@ -70,7 +70,7 @@ def _sum(rule: Rule, c: Coefficients) -> str:
     terms += [_times(c.c_x, "x")] if rule.entry in ("direct", "jump") else []
     terms += [f"{c.bias:g}"] if c.bias else []
     terms += [f"{c.noise_std:g} noise"] if rule.noisy else []
-    return " + ".join(terms).replace("+ -", "- ")
+    return " + ".join(terms)
 
 
 def _test(rule: Rule, c: Coefficients, v: str) -> str:

@@ -124,18 +124,7 @@ class LIFDynamics(Dynamics):
         dt = number("dt", dt, positive=True, unit="seconds")
         if fire == "none":
             raise ValueError("fire: expected a neuron that spikes, got 'none'; use LIDynamics")
-        above = parameters.v_reset - parameters.threshold
-        held_there = reset == "hard" or parameters.refractory > 0.0
-        if held_there and (above > 0.0 or (above == 0.0 and fire != ">")):
-            raise ValueError(
-                f"v_reset: expected a potential that does not fire, threshold {threshold!r} with"
-                f" fire={fire!r}, got {v_reset!r}: the neuron would fire in every step"
-            )
-        if reset != "hard" and parameters.v_reset != 0.0 and parameters.refractory == 0.0:
-            raise ValueError(
-                f"v_reset: reset={reset!r} has no reset potential, got {v_reset!r}; use"
-                " reset='hard'"
-            )
+        _check_v_reset(parameters, reset, fire)
         rule = Rule(
             discretization=_discretization(discretization),
             channels=_channel_count(parameters),
@@ -225,6 +214,20 @@ class LIDynamics(Dynamics):
             v_min=v_min,
             noise_std=noise_std,
             v_init=parameters.v_rest if v_init is None else v_init,
+        )
+
+
+def _check_v_reset(parameters: LIFParameters, reset: Reset, fire: FireTest) -> None:
+    v_reset, above = parameters.v_reset, parameters.v_reset - parameters.threshold
+    held_there = reset == "hard" or parameters.refractory > 0.0
+    if held_there and (above > 0.0 or (above == 0.0 and fire != ">")):
+        raise ValueError(
+            f"v_reset: expected a potential that does not fire, threshold {parameters.threshold!r}"
+            f" with fire={fire!r}, got {v_reset!r}: the neuron would fire in every step"
+        )
+    if not held_there and v_reset != 0.0:
+        raise ValueError(
+            f"v_reset: reset={reset!r} has no reset potential, got {v_reset!r}; use reset='hard'"
         )
 
 

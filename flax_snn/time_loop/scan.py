@@ -43,7 +43,10 @@ def scan(
         loop = nn.scan(body, in_axes=time_axis, out_axes=time_axis, **lift)
         return loop(module, carry, inputs)
 
+    steps = inputs.shape[time_axis]
+    # What nn.RNN's index length - 1 selects: 0 the last step, more than all steps the last as well.
     lengths = jnp.asarray(seq_lengths)
+    lengths = jnp.clip(jnp.where(lengths <= 0, steps + lengths, lengths), 1, steps)
 
     def selecting(module: nn.Module, carries: Any, x: tuple[Array, Array]) -> tuple[Any, Array]:
         running, last = carries
@@ -51,10 +54,10 @@ def scan(
         running, y = body(module, running, value)
         return (running, _where(count == lengths, running, last)), y
 
-    counts = jnp.arange(1, inputs.shape[time_axis] + 1, dtype=lengths.dtype)
+    counts = jnp.arange(1, steps + 1, dtype=lengths.dtype)
     select = nn.scan(selecting, in_axes=((time_axis, 0),), out_axes=time_axis, **lift)
-    (running, last), outputs = select(module, (carry, carry), (inputs, counts))
-    return _where(lengths == 0, running, last), outputs
+    (_, last), outputs = select(module, (carry, carry), (inputs, counts))
+    return last, outputs
 
 
 def _where(condition: Array, new: Any, old: Any) -> Any:

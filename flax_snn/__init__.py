@@ -7,7 +7,7 @@
 import importlib
 from types import ModuleType
 
-from flax_snn import conventions, datasets, dynamics, encode, losses, surrogate
+from flax_snn import conventions, datasets, dynamics, encode, losses, metrics, surrogate
 from flax_snn.cells import LeakyIntegratorReadout, LIFCell, RecurrentLIFCell
 from flax_snn.chain import Chain
 from flax_snn.dynamics import LIDynamics, LIFDynamics
@@ -34,6 +34,7 @@ __all__ = [
     "dynamics",
     "encode",
     "losses",
+    "metrics",
     "plot",
     "surrogate",
 ]

@@ -12,11 +12,12 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
-from jax.nn.initializers import Initializer, variance_scaling
+from jax.nn.initializers import Initializer
 from jax.typing import ArrayLike
 
-from flax_snn.dynamics import Dynamics, LIFParameters, membrane_power, resting_distance
+from flax_snn.dynamics import Dynamics, LIFParameters
 from flax_snn.dynamics.parameters import POSITIVE
+from flax_snn.fluctuation import fluctuating
 from flax_snn.typing import Array, Currents
 
 INPUT_ACTIVITY = 0.02
@@ -24,6 +25,9 @@ INPUT_ACTIVITY = 0.02
 
 RECURRENT_ACTIVITY = 0.1
 """Share of time steps in which a neuron of a layer is expected to spike."""
+
+RECURRENT_SPREAD = 0.3
+"""Part that recurrent spikes have in the spread of the membrane, whose distance is 1."""
 
 _RAW = ("v_rest", "v_reset", "bias")
 _LEARNABLE = (*POSITIVE, "threshold", *_RAW)
@@ -129,9 +133,7 @@ def active_init(dynamics: Dynamics) -> Initializer:
     Returns:
       An initialiser for kernels ``(F, N)``.
     """
-    coefficients = dynamics.coefficients()
-    power = membrane_power(dynamics.rule, coefficients)
-    return _normal(resting_distance(coefficients) ** 2, INPUT_ACTIVITY * power)
+    return fluctuating(dynamics, spread=1.0, power=INPUT_ACTIVITY)
 
 
 def recurrent_init(dynamics: Dynamics) -> Initializer:
@@ -146,10 +148,7 @@ def recurrent_init(dynamics: Dynamics) -> Initializer:
     Returns:
       An initialiser for kernels ``(N, N)``.
     """
-    rule, coefficients = dynamics.rule, dynamics.coefficients()
-    channel = rule.channels if rule.recurrent_channel else 0
-    power = membrane_power(rule, coefficients, channel)
-    return _normal((0.3 * resting_distance(coefficients)) ** 2, RECURRENT_ACTIVITY * power)
+    return fluctuating(dynamics, spread=RECURRENT_SPREAD, power=RECURRENT_ACTIVITY, recurrent=True)
 
 
 def check_learn(cell: str, dynamics: Dynamics, learn: tuple[str, ...]) -> None:
@@ -251,10 +250,6 @@ def full(value: float | tuple[float, ...], shape: tuple[int, ...], dtype: Any) -
         row = jnp.asarray(value, dtype).reshape((1,) * (len(shape) - 1) + (-1,))
         return jnp.broadcast_to(row, shape)
     return jnp.full(shape, value, dtype)
-
-
-def _normal(variance: float, power: float) -> Initializer:
-    return variance_scaling(variance / power if power > 0.0 else 1.0, "fan_in", "normal")
 
 
 def _check_features(module: nn.Module, name: str, features: int) -> None:

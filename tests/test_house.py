@@ -43,6 +43,7 @@ LEANS_ON: dict[str, set[str]] = {
 
 # Optional or heavy: `import flax_snn` may load them only where `import flax.linen` already does.
 HEAVY = {
+    "array_record",
     "grain",
     "h5py",
     "matplotlib",

@@ -1,4 +1,4 @@
-"""Plots hold the numbers that were passed in, at the right places, with units on the axes."""
+"""Rasters and membranes hold the numbers passed in, at the right places, with units on the axes."""
 
 import sys
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ from flax_snn import plot
 
 @pytest.fixture(autouse=True)
 def closed() -> Iterator[None]:
+    plt.close("all")  # Doctests leave figures open.
     yield
     plt.close("all")
 

@@ -8,13 +8,10 @@ of one machine travels with a checkpoint.
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from train.errors import ConfigError
-
-Readout = Literal["spikes", "max", "mean", "last"]
+Readout = Literal["spikes", "first", "max", "mean", "last"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +49,17 @@ class NetworkConfig:
     recurrent: bool = True
     """Whether the neurons of a hidden layer feed each other."""
     readout: Readout = "spikes"
-    """`spikes`: output neurons spike, and the most spikes win. `max`, `mean`, `last`: leaky
-    integrators that do not spike, read at their maximum over time, mean, or last step."""
+    """`spikes`: output neurons spike, and the most spikes win; `first`: the first spike wins.
+    `max`, `mean`, `last`: leaky integrators that do not spike, read at their maximum over time,
+    mean, or last step."""
+    population: int = 1
+    """Output neurons per class, whose outputs are pooled."""
+    init: Literal["gains", "fluctuation", "lsuv"] = "gains"
+    """Initial weights: `gains` as below; `fluctuation`: from time constants and input rates;
+    `lsuv`: `gains`, then rescaled layer by layer on one training batch to unit variance."""
+    neuron: Literal["lif", "tutorial"] = "lif"
+    """`lif`: the exact step of the default neuron, with --tau-mem and --tau-syn. `tutorial`: the
+    equations and decays of the pure-JAX tutorial, in which time constants are steps."""
     tau_mem: float = 20e-3
     """Membrane time constant of all neurons in seconds."""
     tau_syn: float = 10e-3
@@ -74,18 +80,36 @@ class NetworkConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """AdamW; the learning rate rises at first, then falls to zero as half a cosine."""
+    """Optimiser, schedule, regularisers; by default AdamW with warm-up and half a cosine."""
 
     epochs: int = 30
-    """Passes over the training samples; the schedule of the learning rate scales with them."""
+    """Most passes over the training samples; the schedule of the learning rate scales with them."""
     batch_size: int = 250
     """Samples per update."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """`adamw`, or `sgd` with --momentum."""
     learning_rate: float = 2e-2
     """Highest learning rate."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the learning rate falls to zero after the warm-up: as half a cosine, linearly, not."""
     warm_up: float = 0.1
     """Share of the run in which the learning rate rises linearly from a tenth of the highest."""
     weight_decay: float = 1e-4
     """Decoupled weight decay of AdamW, per update and unit of learning rate."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    clip_norm: float = 0.0
+    """Gradients whose global norm is larger are scaled down to this norm; 0: none."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread evenly over the classes; training loss only."""
+    lower_rate: float = 0.0
+    """Firing rate in Hz below which a neuron is penalised (with --rate-strength)."""
+    upper_rate: float = 0.0
+    """Firing rate in Hz above which a neuron is penalised (with --rate-strength); 0: none."""
+    rate_strength: float = 0.0
+    """Factor of the firing-rate penalty, which is in Hz^2, in the training loss; 0: none."""
+    patience: int = 0
+    """End the run after so many epochs without a better validation score; 0: never."""
     seed: int = 0
     """Seed of the network's weights, of noise and of the order of samples."""
 
@@ -100,13 +124,39 @@ class RandmanConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class RandmanRegressionConfig:
+    """Everything that decides the result of ``python -m train.randman_regression``."""
+
+    data: RandmanData = RandmanData(classes=1, samples_per_class=5000)
+    network: NetworkConfig = NetworkConfig(readout="mean")
+    training: TrainingConfig = TrainingConfig()
+
+
+@dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """Where a run goes and how it is shown."""
+    """Where a run goes, how it is fed and how it is shown."""
 
     workdir: Path | None = None
-    """Directory of the run; by default checkpoints/<task>/<time>."""
+    """Directory of the run; by default checkpoints/<task>/<time>, with --resume the newest there."""
+    resume: bool = False
+    """Go on with the run in the directory, exactly as if it had never stopped. Its settings are
+    kept; a flag that differs from them is refused. A directory without a run begins one."""
     overwrite: bool = False
     """Replace the run that the directory already holds."""
+    data: Literal["memory", "tfds"] = "memory"
+    """Where samples come from: generated in `memory`, or prepared once on disk by `tfds` and
+    streamed. The samples, and their order, are the same."""
+    data_dir: Path | None = None
+    """Where tfds keeps prepared data; by default $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
+    feed: Literal["auto", "resident", "streamed"] = "auto"
+    """`resident`: the training samples lie on the device and an epoch is one compiled call;
+    `streamed`: they come in chunks of batches. `auto`: resident where they fit."""
+    chunk: int = 16
+    """Batches of a chunk, where they are streamed."""
+    plots: bool = True
+    """Draw learning curves, a sample, firing rates, ... into the run directory at the end."""
+    tensorboard: bool = False
+    """Write TensorBoard events into the run directory too; needs the extra `tensorboard`."""
     quiet: bool = False
     """Show no progress, only the result."""
     cache: bool = True
@@ -114,99 +164,3 @@ class RunOptions:
     cache_dir: Path | None = None
     """Where they are kept; by default $JAX_COMPILATION_CACHE_DIR, or flax_snn/xla in the user's
     cache directory."""
-
-
-def check_training(training: TrainingConfig, train_samples: int) -> None:
-    """Refuse settings of the training that cannot work.
-
-    Args:
-      training: the settings.
-      train_samples: number of training samples of the data set.
-
-    Raises:
-      ConfigError: so it is.
-    """
-    _whole("--epochs", training.epochs, 1)
-    _whole("--batch-size", training.batch_size, 1)
-    _whole("--seed", training.seed, 0)
-    if training.seed >= 2**32:
-        raise ConfigError(f"--seed: expected a whole number below 2**32, got {training.seed}")
-    _number("--learning-rate", training.learning_rate, "> 0")
-    _number("--weight-decay", training.weight_decay, ">= 0")
-    _number("--warm-up", training.warm_up, ">= 0")
-    if training.warm_up >= 1:
-        raise ConfigError(f"--warm-up: expected a share below 1, got {training.warm_up!r}")
-    if training.batch_size > train_samples:
-        raise ConfigError(
-            f"--batch-size: expected at most the {train_samples} training samples, got"
-            f" {training.batch_size}; lower --batch-size or raise --samples-per-class"
-        )
-
-
-def check_network(network: NetworkConfig) -> None:
-    """Refuse settings of the network that cannot work.
-
-    Raises:
-      ConfigError: so it is.
-    """
-    if not network.hidden:
-        raise ConfigError("--hidden: expected at least one layer, got none; try --hidden 128")
-    for size in network.hidden:
-        _whole("--hidden", size, 1)
-    for name in ("tau_mem", "tau_syn"):
-        _number(_flag(name), getattr(network, name), "> 0, in seconds")
-    for name in ("input_gain", "readout_gain", "surrogate_slope", "count_scale", "membrane_scale"):
-        _number(_flag(name), getattr(network, name), "> 0")
-    _number("--recurrent-gain", network.recurrent_gain, ">= 0")
-
-
-def check_randman(data: RandmanData) -> None:
-    """Refuse settings of the data set that the generator would refuse, or that cannot be split.
-
-    Raises:
-      ConfigError: so it is.
-    """
-    # The generator's own checks, before it has drawn anything.
-    from flax_snn.datasets import RandmanSettings
-
-    fixed = {"offset_frac": 0.0, "spikes_per_unit": 1, "f_max": 1000, "prec": 1e-3}
-    settings: dict[str, Any] = dataclasses.asdict(data) | fixed
-    seed = settings.pop("data_seed")
-    try:
-        RandmanSettings(**settings, seed=seed, use_bias=False, beta=0.0)
-    except ValueError as error:
-        raise ConfigError(f"data set: {error}") from error
-    if data.classes < 2:
-        raise ConfigError(f"--classes: expected at least 2, got {data.classes}")
-    if data.samples_per_class % 10:
-        raise ConfigError(
-            "--samples-per-class: expected a multiple of 10, so that 80/10/10 % are whole numbers"
-            f" of samples, got {data.samples_per_class}"
-        )
-
-
-def check_config(config: RandmanConfig) -> None:
-    """Refuse settings that cannot work, before anything is computed or written.
-
-    Raises:
-      ConfigError: so it is; the message names the flag and the remedy.
-    """
-    check_randman(config.data)
-    check_network(config.network)
-    check_training(config.training, config.data.classes * config.data.samples_per_class * 8 // 10)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _whole(flag: str, value: Any, minimum: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ConfigError(f"{flag}: expected a whole number >= {minimum}, got {value!r}")
-
-
-def _number(flag: str, value: Any, wanted: str) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    low_enough = number and (value >= 0 if wanted.startswith(">=") else value > 0)
-    if not (low_enough and math.isfinite(value)):
-        raise ConfigError(f"{flag}: expected a finite number {wanted}, got {value!r}")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from train.errors import ConfigError
 
-CONFIG_VERSION = 1
+CONFIG_VERSION = 2
 """Version of the form; raised when a field is renamed, removed or changes its meaning."""
 
 ConfigT = TypeVar("ConfigT")

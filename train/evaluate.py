@@ -13,14 +13,13 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import tyro
 
-from train.errors import CheckpointError, ConfigError, exit_code
-
-if TYPE_CHECKING:
-    from train.task import Task
+from train import run_directory
+from train.errors import RunDirectoryError, exit_code
+from train.report import format_score
 
 COMMAND = "python -m train.evaluate"
 
@@ -35,6 +34,8 @@ class EvaluateOptions:
     """Part of the data set."""
     json: bool = False
     """Print one JSON object instead of text."""
+    plots: bool = False
+    """Draw the pictures of a run directory anew, such as those of a run that was killed."""
 
 
 def evaluate_checkpoint(path: Path, part: str = "test") -> dict[str, Any]:
@@ -45,73 +46,99 @@ def evaluate_checkpoint(path: Path, part: str = "test") -> dict[str, Any]:
       part: ``train``, ``validation`` or ``test``.
 
     Returns:
-      ``<part>_accuracy``, ``<part>_loss`` (nats), ``confusion`` (rows: true class, columns:
-      predicted class, samples), ``rates_hz`` and ``activity`` (share of slots) of each layer that
+      ``<part>_<score>`` with the ``score`` of the task, ``<part>_loss``, for classes ``confusion``
+      (rows: true class, columns: predicted class, samples), ``rates_hz`` and ``activity`` (share of slots) of each layer that
       spikes, and what was evaluated: ``task``, ``checkpoint``, ``epoch``, ``part``, ``samples``.
 
     Raises:
       CheckpointError: missing, damaged, or of another model or version.
     """
-    import jax
-    import numpy as np
+    from flax_snn import metrics
+    from train.objective import CLASSIFICATION
+    from train.record import activity_of, rates_hz, share
+    from train.trained import load_trained
 
-    from train.checkpoint import find_checkpoint, open_checkpoint
-    from train.data import padded_order
-    from train.state import create_state, evaluate, rates_hz, share
-
-    checkpoint = open_checkpoint(find_checkpoint(path))
-    task, config = _settings(checkpoint.path, checkpoint.meta["settings"])
-    model = task.build(config)
-    abstract = jax.eval_shape(
-        lambda seed: create_state(model, config.training, 1, seed), np.uint32(0)
-    )
-    params = checkpoint.restore(abstract).params
-    inputs, labels = getattr(task.load(config), part)
-    order = padded_order(len(labels), config.training.batch_size)
-    scored = jax.jit(lambda *a: evaluate(model, *a))(params, inputs, labels, order)
-    predictions = np.asarray(scored.predictions).reshape(-1)[: len(labels)]
-    activity = np.asarray(scored.metrics.activity, np.float64)
-    return {
-        "task": task.name,
+    trained = load_trained(path)
+    model, data = trained.model, getattr(trained.load_data(), part)
+    scored = trained.evaluate(data)
+    score, sums = model.objective.score, scored.sums
+    found = {
+        "task": trained.task.name,
         "checkpoint": str(path),
-        "epoch": checkpoint.meta["epoch"],
+        "epoch": trained.epoch,
         "part": part,
-        "samples": len(labels),
-        f"{part}_accuracy": share(scored.metrics.accuracy),
-        f"{part}_loss": float(scored.metrics.loss),
-        "rates_hz": rates_hz(model, scored.metrics),
-        "activity": dict(zip(model.layers, activity.tolist(), strict=True)),
-        "confusion": _confusion(labels, predictions, int(labels.max()) + 1).tolist(),
+        "samples": len(data.labels),
+        "score": score,
+        f"{part}_{score}": share(sums.points, sums.samples),
+        f"{part}_loss": float(sums.loss / sums.samples),
+        "rates_hz": rates_hz(model, sums),
+        "activity": {k: float(v.mean()) for k, v in activity_of(model, sums).items()},
     }
+    if model.objective is CLASSIFICATION:
+        classes = int(data.labels.max()) + 1
+        confusion = metrics.confusion_matrix(data.labels, scored.predictions, classes)
+        found["confusion"] = confusion.tolist()
+    return found
+
+
+def draw_plots(path: Path) -> list[Path]:
+    """Draw the pictures of a run into its folder ``plots``.
+
+    Args:
+      path: the run directory.
+
+    Returns:
+      The files.
+
+    Raises:
+      CheckpointError: the run has no checkpoint that can be read.
+      RunDirectoryError: not a run directory: it has no metrics.
+    """
+    from train.gallery import draw_gallery
+    from train.trained import load_trained
+
+    records = run_directory.read_metrics(path)
+    if not records:
+        raise RunDirectoryError(
+            f"--plots: {path} has no {run_directory.METRICS}; give the directory of a run"
+        )
+    trained = load_trained(path)
+    test = trained.load_data().test
+    scored = trained.evaluate(test)
+    return draw_gallery(path, trained.model, trained.params, test, scored, records)
 
 
 def describe(result: dict[str, Any]) -> str:
     """Return the result of `evaluate_checkpoint` as text."""
-    part, confusion = result["part"], result["confusion"]
+    part, score = result["part"], result["score"]
+    rates = [
+        f"  {layer:<10} {hz:7.2f} Hz   {result['activity'][layer]:7.2%} of slots"
+        for layer, hz in result["rates_hz"].items()
+    ]
+    lines = [
+        f"{result['checkpoint']}: task {result['task']}, epoch {result['epoch']}",
+        f"{part} {score} {format_score(score, result[f'{part}_{score}'], 2)}, loss"
+        f" {result[f'{part}_loss']:.4f} ({result['samples']} samples)",
+        "",
+        *_confusion_lines(result.get("confusion")),
+        "mean firing rate",
+        *rates,
+        *(f"wrote {file}" for file in result.get("plots", ())),
+    ]
+    return "\n".join(lines)
+
+
+def _confusion_lines(confusion: list[list[int]] | None) -> list[str]:
+    if confusion is None:
+        return []
     width = max(len(str(n)) for n in (*sum(confusion, []), len(confusion) - 1)) + 1
     header = "".join(f"{c:>{width}}" for c in range(len(confusion)))
     rows = [
         f"  {true:>5} |" + "".join(f"{n or '.':>{width}}" for n in row)
         for true, row in enumerate(confusion)
     ]
-    rates = [
-        f"  {layer:<10} {hz:7.2f} Hz   {result['activity'][layer]:7.2%} of slots"
-        for layer, hz in result["rates_hz"].items()
-    ]
-    return "\n".join(
-        [
-            f"{result['checkpoint']}: task {result['task']}, epoch {result['epoch']}",
-            f"{part} accuracy {result[f'{part}_accuracy']:.2%}, loss {result[f'{part}_loss']:.4f}"
-            f" ({result['samples']} samples)",
-            "",
-            "confusion matrix (rows: true class, columns: predicted class)",
-            f"        |{header}",
-            *rows,
-            "",
-            "mean firing rate",
-            *rates,
-        ]
-    )
+    title = "confusion matrix (rows: true class, columns: predicted class)"
+    return [title, f"        |{header}", *rows, ""]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -120,32 +147,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         result = evaluate_checkpoint(options.checkpoint, options.part)
+        if options.plots:
+            result["plots"] = [str(file) for file in draw_plots(options.checkpoint)]
         print(json.dumps(result, allow_nan=False) if options.json else describe(result))
         return 0
 
     return exit_code(COMMAND, work)
-
-
-def _settings(path: Path, stored: Any) -> tuple[Task, Any]:
-    """Return task and settings of a checkpoint."""
-    from train.config_json import from_json, task_of
-    from train.task import find_task
-
-    try:
-        task = find_task(task_of(stored))
-        config = from_json(task.config, stored)
-        task.check(config)
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    return task, config
-
-
-def _confusion(labels: Any, predictions: Any, classes: int) -> Any:
-    import numpy as np
-
-    counts = np.zeros((classes, classes), np.int64)
-    np.add.at(counts, (labels, predictions), 1)
-    return counts
 
 
 if __name__ == "__main__":

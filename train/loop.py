@@ -7,81 +7,33 @@ and reports epoch n.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
+import contextlib
 import math
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from train import compilation_cache, run_directory
-from train.config import RunOptions, TrainingConfig
-from train.config_json import to_json
-from train.data import Dataset, Part, epoch_order, padded_order
+from train.config import RunOptions
+from train.config_check import check_options
+from train.early_stopping import Patience
+from train.epochs import Epoch, Epochs
 from train.errors import InputError
-from train.model import Model
-from train.report import MetricsFile, Progress, farewell
-from train.signals import Stop, stop_on_signal
-from train.state import (
-    Evaluation,
-    Metrics,
-    TrainState,
-    create_state,
-    evaluate,
-    rates_hz,
-    share,
-    train_epoch,
-)
+from train.health import Health
+from train.optimizer import learning_rate
+from train.prepare import Run, prepare
+from train.record import activity_of, epoch_record, rates_hz, share
+from train.report import MetricsFile, Progress, farewell, format_score
+from train.resume import Start, check_settings, find_start, position
+from train.signals import stop_on_signal
 from train.task import Task
+from train.tensorboard import open_events
 
 
 class NotFiniteError(InputError):
     """The loss is no longer a number."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What the parts of a run share.
-
-    Attributes:
-      model: the network.
-      training: settings of the training.
-      data: train, validation and test part, on the device.
-      first: the state before the first update.
-      train: compiled `train_epoch`.
-      evaluate: `evaluate` of the model, compiled at its first call.
-      path: the run directory.
-    """
-
-    model: Model
-    training: TrainingConfig
-    data: Dataset
-    first: TrainState
-    train: Any
-    evaluate: Any
-    path: Path
-
-
-class Epoch(NamedTuple):
-    """An epoch that has ended.
-
-    Attributes:
-      number: from 1.
-      state: the state after it.
-      train: means over its training batches.
-      validation: evaluation after it.
-    """
-
-    number: int
-    state: TrainState
-    train: Metrics
-    validation: Evaluation
 
 
 def run_task(task: Task, config: Any, options: RunOptions) -> int:
@@ -90,7 +42,7 @@ def run_task(task: Task, config: Any, options: RunOptions) -> int:
     Args:
       task: what to train.
       config: its settings.
-      options: where the run goes and how it is shown.
+      options: where the run goes, how it is fed and how it is shown.
 
     Returns:
       Exit code: 0 when finished, 130 or 143 when Ctrl-C or SIGTERM ended the run early.
@@ -99,161 +51,162 @@ def run_task(task: Task, config: Any, options: RunOptions) -> int:
       InputError: settings, a directory or a loss that the user has to mend.
     """
     started = time.time()
+    check_options(options)
     task.check(config)
-    path = run_directory.choose(options.workdir, task.name, options.overwrite)
+    path = run_directory.choose(
+        options.workdir, task.name, overwrite=options.overwrite, resume=options.resume
+    )
+    stored = run_directory.stored_settings(path) if options.resume else None
+    if stored is not None:
+        check_settings(task.name, config, stored, path)
+        if (result := run_directory.read_result(path)) is not None:
+            print(f"{path}: this run is finished\n{farewell(path, result)}")
+            return 0
     if options.cache:
         compilation_cache.enable(options.cache_dir)
-    run = prepare(task, config, path)
-    settings = to_json(task.name, config)
-    run_directory.start(path, settings)
+    run = prepare(task, config, options, path)
     with Progress(run.training.epochs, options.quiet) as progress:
+        start = _start(run, stored is not None, progress)
         progress.note(_opening(run))
-        code, first_step = _train(run, settings, progress)
+        code, begun = _train(run, start, progress, options)
     if code:
         print(
-            f"stopped early; the last finished epoch is saved\nevaluate the best so far:"
-            f" python -m train.evaluate --checkpoint {path}",
+            f"stopped early; all that was computed is saved\ngo on: python -m {task.module}"
+            f" --resume --workdir {path}",
             file=sys.stderr,
         )
         return code
-    result = _result(run, started, first_step)
-    run_directory.write_json(path / run_directory.RESULT, result)
-    print(farewell(path, result))
+    print(farewell(path, _finish(run, options, started, begun)))
     return 0
 
 
-def prepare(task: Task, config: Any, path: Path) -> Run:
-    """Make data and compiled functions ready; writes nothing to the run directory.
-
-    Args:
-      task: what to train.
-      config: its settings.
-      path: the run directory.
-
-    Returns:
-      A run that can begin.
-    """
-    training: TrainingConfig = config.training
-    with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(task.load, config)
-        model = task.build(config)
-        samples = task.train_samples(config)
-        batches = samples // training.batch_size
-        create = functools.partial(create_state, model, training, batches * training.epochs)
-        first = jax.jit(create)(jnp.uint32(training.seed))
-        shapes = (
-            jax.ShapeDtypeStruct((samples, *model.input_shape), jnp.uint8),
-            jax.ShapeDtypeStruct((samples,), jnp.int32),
-            jax.ShapeDtypeStruct((batches, training.batch_size), jnp.int32),
-        )
-        compiled = jax.jit(train_epoch).lower(first, *shapes).compile()
-        data = loading.result()
-    on_device = Dataset(*(Part(jnp.asarray(p.inputs), jnp.asarray(p.labels)) for p in data))
-    score = jax.jit(functools.partial(evaluate, model))
-    return Run(model, training, on_device, first, compiled, score, path)
+def _start(run: Run, resumed: bool, progress: Progress) -> Start:
+    if resumed:
+        start = find_start(run.path, run.first, progress.note)
+        if start.records or start.batches:
+            return start
+    else:
+        run_directory.start(run.path, run.settings)
+    return run.beginning()
 
 
-def score_part(run: Run, params: Any, part: Part) -> Evaluation:
-    """Evaluate parameters on one part of the data, in batches of the run's size."""
-    order = padded_order(len(part.labels), run.training.batch_size)
-    return run.evaluate(params, part.inputs, part.labels, order)
-
-
-def _train(run: Run, settings: dict[str, Any], progress: Progress) -> tuple[int, float]:
+def _train(run: Run, start: Start, progress: Progress, options: RunOptions) -> tuple[int, float]:
     """Train until the end or a signal; returns its exit code, and when the first step began."""
-    with stop_on_signal(progress.note) as stop:
-        running = _dispatch(run, run.first, 1)
+    objective, training = run.model.objective, run.training
+    patience = Patience(training.patience, objective.score, start.records)
+    with contextlib.closing(run.feed), stop_on_signal(run.feed.unit, progress.note) as stop:
+        run.feed.seek(start.epochs + 1, start.batches, start.stream)
+        progress.begin(start.epochs)
+        epochs = Epochs(run, start, stop, patience, progress.tick)
         begun = time.time()
         # The device is at work: time to import Orbax and to compile the evaluation.
         from train.checkpoint import CheckpointWriter
 
-        progress.note(_before(run))
-        with CheckpointWriter(run.path, settings) as writer, MetricsFile(run.path) as metrics:
-            for epoch in _epochs(run, running, stop, progress):
-                record = _record(run, epoch, time.time() - begun)
+        health = Health()
+        _say_before(run, start, health, progress)
+        writer = CheckpointWriter(run.path, run.settings, objective.score)
+        events = open_events(run.path, options.tensorboard, start.epochs)
+        done = start.epochs
+        with writer, MetricsFile(run.path) as metrics, events as log:
+            for epoch in epochs:
+                _check_finite(run, epoch)
+                seconds = start.seconds + time.time() - begun
+                place = _place(run, epoch, seconds)
+                if epoch.validation is None:
+                    writer.save_within(epoch.number, epoch.state, place)
+                    return stop.code, begun
+                record, done = _record(run, epoch, seconds), epoch.number
                 metrics.write(record)
-                position = {"epochs_done": epoch.number, "order_seed": run.training.seed}
-                writer.save(epoch.number, epoch.state, position, record)
-                progress.epoch(record)
-    finished = epoch.number == run.training.epochs
-    return 0 if finished else stop.code, begun
+                writer.save(done, epoch.state, place, record)
+                log.write(record)
+                progress.epoch(record, objective.score)
+                activity = activity_of(run.model, epoch.sums)
+                for words in health.findings(activity, record["grad_norm"]):
+                    progress.note(f"epoch {done}: {words}")
+                patience.see(record)
+                if patience.ended():
+                    break
+    if patience.ended():
+        progress.note(patience.words())
+        return 0, begun
+    return (0 if done == training.epochs else stop.code), begun
 
 
-def _epochs(
-    run: Run, running: tuple[TrainState, Metrics], stop: Stop, progress: Progress
-) -> Iterator[Epoch]:
-    """Yield each epoch when it has ended; the one after it is running by then."""
-    state, metrics = running
-    for number in range(1, run.training.epochs + 1):
-        _wait(metrics, progress)
-        ended = Epoch(number, state, metrics, score_part(run, state.params, run.data.validation))
-        last = bool(stop) or number == run.training.epochs
-        if not last:
-            state, metrics = _dispatch(run, state, number + 1)
-        _wait(ended.validation, progress)
-        yield ended
-        if last:
-            return
+def _check_finite(run: Run, epoch: Epoch) -> None:
+    loss = float(epoch.sums.loss)
+    validation = 0.0 if epoch.validation is None else float(epoch.validation.loss)
+    if not math.isfinite(loss + validation):
+        raise NotFiniteError(
+            f"the loss is no longer a number in epoch {epoch.number} (sum over training samples"
+            f" {loss}, validation samples {validation}); the epochs before are kept in {run.path}:"
+            " evaluate the best of them, or lower --learning-rate, or set --clip-norm 1, and train"
+            " again with --overwrite"
+        )
 
 
-def _dispatch(run: Run, state: TrainState, epoch: int) -> tuple[TrainState, Metrics]:
-    """Start an epoch; returns at once, with arrays that are still being computed."""
-    part = run.data.train
-    order = epoch_order(run.training.seed, epoch, len(part.labels), run.training.batch_size)
-    started: tuple[TrainState, Metrics] = run.train(state, part.inputs, part.labels, order)
-    return started
-
-
-def _wait(arrays: Any, progress: Progress) -> None:
-    """Wait for arrays in Python, where signals arrive and the bar goes on."""
-    while not all(array.is_ready() for array in jax.tree.leaves(arrays)):
-        time.sleep(0.02)
-        progress.tick()
+def _place(run: Run, epoch: Epoch, seconds: float) -> dict[str, Any]:
+    cut = epoch.validation is None
+    return position(
+        epochs=epoch.number - cut,
+        batches=epoch.batches,
+        seed=run.training.seed,
+        stream=epoch.stream,
+        sums=epoch.sums if cut else None,
+        seconds=seconds,
+    )
 
 
 def _record(run: Run, epoch: Epoch, seconds: float) -> dict[str, Any]:
-    """Return the line of an epoch in the metrics file."""
-    validation = epoch.validation.metrics
-    loss, validation_loss = float(epoch.train.loss), float(validation.loss)
-    if not math.isfinite(loss + validation_loss):
-        raise NotFiniteError(
-            f"the loss is no longer a number in epoch {epoch.number} (training {loss}, validation"
-            f" {validation_loss}); what was saved before is kept in {run.path}; lower"
-            " --learning-rate and train again with --overwrite"
-        )
-    return {
-        "epoch": epoch.number,
-        "step": int(epoch.state.step),
-        "train_loss": loss,
-        "train_accuracy": share(epoch.train.accuracy),
-        "validation_loss": validation_loss,
-        "validation_accuracy": share(validation.accuracy),
-        "rates_hz": rates_hz(run.model, epoch.train),
-        "seconds": round(seconds, 3),
-    }
+    assert epoch.validation is not None
+    updates = int(epoch.state.step)
+    rate = learning_rate(run.training, run.batches * run.training.epochs)(updates - 1)
+    return epoch_record(
+        run.model,
+        epoch=epoch.number,
+        updates=updates,
+        train=epoch.sums,
+        validation=epoch.validation,
+        learning_rate=float(rate),
+        seconds=seconds,
+    )
 
 
-def _result(run: Run, started: float, first_step: float) -> dict[str, Any]:
-    """Evaluate the best checkpoint, as it was saved, on the test part: content of result.json."""
+def _finish(run: Run, options: RunOptions, started: float, begun: float) -> dict[str, Any]:
+    """Evaluate the best checkpoint, as it was saved, on the test part; draw, write the result."""
     from train.checkpoint import find_checkpoint, open_checkpoint
 
+    score = run.model.objective.score
     best = open_checkpoint(find_checkpoint(run.path))
-    test = score_part(run, best.restore(run.first).params, run.data.test).metrics
-    return {
-        "test_accuracy": share(test.accuracy),
-        "test_loss": float(test.loss),
+    params = best.restore(run.first).params
+    scored = run.score(params, run.data.test)
+    records = run_directory.read_metrics(run.path)
+    test = scored.sums
+    result = {
+        f"test_{score}": share(test.points, test.samples),
+        "test_loss": float(test.loss / test.samples),
         "test_rates_hz": rates_hz(run.model, test),
-        "validation_accuracy": best.meta["metrics"]["validation_accuracy"],
+        f"validation_{score}": best.meta["metrics"][f"validation_{score}"],
+        "score": score,
         "best_epoch": best.meta["epoch"],
         "epochs": run.training.epochs,
+        "epochs_done": records[-1]["epoch"],
         "seed": run.training.seed,
         "seconds": round(time.time() - started, 3),
-        "first_step_unix_time": first_step,
+        "training_seconds": records[-1]["seconds"],
+        "first_step_unix_time": begun,
     }
+    if options.plots:
+        from train.gallery import draw_gallery
+
+        draw_gallery(run.path, run.model, params, run.data.test, scored, records)
+    # Written last: a run with a result is finished.
+    run_directory.write_json(run.path / run_directory.RESULT, result)
+    return result
 
 
 def _opening(run: Run) -> str:
-    samples, size = len(run.data.train.labels), run.training.batch_size
+    size = run.training.batch_size
+    samples = run.feed.samples
     left = samples % size
     parameters = sum(leaf.size for leaf in jax.tree.leaves(run.first.params))
     return (
@@ -263,7 +216,13 @@ def _opening(run: Run) -> str:
     )
 
 
-def _before(run: Run) -> str:
-    metrics = score_part(run, run.first.params, run.data.validation).metrics
-    rates = ", ".join(f"{name} {hz:.1f} Hz" for name, hz in rates_hz(run.model, metrics).items())
-    return f"before training: validation {float(metrics.accuracy):.1%}, {rates}"
+def _say_before(run: Run, start: Start, health: Health, progress: Progress) -> None:
+    """Say how the network does before its first update."""
+    if start.epochs or start.batches:
+        return
+    sums = run.score(start.state.params, run.data.validation).sums
+    rates = ", ".join(f"{name} {hz:.1f} Hz" for name, hz in rates_hz(run.model, sums).items())
+    score = format_score(run.model.objective.score, share(sums.points, sums.samples))
+    progress.note(f"before training: validation {score}, {rates}")
+    for words in health.findings(activity_of(run.model, sums)):
+        progress.note(f"before training: {words}")

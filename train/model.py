@@ -1,4 +1,4 @@
-"""The network of a run: hidden layers of LIF neurons, then one readout neuron per class."""
+"""The network of a run: hidden layers of LIF neurons, then readout neurons."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jax.nn.initializers import Initializer, variance_scaling
 
 import flax_snn as snn
@@ -15,6 +16,10 @@ from flax_snn import losses
 from flax_snn.typing import Array, Float, Num
 from train.config import NetworkConfig
 from train.errors import ConfigError
+from train.objective import Objective
+
+HIDDEN_RATE = 20.0
+"""Firing rate in Hz that `--init fluctuation` expects of hidden neurons."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,25 +28,39 @@ class Model:
 
     Attributes:
       network: maps input ``(B, T, F)`` to output ``(B, T, C)``: spikes or membranes.
-      logits: maps the output to logits ``(B, C)``; their argmax is the predicted class.
+      readout: maps the output to ``z (B, C)``: logits, or predicted values.
+      objective: what ``z`` is trained for.
       input_shape: shape of one sample, ``(T, F)``.
       dt: length of a time step in seconds.
       layers: names of the layers that spike, in order.
+      threshold: firing threshold of their neurons.
+      spiking_output: whether the output is spikes.
+      rescaled: whether the weights are rescaled on data before training (`--init lsuv`).
     """
 
     network: nn.Module
-    logits: Callable[[Array], Array]
+    readout: Callable[[Array], Array]
+    objective: Objective
     input_shape: tuple[int, int]
     dt: float
     layers: tuple[str, ...]
+    threshold: float
+    spiking_output: bool
+    rescaled: bool
 
     def init(self, key: Array) -> Any:
         """Return fresh parameters."""
         return self.network.init(key, jnp.zeros((1, *self.input_shape)))["params"]
 
+    def rescale(self, params: Any, inputs: Num[np.ndarray, "B T F"]) -> Any:
+        """Return parameters rescaled layer by layer to unit variance on these inputs."""
+        batch = jnp.asarray(inputs, jnp.float32)
+        variables, _ = snn.initializers.lsuv(self.network, {"params": params}, batch)
+        return variables["params"]
+
     def apply(
         self, params: Any, inputs: Num[Array, "B T F"], noise_key: Array
-    ) -> tuple[Float[Array, "B C"], Float[Array, "B L"]]:
+    ) -> tuple[Float[Array, "B C"], tuple[Float[Array, "B T _"], ...]]:
         """Run the network.
 
         Args:
@@ -50,9 +69,15 @@ class Model:
           noise_key: random key of the membrane noise.
 
         Returns:
-          Logits, and the share of slots with a spike, for each sample and each of the L layers
-          that spike.
+          ``z``, and the spikes ``(B, T, N)`` of each layer that spikes.
         """
+        output, cells = self.trace(params, inputs, noise_key)
+        return self.readout(output), tuple(c["spikes"][0] for c in cells[: len(self.layers)])
+
+    def trace(
+        self, params: Any, inputs: Num[Array, "B T F"], noise_key: Array
+    ) -> tuple[Float[Array, "B T C"], list[Any]]:
+        """Return the output, and what each cell sowed: ``v``, and ``spikes`` where it spikes."""
         output, traces = self.network.apply(
             {"params": params},
             inputs.astype(jnp.float32),
@@ -60,22 +85,29 @@ class Model:
             mutable=["intermediates"],
         )
         cells = traces["intermediates"]["cell"]
-        spikes = [cells[f"cells_{k}"]["spikes"][0] for k in range(len(self.layers))]
-        activity = [jnp.mean(s, axis=(1, 2)) for s in spikes]
-        return self.logits(output), jnp.stack(activity, axis=-1)
+        return output, [cells[f"cells_{k}"] for k in range(len(cells))]
 
 
 def build_network(
-    config: NetworkConfig, *, steps: int, units: int, classes: int, dt: float
+    config: NetworkConfig,
+    objective: Objective,
+    *,
+    steps: int,
+    units: int,
+    outputs: int,
+    dt: float,
+    input_rate: float,
 ) -> Model:
     """Build the network that the settings describe.
 
     Args:
       config: settings of the network.
+      objective: what its readout is trained for.
       steps: time steps T of a sample.
       units: input features F.
-      classes: classes C.
+      outputs: classes, or values to predict.
       dt: length of a time step in seconds.
+      input_rate: mean firing rate of an input in Hz, which `--init fluctuation` goes by.
 
     Returns:
       The model, without parameters.
@@ -84,51 +116,94 @@ def build_network(
       ConfigError: settings that the cells refuse.
     """
     try:
-        cells = [*_hidden_cells(config, dt), _readout_cell(config, classes, dt)]
+        neuron = _neuron(config, dt)
+        hidden = _hidden_cells(config, neuron, input_rate)
+        cells = [*hidden, _readout_cell(config, neuron, outputs * config.population, dt)]
     except (TypeError, ValueError) as error:
         raise ConfigError(f"network: {error}") from error
     layers = [f"hidden_{k + 1}" for k in range(len(config.hidden))]
-    spiking = config.readout == "spikes"
+    spiking = config.readout in ("spikes", "first")
     return Model(
         network=snn.RNN(snn.Chain(cells)),
-        logits=_logits(config),
+        readout=_readout(config, objective, dt),
+        objective=objective,
         input_shape=(steps, units),
         dt=dt,
         layers=(*layers, "output") if spiking else tuple(layers),
+        threshold=float(neuron.coefficients().theta),
+        spiking_output=spiking,
+        rescaled=config.init == "lsuv",
     )
 
 
-def _hidden_cells(config: NetworkConfig, dt: float) -> list[nn.RNNCellBase]:
-    neuron, init = _neuron(config, dt), _normal(config.input_gain)
-    if not config.recurrent:
-        return [snn.LIFCell(n, dynamics=neuron, kernel_init=init) for n in config.hidden]
-    recurrent = _normal(config.recurrent_gain)
-    return [
-        snn.RecurrentLIFCell(n, dynamics=neuron, kernel_init=init, recurrent_kernel_init=recurrent)
-        for n in config.hidden
-    ]
-
-
-def _readout_cell(config: NetworkConfig, classes: int, dt: float) -> nn.RNNCellBase:
-    init = _normal(config.readout_gain)
-    if config.readout == "spikes":
-        return snn.LIFCell(classes, dynamics=_neuron(config, dt), kernel_init=init)
-    integrator = snn.LIDynamics(tau_mem=config.tau_mem, tau_syn=config.tau_syn, dt=dt)
-    return snn.LeakyIntegratorReadout(classes, dynamics=integrator, kernel_init=init)
-
-
 def _neuron(config: NetworkConfig, dt: float) -> snn.LIFDynamics:
+    if config.neuron == "tutorial":
+        return snn.conventions.tutorial(slope=config.surrogate_slope, dt=dt)
     surrogate = snn.surrogate.superspike(config.surrogate_slope)
     return snn.LIFDynamics(
         tau_mem=config.tau_mem, tau_syn=config.tau_syn, dt=dt, surrogate=surrogate
     )
 
 
-def _logits(config: NetworkConfig) -> Callable[[Array], Array]:
-    if config.readout == "spikes":
-        return lambda spikes: losses.spike_count_logits(spikes, scale=config.count_scale)
-    reduce, scale = config.readout, config.membrane_scale
-    return lambda v: losses.membrane_logits(v, reduce=reduce, scale=scale)
+def _hidden_cells(
+    config: NetworkConfig, neuron: snn.LIFDynamics, input_rate: float
+) -> list[nn.RNNCellBase]:
+    cells: list[nn.RNNCellBase] = []
+    for k, size in enumerate(config.hidden):
+        rate = HIDDEN_RATE if k else input_rate
+        init = _kernel_init(config, neuron, config.input_gain, rate)
+        if not config.recurrent:
+            cells.append(snn.LIFCell(size, dynamics=neuron, kernel_init=init))
+            continue
+        recurrent = _recurrent_init(config, neuron)
+        cells.append(
+            snn.RecurrentLIFCell(
+                size, dynamics=neuron, kernel_init=init, recurrent_kernel_init=recurrent
+            )
+        )
+    return cells
+
+
+def _readout_cell(
+    config: NetworkConfig, neuron: snn.LIFDynamics, neurons: int, dt: float
+) -> nn.RNNCellBase:
+    if config.readout in ("spikes", "first"):
+        init = _kernel_init(config, neuron, config.readout_gain, HIDDEN_RATE)
+        return snn.LIFCell(neurons, dynamics=neuron, kernel_init=init)
+    integrator = snn.LIDynamics(tau_mem=config.tau_mem, tau_syn=config.tau_syn, dt=dt)
+    init = _kernel_init(config, integrator, config.readout_gain, HIDDEN_RATE)
+    return snn.LeakyIntegratorReadout(neurons, dynamics=integrator, kernel_init=init)
+
+
+def _kernel_init(
+    config: NetworkConfig, dynamics: snn.LIFDynamics | snn.LIDynamics, gain: float, rate: float
+) -> Initializer:
+    if config.init != "fluctuation":
+        return _normal(gain)
+    return snn.initializers.fluctuation_driven(dynamics, rate=rate)
+
+
+def _recurrent_init(config: NetworkConfig, dynamics: snn.LIFDynamics) -> Initializer:
+    if config.init != "fluctuation":
+        return _normal(config.recurrent_gain)
+    return snn.initializers.fluctuation_driven(dynamics, rate=HIDDEN_RATE, recurrent=True)
+
+
+def _readout(config: NetworkConfig, objective: Objective, dt: float) -> Callable[[Array], Array]:
+    """Map from outputs ``(B, T, C * population)`` to ``z (B, C)``."""
+    reduce, population = config.readout, config.population
+    if objective.score == "r2":
+        return lambda v: losses.membrane_readout(v, reduce=reduce)
+    if reduce == "spikes":
+        scale = config.count_scale
+        return lambda s: losses.spike_count_logits(s, scale=scale, population=population)
+    if reduce == "first":
+        tau = config.tau_syn
+        return lambda s: losses.first_spike_logits(
+            losses.first_spike_times(s, dt=dt), tau=tau, population=population
+        )
+    scale = config.membrane_scale
+    return lambda v: losses.membrane_logits(v, reduce=reduce, scale=scale, population=population)
 
 
 def _normal(gain: float) -> Initializer:

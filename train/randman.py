@@ -16,7 +16,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from train.cli import run_command
-from train.config import RandmanConfig, check_config
+from train.config import RandmanConfig, RandmanData, RunOptions
+from train.config_check import check_config, train_samples
 from train.task import Task
 
 if TYPE_CHECKING:
@@ -25,26 +26,35 @@ if TYPE_CHECKING:
 
 
 # JAX is imported by the functions, so that --help and a bad flag answer at once.
-def load(config: RandmanConfig) -> Dataset:
-    """Generate the data set."""
-    from train.data import load_randman
+def load(config: RandmanConfig, options: RunOptions) -> Dataset:
+    """Generate the data set, or open it through TFDS."""
+    from train.data import load_randman, open_randman
 
+    if options.data == "tfds":
+        return open_randman(config.data, options.data_dir)
     return load_randman(config.data)
 
 
 def build(config: RandmanConfig) -> Model:
-    """Build the network."""
+    """Build the network, with one output per class."""
     from train.model import build_network
+    from train.objective import CLASSIFICATION
 
     data = config.data
     return build_network(
-        config.network, steps=data.steps, units=data.units, classes=data.classes, dt=data.dt
+        config.network,
+        CLASSIFICATION,
+        steps=data.steps,
+        units=data.units,
+        outputs=data.classes,
+        dt=data.dt,
+        input_rate=input_rate(data),
     )
 
 
-def train_samples(config: RandmanConfig) -> int:
-    """Return the number of training samples, 80 % of all."""
-    return config.data.classes * config.data.samples_per_class * 8 // 10
+def input_rate(data: RandmanData) -> float:
+    """Return the mean firing rate of an input in Hz: one spike per sample."""
+    return 1.0 / (data.steps * data.dt)
 
 
 TASK = Task(
@@ -54,7 +64,7 @@ TASK = Task(
     check=check_config,
     load=load,
     build=build,
-    train_samples=train_samples,
+    train_samples=lambda config: train_samples(config.data),
 )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from train.run_directory import METRICS
+from train.run_directory import METRICS, metrics_line
 
 
 class Progress:
@@ -33,7 +33,7 @@ class Progress:
                 total=epochs,
                 unit="epoch",
                 dynamic_ncols=True,
-                bar_format="{n_fmt}/{total_fmt} epochs |{bar}| {elapsed}<{remaining}{postfix}",
+                bar_format="{n:.4g}/{total_fmt} epochs |{bar}| {elapsed}<{remaining}{postfix}",
             )
 
     def __enter__(self) -> Progress:
@@ -48,28 +48,43 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def tick(self) -> None:
-        """Let the clock of the bar go on, a few times a second."""
+    def begin(self, done: int) -> None:
+        """Begin at an epoch that is not the first one: so many are done."""
+        if self._bar is not None:
+            self._bar.initial = done
+            self._bar.reset()
+            self._bar.update(done)
+
+    def tick(self, done: float) -> None:
+        """Let the bar go on, a few times a second.
+
+        Args:
+          done: epochs that are done, a fraction of the running one among them.
+        """
         if self._bar is not None and time.monotonic() - self._drawn > 0.25:
+            self._bar.n = done
             self._bar.refresh()
             self._drawn = time.monotonic()
 
-    def epoch(self, record: Mapping[str, Any]) -> None:
+    def epoch(self, record: Mapping[str, Any], score: str) -> None:
         """Show the metrics of an epoch that has ended.
 
         Args:
-          record: what `Metrics` files hold, one line.
+          record: what `MetricsFile` holds, one line.
+          score: name of the score.
         """
         rates = ", ".join(f"{name} {rate:.1f} Hz" for name, rate in record["rates_hz"].items())
         text = (
-            f"loss {record['train_loss']:.4f}, accuracy {record['train_accuracy']:.1%}, validation"
-            f" {record['validation_accuracy']:.1%}, {rates}"
+            f"loss {record['train_loss']:.4f}, {score}"
+            f" {format_score(score, record[f'train_{score}'])}, validation"
+            f" {format_score(score, record[f'validation_{score}'])}, {rates}"
         )
+        done, seconds = record["epoch"], record["seconds"]
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
-            self._bar.update(1)
+            self._bar.n = done
+            self._bar.refresh()
         else:
-            done, seconds = record["epoch"], record["seconds"]
             left = seconds / done * (self._epochs - done)
             self.note(f"epoch {done}/{self._epochs}: {text}, {left:.0f} s left")
 
@@ -104,7 +119,7 @@ class MetricsFile:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append one line."""
-        self._file.write(json.dumps(record, allow_nan=False) + "\n")
+        self._file.write(metrics_line(record))
         self._file.flush()
 
 
@@ -118,9 +133,18 @@ def farewell(run: Path, result: Mapping[str, Any]) -> str:
     Returns:
       Text of a few lines.
     """
+    score = result["score"]
+    test, validation = (format_score(score, result[f"{p}_{score}"], 2) for p in _SCORED)
     return (
-        f"test accuracy {result['test_accuracy']:.2%} (best validation"
-        f" {result['validation_accuracy']:.2%}, epoch {result['best_epoch']} of"
-        f" {result['epochs']}), {result['seconds']:.0f} s\n"
+        f"test {score} {test} (best validation {validation}, epoch {result['best_epoch']} of"
+        f" {result['epochs_done']}), {result['seconds']:.0f} s\n"
         f"evaluate it: python -m train.evaluate --checkpoint {run}"
     )
+
+
+def format_score(score: str, value: float, digits: int = 1) -> str:
+    """Return a score in words: an accuracy in percent, another one as it is."""
+    return f"{value:.{digits}%}" if score == "accuracy" else f"{value:.{digits + 2}f}"
+
+
+_SCORED = ("test", "validation")

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the running epoch, save, and leave with the signal's exit code."""
+"""Ctrl-C and SIGTERM: finish what is running, save, and leave with the signal's exit code."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ class Stop:
 
 
 @contextmanager
-def stop_on_signal(notify: Callable[[str], None]) -> Iterator[Stop]:
+def stop_on_signal(unit: str, notify: Callable[[str], None]) -> Iterator[Stop]:
     """Catch the first signal; a second Ctrl-C raises KeyboardInterrupt.
 
     Args:
+      unit: what is finished before the run ends, in words: ``epoch``.
       notify: shows the user a line of text.
 
     Yields:
-      What to look at between epochs.
+      What to look at in between.
     """
     stop = Stop()
 
@@ -41,7 +42,7 @@ def stop_on_signal(notify: Callable[[str], None]) -> Iterator[Stop]:
         if stop and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop.code = EXIT_CODES[signal.Signals(number)]
-        notify("finishing the running epoch, then saving; Ctrl-C again stops at once")
+        notify(f"finishing the running {unit}, then saving; Ctrl-C again stops at once")
 
     # Python delivers signals to the main thread only.
     if threading.current_thread() is not threading.main_thread():

@@ -1,7 +1,7 @@
-"""The state of a training run, and the two compiled calls that use it: an epoch, an evaluation.
+"""The state of a training run, and the two compiled calls that use it: updates, an evaluation.
 
-Data lie on the device as a whole; one call runs ``lax.scan`` over all batches of an epoch and
-returns means, so that Python and the device meet once per epoch.
+Each runs ``lax.scan`` over several batches of samples that lie on the device and returns sums, so
+that Python and the device meet once per epoch, or once per chunk where samples are streamed.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax.training import train_state
 
 from flax_snn import losses
-from flax_snn.typing import Array, Float, Int, Num
+from flax_snn.typing import Array, Float, Int, Num, Shaped
 from train.config import TrainingConfig
 from train.model import Model
+from train.optimizer import optimizer
 
 
 class TrainState(train_state.TrainState):
@@ -34,47 +34,34 @@ class TrainState(train_state.TrainState):
     noise_key: Array
 
 
-class Metrics(NamedTuple):
-    """Means over samples.
+class Sums(NamedTuple):
+    """Sums over samples; those of parts of an epoch add up.
 
     Attributes:
-      loss: cross-entropy in nats.
-      accuracy: share of samples classified correctly.
-      activity: share of slots with a spike, one number per layer that spikes.
+      samples: number of samples, a float, so that all adds up alike.
+      loss: of each sample, without regularisers and label smoothing.
+      points: score of each sample.
+      activity: for each layer that spikes, the share of steps in which each neuron spiked, ``(N,)``.
+      grad_norm: global norm of the gradient of a batch, counted once per sample; 0 in evaluation.
     """
 
-    loss: Float[Array, "*K"]
-    accuracy: Float[Array, "*K"]
-    activity: Float[Array, "*K L"]
+    samples: Float[Array, ""]
+    loss: Float[Array, ""]
+    points: Float[Array, ""]
+    activity: tuple[Float[Array, "_"], ...]
+    grad_norm: Float[Array, ""]
 
 
 class Evaluation(NamedTuple):
-    """What one pass over a part without training gives.
+    """What one pass over samples without training gives.
 
     Attributes:
-      metrics: means over its samples.
-      predictions: predicted class of each sample, padding included, int32 ``(K, B)``.
+      sums: sums over the samples.
+      predictions: prediction for each sample, padding included, ``(K, B, ...)``.
     """
 
-    metrics: Metrics
-    predictions: Int[Array, "K B"]
-
-
-def optimizer(config: TrainingConfig, updates: int) -> optax.GradientTransformation:
-    """AdamW whose learning rate rises linearly, then falls to zero as half a cosine.
-
-    Args:
-      config: settings of the training.
-      updates: number of updates of the whole run.
-
-    Returns:
-      The optimiser.
-    """
-    rate, rising = config.learning_rate, round(config.warm_up * updates)
-    fall = optax.cosine_decay_schedule(rate, max(updates - rising, 1))
-    rise = optax.linear_schedule(0.1 * rate, rate, max(rising, 1))
-    schedule = optax.join_schedules([rise, fall], [rising])
-    return optax.adamw(schedule, weight_decay=config.weight_decay)
+    sums: Sums
+    predictions: Shaped[Array, "K B *L"]
 
 
 def create_state(
@@ -100,48 +87,55 @@ def create_state(
     )
 
 
-def train_epoch(
+def train_batches(
+    model: Model,
+    config: TrainingConfig,
     state: TrainState,
     inputs: Num[Array, "S T F"],
-    labels: Int[Array, "S"],
+    labels: Shaped[Array, "S *L"],
     order: Int[Array, "K B"],
-) -> tuple[TrainState, Metrics]:
+) -> tuple[TrainState, Sums]:
     """Run one update per row of ``order``.
 
     Args:
+      model: the network.
+      config: settings of the training.
       state: state before.
-      inputs: all training samples.
-      labels: their classes.
+      inputs: samples.
+      labels: their classes, or values.
       order: rows of samples of each batch.
 
     Returns:
-      The state after, and means over the epoch, taken before each update.
+      The state after, and sums over the batches, each taken before its update.
     """
 
-    def update(state: TrainState, rows: Array) -> tuple[TrainState, Metrics]:
+    def update(state: TrainState, rows: Array) -> tuple[TrainState, Sums]:
         noise_key = jax.random.fold_in(jax.random.wrap_key_data(state.noise_key), state.step)
 
-        def loss_of(params: Any) -> tuple[Array, Metrics]:
-            logits, activity = state.apply_fn(params, inputs[rows], noise_key)
-            loss = losses.softmax_cross_entropy(logits, labels[rows])
-            correct = jnp.argmax(logits, axis=-1) == labels[rows]
-            return loss, Metrics(loss, jnp.mean(correct), jnp.mean(activity, axis=0))
+        def loss_of(params: Any) -> tuple[Array, Sums]:
+            z, spikes = model.apply(params, inputs[rows], noise_key)
+            objective, y = model.objective, labels[rows]
+            loss = jnp.mean(objective.loss(z, y, config.label_smoothing))
+            plain = objective.loss(z, y, 0.0)
+            sums = _sums(jnp.ones(rows.shape), plain, objective.points(z, y), spikes)
+            return loss + _penalty(config, spikes, model.dt), sums
 
-        grads, metrics = jax.grad(loss_of, has_aux=True)(state.params)
-        return state.apply_gradients(grads=grads), metrics
+        grads, sums = jax.grad(loss_of, has_aux=True)(state.params)
+        norm = len(rows) * optax.global_norm(grads)
+        return state.apply_gradients(grads=grads), sums._replace(grad_norm=norm)
 
-    state, metrics = jax.lax.scan(update, state, order)
-    return state, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
+    state, sums = jax.lax.scan(update, state, order)
+    return state, jax.tree.map(lambda x: jnp.sum(x, axis=0), sums)
 
 
 def evaluate(
     model: Model,
     params: Any,
     inputs: Num[Array, "S T F"],
-    labels: Int[Array, "S"],
+    labels: Shaped[Array, "S *L"],
     order: Int[Array, "K B"],
 ) -> Evaluation:
-    """Classify all samples of ``order``, in which -1 is padding that counts for nothing.
+    """Score all samples of ``order``, in which -1 is padding that counts for nothing.
 
     Membrane noise, where a model has any, is drawn from one fixed key.
 
@@ -149,37 +143,44 @@ def evaluate(
       model: the network.
       params: its parameters.
       inputs: samples.
-      labels: their classes.
+      labels: their classes, or values.
       order: rows of samples of each batch.
 
     Returns:
-      Means over the samples, and predictions.
+      Sums over the samples, and predictions.
     """
 
-    def batch(rows: Array) -> tuple[Metrics, Array, Array]:
-        real = rows >= 0
+    def batch(rows: Array) -> tuple[Sums, Array]:
         x, y = inputs[jnp.maximum(rows, 0)], labels[jnp.maximum(rows, 0)]
-        logits, activity = model.apply(params, x, jax.random.key(0))
-        log_p = jax.nn.log_softmax(logits)
-        loss = -jnp.take_along_axis(log_p, y[:, None], axis=-1)[:, 0]
-        predicted = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-        sums = jax.tree.map(
-            lambda m: jnp.sum(jnp.where(real.reshape(-1, *[1] * (m.ndim - 1)), m, 0.0), axis=0),
-            Metrics(loss, (predicted == y).astype(jnp.float32), activity),
-        )
-        return sums, predicted, jnp.sum(real, dtype=jnp.float32)
+        z, spikes = model.apply(params, x, jax.random.key(0))
+        objective, real = model.objective, (rows >= 0).astype(jnp.float32)
+        sums = _sums(real, objective.loss(z, y, 0.0), objective.points(z, y), spikes)
+        return sums, objective.predict(z)
 
-    sums, predictions, counts = jax.lax.map(batch, order)
-    total = jnp.sum(counts)
-    return Evaluation(jax.tree.map(lambda m: jnp.sum(m, axis=0) / total, sums), predictions)
+    sums, predictions = jax.lax.map(batch, order)
+    return Evaluation(jax.tree.map(lambda x: jnp.sum(x, axis=0), sums), predictions)
 
 
-def share(value: Array) -> float:
-    """Return a share of samples as a number of at most 6 digits, free of float32's own: 0.434."""
-    return round(float(value), 6)
+def _sums(
+    weight: Float[Array, "B"],
+    loss: Float[Array, "B"],
+    points: Float[Array, "B"],
+    spikes: tuple[Array, ...],
+) -> Sums:
+    """Sum over the samples of a batch, each with its weight."""
+    return Sums(
+        samples=jnp.sum(weight),
+        loss=jnp.sum(jnp.where(weight > 0, loss, 0.0)),
+        points=jnp.sum(jnp.where(weight > 0, points, 0.0)),
+        activity=tuple(weight @ jnp.mean(s, axis=1) for s in spikes),
+        grad_norm=jnp.zeros(()),
+    )
 
 
-def rates_hz(model: Model, metrics: Metrics) -> dict[str, float]:
-    """Return the mean firing rate in Hz of each layer that spikes."""
-    hz = np.asarray(metrics.activity, np.float64) / model.dt
-    return dict(zip(model.layers, hz.tolist(), strict=True))
+def _penalty(config: TrainingConfig, spikes: tuple[Array, ...], dt: float) -> Array | float:
+    """Firing-rate penalty of all layers that spike, as it enters the training loss."""
+    if not config.rate_strength:
+        return 0.0
+    bounds = {"lower": config.lower_rate, "upper": config.upper_rate or float("inf")}
+    each = [losses.spike_rate_regularizer(s, dt, **bounds) for s in spikes]
+    return config.rate_strength * sum(each[1:], each[0])

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from train.errors import CheckpointError
 
 if TYPE_CHECKING:
+    from train.config import RunOptions
     from train.data import Dataset
     from train.model import Model
 
-TASKS = {"randman": "train.randman"}
+TASKS = {"randman": "train.randman", "randman_regression": "train.randman_regression"}
 """Module of each task, which holds it as ``TASK``."""
 
 
@@ -26,7 +27,7 @@ class Task:
       description: what ``--help`` says about it.
       config: dataclass of its settings, with a field ``training``.
       check: refuses settings that cannot work with a `ConfigError`, before anything is done.
-      load: makes the data.
+      load: makes the data, from settings and options of the run.
       build: builds the network.
       train_samples: number of training samples, known before the data are.
     """
@@ -35,9 +36,14 @@ class Task:
     description: str
     config: type[Any]
     check: Callable[[Any], None]
-    load: Callable[[Any], Dataset]
+    load: Callable[[Any, RunOptions], Dataset]
     build: Callable[[Any], Model]
     train_samples: Callable[[Any], int]
+
+    @property
+    def module(self) -> str:
+        """Module that runs the task: ``python -m <module>``."""
+        return TASKS[self.name]
 
 
 def find_task(name: str) -> Task:

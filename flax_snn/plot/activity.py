@@ -1,10 +1,4 @@
-"""Pictures of a network at work: spike rasters and membrane traces.
-
-Every function draws into the axes that it is given, or into those of a new figure, and returns
-them; none shows or saves a figure. What happened in step t is drawn at the time t * dt.
-
-Needs matplotlib: ``pip install 'flax-snn[plot]'``.
-"""
+"""Activity over time: spike rasters and membrane traces."""
 
 from __future__ import annotations
 
@@ -12,19 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+
+from flax_snn.plot.axes import mark, new_axes, size_in_points, time_axis
+from flax_snn.plot.checks import check_dt, is_index, sequence, spike_counts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 else:
     Axes = Any
-
-__all__ = ["membrane", "raster"]
-
-_TICK = 3.0
-"""Height of a neuron's row, in points, from which on its spikes are ticks instead of dots."""
 
 _TRACES = 5
 """Most traces that `membrane` draws when it is not told which."""
@@ -67,19 +58,19 @@ def raster(
         sample that is not there, or is missing; dt not above 0; another number of colours than
         neurons.
     """
-    spikes_TxN = _spikes(spikes, sample)
-    _check_dt(dt)
+    spikes_TxN = spike_counts("spikes", spikes, sample)
+    check_dt(dt)
     if not isinstance(color, str) and len(color) != spikes_TxN.shape[1]:
         raise ValueError(
             f"color: expected a name, or one colour for each of {spikes_TxN.shape[1]} neurons, got"
             f" {len(color)} colours"
         )
-    ax = _new_axes() if ax is None else ax
+    ax = new_axes()[0] if ax is None else ax
     steps, neurons = np.nonzero(spikes_TxN)
-    height = _height(ax) / spikes_TxN.shape[1]
+    height = size_in_points(ax)[1] / spikes_TxN.shape[1]
     colors = color if isinstance(color, str) else [color[int(n)] for n in neurons]
-    _mark(ax, steps * dt * 1e3, neurons, spikes_TxN[steps, neurons], colors, height)
-    _time_axis(ax, len(spikes_TxN), dt)
+    mark(ax, steps * dt * 1e3, neurons, spikes_TxN[steps, neurons], colors, height)
+    time_axis(ax, len(spikes_TxN), dt)
     ax.set_ylim(-0.5, spikes_TxN.shape[1] - 0.5)
     ax.set_ylabel("neuron index")
     ax.locator_params(axis="y", integer=True)
@@ -127,8 +118,8 @@ def membrane(
         shapes; a sample or a neuron that is not there; dt not above 0; a threshold that is not
         finite.
     """
-    v_TxN = _sequence("v", v, sample)
-    _check_dt(dt)
+    v_TxN = sequence("v", v, sample)
+    check_dt(dt)
     if threshold is not None and not math.isfinite(threshold):
         raise ValueError(f"threshold: expected a finite number or None, got {threshold!r}")
     if spikes is not None and np.shape(spikes) != np.shape(v):
@@ -136,10 +127,10 @@ def membrane(
             f"spikes: expected the shape {np.shape(v)} of v, got {np.shape(spikes)}; pass both of"
             " the same run"
         )
-    spikes_TxN = None if spikes is None else _spikes(spikes, sample)
+    spikes_TxN = None if spikes is None else spike_counts("spikes", spikes, sample)
     chosen = _chosen(neurons, v_TxN.shape[1])
 
-    ax = _new_axes() if ax is None else ax
+    ax = new_axes()[0] if ax is None else ax
     times = np.arange(len(v_TxN)) * dt * 1e3
     top, row = _rows_above(v_TxN[:, chosen], threshold)
     for k, n in enumerate(chosen):
@@ -147,10 +138,10 @@ def membrane(
         if spikes_TxN is not None:
             steps = np.flatnonzero(spikes_TxN[:, n])
             level = np.full(steps.shape, top + (k + 1) * row)
-            _mark(ax, times[steps], level, spikes_TxN[steps, n], line.get_color(), 6.0)
+            mark(ax, times[steps], level, spikes_TxN[steps, n], line.get_color(), 6.0)
     if threshold is not None:
         ax.axhline(threshold, linestyle="--", linewidth=0.8, color="0.4", label="threshold")
-    _time_axis(ax, len(v_TxN), dt)
+    time_axis(ax, len(v_TxN), dt)
     unit = unit or f"threshold = {1.0 if threshold is None else threshold:g}"
     ax.set_ylabel(f"membrane potential\n({unit})")
     if len(ax.lines) > 1:
@@ -164,41 +155,6 @@ def membrane(
     return ax
 
 
-def _new_axes() -> Axes:
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            "flax_snn.plot draws with matplotlib, which is not installed:"
-            " pip install 'flax-snn[plot]'"
-        ) from error
-    return plt.subplots(layout="constrained")[1]
-
-
-def _height(ax: Axes) -> float:
-    """Height of the axes in points."""
-    return ax.bbox.height / ax.figure.dpi * 72.0
-
-
-def _mark(ax: Axes, x: Any, y: Any, counts: Any, colors: Any, height: float) -> None:
-    """Draw a mark per spike in rows of so many points."""
-    if height >= _TICK:
-        length = min(0.8 * height, 12.0)
-        ax.scatter(
-            x, y, s=length**2, color=colors, marker="|", linewidths=counts * 1.0, rasterized=True
-        )
-    else:
-        diameter = max(0.8 * height, 1.2)
-        ax.scatter(
-            x, y, s=counts * diameter**2, color=colors, marker="o", linewidths=0, rasterized=True
-        )
-
-
-def _time_axis(ax: Axes, steps: int, dt: float) -> None:
-    ax.set_xlim(-0.5 * dt * 1e3, (steps - 0.5) * dt * 1e3)
-    ax.set_xlabel("time (ms)")
-
-
 def _rows_above(v_TxK: np.ndarray, threshold: float | None) -> tuple[float, float]:
     """Where the traces end, and the height of a row of spikes above them."""
     top, bottom = float(v_TxK.max()), float(v_TxK.min())
@@ -207,61 +163,8 @@ def _rows_above(v_TxK: np.ndarray, threshold: float | None) -> tuple[float, floa
     return top, 0.06 * (top - bottom or 1.0)
 
 
-def _sequence(name: str, values: npt.ArrayLike, sample: int | None) -> np.ndarray:
-    """Return ``(T, N)`` in float64: the array itself, or one sample of ``(B, T, N)``.
-
-    Raises:
-      TypeError: not numbers.
-      ValueError: another rank, nothing in it, not finite, a sample that is missing or not there.
-    """
-    array = np.asarray(values)
-    real = (np.bool_, np.integer, np.floating)
-    # JAX knows bfloat16 as a floating type, NumPy does not.
-    if not any(jnp.issubdtype(array.dtype, kind) for kind in real):
-        raise TypeError(f"{name}: expected real numbers or bool, got {array.dtype}")
-    if array.ndim != (2 if sample is None else 3):
-        wanted = "(T, N)" if sample is None else "(B, T, N) with a sample index"
-        raise ValueError(
-            f"{name}: expected shape {wanted}, got {array.shape}; pass sample=... for a batch, and"
-            " only then"
-        )
-    if 0 in array.shape:
-        raise ValueError(
-            f"{name}: expected at least one time step and one neuron, got shape {array.shape}"
-        )
-    if sample is not None:
-        if not _is_index(sample, len(array)):
-            raise ValueError(f"sample: expected an index in [0, {len(array)}), got {sample!r}")
-        array = array[sample]
-    array = array.astype(np.float64)
-    if not np.isfinite(array).all():
-        bad = int((~np.isfinite(array)).sum())
-        raise ValueError(f"{name}: expected finite numbers, got {bad} entries that are NaN or inf")
-    return array
-
-
-def _spikes(spikes: npt.ArrayLike, sample: int | None) -> np.ndarray:
-    """Return numbers of spikes ``(T, N)``; refuse negative ones."""
-    spikes_TxN = _sequence("spikes", spikes, sample)
-    if (spikes_TxN < 0.0).any():
-        raise ValueError(
-            f"spikes: expected numbers of spikes >= 0, got {spikes_TxN.min():g}; draw potentials"
-            " with plot.membrane"
-        )
-    return spikes_TxN
-
-
 def _chosen(neurons: Sequence[int] | None, size: int) -> list[int]:
     chosen = list(range(min(size, _TRACES))) if neurons is None else list(neurons)
-    if not chosen or not all(_is_index(n, size) for n in chosen):
+    if not chosen or not all(is_index(n, size) for n in chosen):
         raise ValueError(f"neurons: expected one or more indices in [0, {size}), got {neurons!r}")
     return chosen
-
-
-def _is_index(value: Any, size: int) -> bool:
-    return isinstance(value, int | np.integer) and 0 <= int(value) < size
-
-
-def _check_dt(dt: float) -> None:
-    if not (math.isfinite(dt) and dt > 0.0):
-        raise ValueError(f"dt: expected a step in seconds > 0, got {dt!r}")

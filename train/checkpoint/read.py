@@ -1,111 +1,20 @@
-"""Checkpoints of a run: the only module that knows Orbax.
-
-A run directory holds ``checkpoints/<epoch>/`` for the best epoch by validation accuracy (the later
-of equals) and for the latest, each with three items:
-
-    state   the `TrainState`: parameters, optimiser, step, noise key
-    data    where the data stand: epochs done, seed of the order of samples
-    meta    format version, settings, metrics of the epoch, versions of the libraries
-
-Orbax writes an epoch beside its place and renames it when it is whole, so what has a number for a
-name is complete, unless someone else made it: `open_checkpoint` checks.
-"""
+"""Reading checkpoints: which one a path means, whether it is whole, and its arrays."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from importlib import metadata
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as managers
 
-import flax_snn as snn
+from train.checkpoint.layout import FOLDER, FORMAT_VERSION, INTERRUPTED, arrays, validation_score
 from train.errors import CheckpointError
-
-FORMAT_VERSION = 1
-"""Version of the layout above; raised when a reader of the older one would go wrong."""
-
-FOLDER = "checkpoints"
-"""Folder of a run directory that holds its checkpoints."""
-
-BEST_BY = "validation_accuracy"
-"""Metric that decides which checkpoint is the best."""
-
-_VERSIONED = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-
-
-class CheckpointWriter:
-    """Saves epochs in the background; keeps the best and the latest.
-
-    Args:
-      run: the run directory.
-      settings: what `config_json.to_json` returned for the run.
-    """
-
-    def __init__(self, run: Path, settings: Mapping[str, Any]):
-        self._settings = dict(settings)
-        keep = [managers.LatestN(1), managers.BestN(get_metric_fn=_best_metric, n=1)]
-        self._folder = (run / FOLDER).absolute()
-        self._manager = ocp.CheckpointManager(
-            self._folder,
-            options=ocp.CheckpointManagerOptions(
-                # Without best_fn Orbax writes no metrics, and forgets the best after a restart.
-                best_fn=_best_metric,
-                best_mode="max",
-                preservation_policy=managers.AnyPreservationPolicy(keep),
-            ),
-        )
-
-    def save(
-        self, epoch: int, state: Any, data: Mapping[str, Any], metrics: Mapping[str, Any]
-    ) -> None:
-        """Save one epoch; returns as soon as the arrays are copied.
-
-        Args:
-          epoch: number of the epoch, from 1: the name of the checkpoint.
-          state: the state after it.
-          data: where the data stand, for JSON.
-          metrics: metrics of the epoch, for JSON, `BEST_BY` among them.
-        """
-        meta = {
-            "format_version": FORMAT_VERSION,
-            "epoch": epoch,
-            "settings": self._settings,
-            "metrics": dict(metrics),
-            "versions": versions(),
-        }
-        self._manager.save(
-            epoch,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(_arrays(state)),
-                data=ocp.args.JsonSave(dict(data)),
-                meta=ocp.args.JsonSave(meta),
-            ),
-            metrics={BEST_BY: float(metrics[BEST_BY])},
-        )
-
-    def __enter__(self) -> CheckpointWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Wait until everything is on disk, whatever happened."""
-        self._manager.wait_until_finished()
-        self._manager.close()
-        _forget_place(self._folder)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +44,7 @@ class Checkpoint:
         Raises:
           CheckpointError: damaged, or of another model.
         """
-        expected = _arrays(like)
+        expected = arrays(like)
         here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), expected
@@ -159,7 +68,7 @@ def find_checkpoint(path: Path) -> Path:
 
     Args:
       path: a checkpoint, a run directory, or its folder of checkpoints; of a run, the best epoch
-        by validation accuracy is meant.
+        by validation score is meant.
 
     Returns:
       The folder of one checkpoint.
@@ -172,19 +81,34 @@ def find_checkpoint(path: Path) -> Path:
             f"{path} does not exist; give a run directory such as checkpoints/randman_reference,"
             " or one of the numbered folders in it"
         )
-    if (path / "state").is_dir() or path.name.isdigit():
-        return path
     folder = path / FOLDER if (path / FOLDER).is_dir() else path
-    steps = (
-        [p for p in folder.iterdir() if p.is_dir() and p.name.isdigit()] if folder.is_dir() else []
-    )
+    # A run may be named by a number, as a checkpoint is.
+    if folder == path and ((path / "state").is_dir() or path.name.isdigit()):
+        return path
+    steps = _numbered(folder)
     if not steps:
         raise CheckpointError(
             f"{path} holds no checkpoint: expected folders {FOLDER}/<epoch> in it; give the"
             " directory of a run that finished at least one epoch"
         )
-    score = {p: (open_checkpoint(p).meta["metrics"][BEST_BY], int(p.name)) for p in steps}
+    score = {p: (validation_score(open_checkpoint(p).meta), int(p.name)) for p in steps}
     return max(steps, key=score.__getitem__)
+
+
+def latest_checkpoint(run: Path) -> Checkpoint | None:
+    """Return the checkpoint of a run that is furthest, within an epoch or after one.
+
+    Args:
+      run: the run directory.
+
+    Returns:
+      The checkpoint, or ``None`` where none was saved yet.
+
+    Raises:
+      CheckpointError: one of them is damaged, or of another format version.
+    """
+    found = [open_checkpoint(p) for f in (FOLDER, INTERRUPTED) for p in _numbered(run / f)]
+    return max(found, key=lambda c: c.meta["updates"], default=None)
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -214,40 +138,16 @@ def open_checkpoint(path: Path) -> Checkpoint:
             f"{path} is a checkpoint of format version {version!r}, this release reads"
             f" {FORMAT_VERSION}; evaluate it with the release of flax_snn that wrote it ({wrote})"
         )
-    complete = {"settings", "epoch", "metrics"} <= set(meta) and BEST_BY in meta["metrics"]
+    complete = {"settings", "epoch", "updates", "score", "metrics"} <= set(meta)
     if not complete or not (path / "state").is_dir():
         raise _damaged(path, "it has no state, settings or metrics")
     return Checkpoint(path, meta, data)
 
 
-def versions() -> dict[str, str]:
-    """Return versions of Python and of the libraries that decide a result, and the backend."""
-    libraries = {name: metadata.version(name) for name in _VERSIONED}
-    return {
-        "flax_snn": snn.__version__,
-        "python": platform.python_version(),
-        **libraries,
-        "backend": jax.default_backend(),
-    }
-
-
-def _forget_place(folder: Path) -> None:
-    """Take the absolute path out of Orbax's commit notes, so that a run can be given away.
-
-    Orbax looks at most at whether the note is there, never into it.
-    """
-    for note in folder.rglob("commit_success.txt"):
-        note.write_text("Checkpoint commit was successful")
-
-
-def _best_metric(metrics: Mapping[str, Any]) -> float:
-    return float(metrics[BEST_BY])
-
-
-def _arrays(state: Any) -> dict[str, Any]:
-    """Return the part of a state that is stored, under the names of its fields."""
-    names = ("step", "params", "opt_state", "noise_key")
-    return {name: getattr(state, name) for name in names}
+def _numbered(folder: Path) -> list[Path]:
+    """Return what may be checkpoints in a folder, which need not exist."""
+    inside = folder.iterdir() if folder.is_dir() else ()
+    return [p for p in inside if p.is_dir() and p.name.isdigit()]
 
 
 def _reader() -> ocp.Checkpointer:

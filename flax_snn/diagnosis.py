@@ -1,0 +1,282 @@
+"""Diagnosis: what a batch of data does to each layer of neurons, in figures and in words.
+
+The membrane is measured as its currents drive it if it is never reset, in units in which rest is
+0 and threshold is 1: after resets the membrane of a saturated layer is as small as that of a
+silent one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flax_snn.dynamics.parameters import number
+from flax_snn.lsuv import NeuronLayer, Traces, Watched, free_membrane_of, spikes_of
+from flax_snn.typing import Array, Shaped
+
+__all__ = ["Diagnosis", "LayerDiagnosis", "compare", "diagnose"]
+
+SATURATED = 0.25
+"""Share of the time steps that refractoriness leaves, from which on a neuron is saturated."""
+
+_RARE = 1e-3  # share of time steps with a spike, below which a layer is nearly silent
+_FAR = 10.0  # membrane, in units of the threshold distance, from which on it runs away
+
+_WORDS = {
+    "not finite": "its membrane is NaN or infinite: look for NaN in the parameters; a"
+    " diverged run goes back to its last good checkpoint, with a lower learning rate or clipped"
+    " gradients",
+    "no input": "no current reaches it: the inputs are 0, or the layers below are silent; wake"
+    " those first, initializers.lsuv goes layer by layer",
+    "silent": "no neuron spikes, so nothing passes to the layers above and little gradient comes"
+    " back; {push}",
+    "nearly silent": "most neurons do not spike in this batch and learn little; {push}",
+    "saturated": "spikes in so many time steps tell little apart, and training is slow to undo it;"
+    " scale its weights down: initializers.lsuv with this batch, fluctuation_driven with the rate"
+    " of its inputs, or a smaller gain; a refractory period or an upper bound in"
+    " losses.spike_rate_regularizer caps the rate",
+    "runs away": "the membrane goes ten times as far as the threshold, or more; scale its weights"
+    " down (initializers.lsuv, fluctuation_driven, a smaller gain), the recurrent ones first, or let it"
+    " forget faster (shorter tau_mem, tau_syn)",
+    "healthy": "",
+}
+_PUSH = (
+    "scale its weights up: initializers.lsuv with this batch, fluctuation_driven with the rate of"
+    " its inputs, or a larger gain; a longer tau_mem or tau_syn over dt collects more input; a"
+    " less steep surrogate lets gradient through meanwhile"
+)
+_HELD_DOWN = (
+    "its input holds it down, far below rest: start from weights of zero mean, or add a bias"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerDiagnosis:
+    """Figures of one layer of neurons for one batch.
+
+    Attributes:
+      name: where its cell stands in the parameters.
+      spiking: whether its neurons spike; else leaky integrators, whose firing figures are NaN.
+      neurons: number of neurons.
+      rate: mean firing rate in Hz.
+      activity: spikes per neuron and time step.
+      silent: share of the neurons without a spike in the whole batch.
+      saturated: share of the neurons that spike in at least a quarter of the time steps that
+        their refractory period leaves them.
+      mean: mean of the free membrane over batch, time and neurons; rest is 0, threshold is 1. In
+        units of the membrane for leaky integrators.
+      spread: standard deviation of the same.
+      verdict: ``not finite``, ``no input``, ``silent``, ``nearly silent`` (most neurons are, or
+        fewer than one spike in 1000 steps), ``saturated`` (most neurons, or the mean activity,
+        are), ``runs away`` (mean or spread at 10 or more), or ``healthy``.
+      advice: what it means and what to do, empty for a healthy layer.
+    """
+
+    name: str
+    spiking: bool
+    neurons: int
+    rate: float
+    activity: float
+    silent: float
+    saturated: float
+    mean: float
+    spread: float
+    verdict: str
+    advice: str
+
+    def cells(self) -> list[str]:
+        """Return the entries of a row of the table."""
+        firing = ["-"] * 4
+        if self.spiking:
+            shares = (self.activity, self.silent, self.saturated)
+            firing = [f"{self.rate:.1f}", *(f"{100 * share:.1f} %" for share in shares)]
+        return [str(self.neurons), *firing, f"{self.mean:z.2f}", f"{self.spread:.2f}", self.verdict]
+
+
+_HEADER = ["neurons", "rate (Hz)", "activity", "silent", "saturated", "mean", "spread", "verdict"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """What a batch does to each layer of a model; as text, a table with words below it.
+
+    Attributes:
+      layers: the layers in order of execution.
+    """
+
+    layers: tuple[LayerDiagnosis, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing is wrong with any layer."""
+        return all(layer.verdict == "healthy" for layer in self.layers)
+
+    def __str__(self) -> str:
+        rows = [[layer.name, *layer.cells()] for layer in self.layers]
+        return "\n".join([_table(["layer", *_HEADER], rows), *_advice(self)])
+
+
+def diagnose(
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    inputs: Shaped[Array | np.ndarray, "..."],
+    *,
+    dt: float | None = None,
+    rngs: Mapping[str, Array] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> Diagnosis:
+    """Run a model on a batch and say how its layers of neurons are.
+
+    >>> import flax_snn as snn, jax
+    >>> net = snn.RNN(snn.Chain([snn.LIFCell(32), snn.LeakyIntegratorReadout(10)]))
+    >>> x = (jax.random.uniform(jax.random.key(0), (8, 100, 20)) < 0.02).astype(float)
+    >>> variables = net.init(jax.random.key(1), x)
+    >>> result = diagnose(net, variables, x)
+    >>> [layer.verdict for layer in result.layers], result.healthy
+    (['healthy', 'healthy'], True)
+    >>> print(result)  # doctest: +SKIP
+    layer         neurons  rate (Hz)  activity  silent  saturated  mean  spread  verdict
+    cell/cells_0       32       32.6     3.3 %   3.1 %      0.0 %  0.06    0.91  healthy
+    cell/cells_1       10          -         -       -          -  0.05    0.23  healthy
+
+    Args:
+      model: any Linen model whose cells of this package are run by `RNN`, `LIF`,
+        `LeakyIntegrator` or `Stateful`, or called step by step.
+      variables: its variables, with ``params``; they are left as they are.
+      inputs: a batch as the model takes it.
+      dt: length of a time step in seconds; by default that of each layer's dynamics.
+      rngs: random streams of the model, such as ``noise``.
+      arguments: further arguments of the model's call, such as ``{"train": False}``.
+
+    Returns:
+      The diagnosis.
+
+    Raises:
+      TypeError: not a model; inputs that are not numbers.
+      ValueError: a model without layers of neurons, or whose traces are lost in ``nn.RNN``; inputs
+        without a time axis, or empty.
+    """
+    if dt is not None:
+        dt = number("dt", dt, positive=True, unit="seconds")
+    watched = Watched(model, rngs, arguments)
+    layers = watched.layers(variables, inputs)
+
+    def measure(variables: Any, inputs: Array) -> list[dict[str, Array]]:
+        _, traces = watched.run(variables, inputs)
+        return [_figures(layer, variables, traces) for layer in layers]
+
+    figures = jax.device_get(jax.jit(measure)(variables, jnp.asarray(inputs)))
+    return Diagnosis(
+        tuple(
+            _judged(layer, {name: float(x) for name, x in values.items()}, dt)
+            for layer, values in zip(layers, figures, strict=True)
+        )
+    )
+
+
+def compare(before: Diagnosis, after: Diagnosis) -> str:
+    """Return two diagnoses of one model side by side, as text.
+
+    Args:
+      before: diagnosis before, say, an initialiser ran.
+      after: diagnosis after it.
+
+    Returns:
+      A table with one row per layer and entries ``before -> after``, and what is left to do.
+
+    Raises:
+      ValueError: diagnoses of different layers.
+    """
+    names = [[layer.name for layer in each.layers] for each in (before, after)]
+    if names[0] != names[1]:
+        raise ValueError(f"expected two diagnoses of one model, got layers {names[0]}, {names[1]}")
+    rows = []
+    for old, new in zip(before.layers, after.layers, strict=True):
+        pairs = list(zip(old.cells(), new.cells(), strict=True))[1:]
+        rows.append([old.name, *(a if a == b == "-" else f"{a} -> {b}" for a, b in pairs)])
+    return "\n".join([_table(["layer", *_HEADER[1:]], rows), *_advice(after)])
+
+
+def _figures(layer: NeuronLayer, variables: Any, traces: Traces) -> dict[str, Array]:
+    membrane = free_membrane_of(layer, variables, traces)
+    figures = {"mean": jnp.mean(membrane), "spread": jnp.std(membrane)}
+    if not layer.cell.dynamics.spikes:
+        return figures
+    spikes = spikes_of(layer, traces).astype(jnp.float32)
+    active = jnp.mean(spikes > 0, axis=0, dtype=jnp.float32)
+    return figures | {
+        "activity": jnp.mean(spikes),
+        "silent": jnp.mean(active == 0, dtype=jnp.float32),
+        "saturated": jnp.mean(active >= _ceiling(layer), dtype=jnp.float32),
+    }
+
+
+def _ceiling(layer: NeuronLayer) -> float:
+    """Share of active steps from which on a neuron is saturated."""
+    return SATURATED / (1 + layer.cell.dynamics.rule.hold)
+
+
+def _judged(layer: NeuronLayer, figures: dict[str, float], dt: float | None) -> LayerDiagnosis:
+    spiking = layer.cell.dynamics.spikes
+    activity = figures.get("activity", math.nan)
+    verdict = _verdict(layer, figures)
+    mean, spread = figures["mean"], figures["spread"]
+    push = _HELD_DOWN if mean < -max(spread, 0.5) else _PUSH
+    return LayerDiagnosis(
+        name=layer.name,
+        spiking=spiking,
+        neurons=layer.neurons,
+        rate=activity / (layer.cell.dynamics.dt if dt is None else dt),
+        activity=activity,
+        silent=figures.get("silent", math.nan),
+        saturated=figures.get("saturated", math.nan),
+        mean=mean,
+        spread=spread,
+        verdict=verdict,
+        advice=_WORDS[verdict].format(push=push),
+    )
+
+
+def _verdict(layer: NeuronLayer, figures: dict[str, float]) -> str:
+    mean, spread = figures["mean"], figures["spread"]
+    if not math.isfinite(mean + spread):
+        return "not finite"
+    if mean == 0.0 and spread == 0.0:
+        return "no input"
+    if layer.cell.dynamics.spikes:
+        activity, silent, saturated = (figures[k] for k in ("activity", "silent", "saturated"))
+        if silent == 1.0:
+            return "silent"
+        if saturated > 0.5 or activity >= _ceiling(layer):
+            return "saturated"
+        if max(abs(mean), spread) < _FAR and (silent > 0.5 or activity < _RARE):
+            return "nearly silent"
+    return "runs away" if max(abs(mean), spread) >= _FAR else "healthy"
+
+
+def _advice(diagnosis: Diagnosis) -> list[str]:
+    """Return what is wrong, layers with the same words together."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for layer in diagnosis.layers:
+        if layer.advice:
+            groups.setdefault((layer.verdict, layer.advice), []).append(layer.name)
+    return [
+        f"{verdict} ({', '.join(names)}): {advice}" for (verdict, advice), names in groups.items()
+    ]
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    """Columns as wide as their widest entry, names to the left and figures to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = []
+    for first, *others in [header, *rows]:
+        right = [entry.rjust(width) for entry, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *right]))
+    return "\n".join(lines)

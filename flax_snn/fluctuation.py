@@ -1,0 +1,212 @@
+r"""Fluctuation-driven initialisation: weights that let the membrane fluctuate up to its threshold.
+
+A membrane that is never reset, above rest, driven by ``n`` independent inputs that spike with
+probability ``p = rate dt`` per step through weights of mean ``mu`` and variance ``var``:
+
+    mean     = n mu p sum_k e_k                         e_k: response k steps after an input
+    variance = n (var + mu^2) p (1 - p) sum_k e_k^2     over time, of an average neuron
+    xi       = (distance of rest from threshold - mean) / sqrt(variance)
+
+At xi from 1 to 3 spikes come from fluctuations: a neuron is neither silent nor saturated. The
+response is that of the discrete rule itself, so that every convention gets the weights it needs.
+
+Reference: Rossbroich, Gygax, Zenke, *Fluctuation-driven initialization for spiking neural network
+training*, 2022, in continuous time, with Poisson inputs (1 in place of 1 - p).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jax.nn.initializers import Initializer, variance_scaling
+
+from flax_snn.dynamics import Dynamics
+from flax_snn.dynamics.parameters import number
+from flax_snn.dynamics.response import (
+    membrane_gain,
+    membrane_power,
+    resting_distance,
+    resting_potential,
+)
+from flax_snn.typing import Array, PRNGKey
+
+__all__ = ["fluctuation_driven"]
+
+
+def fluctuation_driven(
+    dynamics: Dynamics,
+    *,
+    rate: float,
+    xi: float = 1.0,
+    mean: float = 0.0,
+    share: float = 1.0,
+    recurrent: bool = False,
+) -> Initializer:
+    """Normal weights with which inputs of a known rate drive a membrane by its fluctuations.
+
+    >>> import flax.linen as nn, flax_snn as snn
+    >>> lif = snn.LIFDynamics(tau_mem=20e-3, tau_syn=5e-3)
+    >>> init = fluctuation_driven(lif, rate=10.0)
+    >>> cell = snn.LIFCell(128, dynamics=lif, kernel_init=init)
+    >>> conv = nn.Conv(16, (3, 3), kernel_init=init)  # in front of snn.LIF(dynamics=lif)
+
+    A recurrent layer shares the fluctuations between its two kernels:
+
+    >>> cell = snn.RecurrentLIFCell(
+    ...     128,
+    ...     dynamics=lif,
+    ...     kernel_init=fluctuation_driven(lif, rate=10.0, share=0.9),
+    ...     recurrent_kernel_init=fluctuation_driven(lif, rate=5.0, share=0.1, recurrent=True),
+    ... )
+
+    Where neurons have several synaptic channels, which the same inputs feed, each channel's block
+    of the kernel brings an equal part. Means of different neurons differ in addition, by the
+    weights they drew: the variance is that over time. Without a leak there is no stationary
+    variance; such a membrane counts as forgetting in 1000 steps.
+
+    Args:
+      dynamics: the neuron that the weights drive.
+      rate: expected rate of one input in Hz; with ``recurrent``, of the layer's own neurons.
+      xi: distance of the mean membrane from threshold in standard deviations, 1 by default.
+      mean: mean of the membrane in units of the distance of rest from threshold, 0 by default:
+        0 is rest, 1 is threshold.
+      share: part of the variance, and of the mean, that this kernel brings, all by default. The
+        shares of all kernels that drive a layer add up to 1.
+      recurrent: the kernel is that of the recurrent spikes, which may have a synapse of their own.
+
+    Returns:
+      An initialiser for kernels ``(..., in, out)``: of cells, ``nn.Dense`` and ``nn.Conv``. The
+      number of inputs n is the product of all axes but the last.
+
+    Raises:
+      TypeError: not dynamics; a number is not a number.
+      ValueError: a number outside its range; a rate of a spike per step or more; a neuron that
+        does not respond to this input, or that fires by itself. The initialiser: a shape that is
+        not that of a kernel, or too few inputs to bring the mean with so small a variance.
+    """
+    if not isinstance(dynamics, Dynamics):
+        raise TypeError(
+            f"fluctuation_driven: expected dynamics such as LIFDynamics(), got {dynamics!r}"
+        )
+    p = number("rate", rate, positive=True, unit="Hz") * dynamics.dt
+    if p >= 1.0:
+        raise ValueError(
+            f"rate: expected less than one spike per step of {dynamics.dt!r} s, got {rate!r} Hz ="
+            f" {p:.3g} spikes per step; rates are in Hz, dt in seconds"
+        )
+    xi, mean = number("xi", xi, positive=True), number("mean", mean)
+    if mean >= 1.0:
+        raise ValueError(f"mean: expected a mean below the threshold, which is 1, got {mean!r}")
+    share = number("share", share, positive=True)
+    if share > 1.0:
+        raise ValueError(f"share: expected a part of the whole, 0 < share <= 1, got {share!r}")
+
+    rule, coefficients = dynamics.rule, dynamics.coefficients()
+    distance = resting_distance(coefficients)
+    if coefficients.theta is not None and resting_potential(coefficients) >= coefficients.theta:
+        raise ValueError(
+            "fluctuation_driven: expected a neuron that rests below its threshold"
+            f" {coefficients.theta!r}, got a resting potential of"
+            f" {resting_potential(coefficients)!r}: it fires without input; lower v_rest or bias"
+        )
+    channels = _channels(dynamics, recurrent)
+    powers = [membrane_power(rule, coefficients, k, longest=None) for k in channels]
+    gains = [membrane_gain(rule, coefficients, k, longest=None) for k in channels]
+    if min(powers) <= 0.0 or (mean != 0.0 and 0.0 in gains):
+        raise ValueError(
+            "fluctuation_driven: expected a neuron that responds to its input, got one whose"
+            f" membrane gains {gains} from its synaptic channel(s)"
+        )
+
+    target = share * (distance * (1.0 - mean) / xi) ** 2
+    # Mean of the weights of each channel, and what the means alone add to the variance: over n.
+    centers = [share * mean * distance / (len(gains) * p * gain) if mean else 0.0 for gain in gains]
+    entering = [0.0] * max(rule.all_channels, 1)
+    for k, center in zip(channels, centers, strict=True):
+        entering[k] = center
+    white = p * (1.0 - p)
+    brought = white * membrane_power(rule, coefficients, tuple(entering), longest=None)
+    spreads = [len(powers) * white * power for power in powers]
+
+    def init(key: PRNGKey, shape: Any, dtype: Any = None, out_sharding: Any = None) -> Array:
+        n = _fan_in(shape, len(channels))
+        if brought > n * target:
+            raise ValueError(
+                f"fluctuation_driven: expected at least {math.ceil(brought / target)} inputs, with"
+                f" which mean={mean!r} leaves a standard deviation of {(1.0 - mean) / xi:.3g}"
+                f" (distance of the mean from threshold, over xi), got {n}; lower mean or xi"
+            )
+        scales = [(target - brought / n) / spread for spread in spreads]
+        return _normal(scales, [center / n for center in centers], key, shape, dtype, out_sharding)
+
+    return init
+
+
+def fluctuating(
+    dynamics: Dynamics, *, spread: float, power: float, recurrent: bool = False
+) -> Initializer:
+    """Zero-mean weights for inputs of known power, the same for all synaptic channels.
+
+    What the cells start from: `fluctuation_driven` where rates are known per step only.
+
+    Args:
+      dynamics: the neuron that the weights drive.
+      spread: standard deviation of the membrane in units of its distance from threshold; that
+        which the first channel brings, where there are several.
+      power: variance of one input in one step: for spikes that are rare, their probability.
+      recurrent: the kernel is that of the recurrent spikes.
+
+    Returns:
+      An initialiser for kernels ``(..., in, out)``; of variance 1 / n for a neuron that does not
+      respond to its input.
+    """
+    coefficients = dynamics.coefficients()
+    channel = _channels(dynamics, recurrent)[0]
+    white = power * membrane_power(dynamics.rule, coefficients, channel)
+    variance = (spread * resting_distance(coefficients)) ** 2
+    return variance_scaling(variance / white if white > 0.0 else 1.0, "fan_in", "normal")
+
+
+def _channels(dynamics: Dynamics, recurrent: bool) -> list[int]:
+    """Return the synaptic channels that a kernel feeds, one block of its columns each."""
+    rule = dynamics.rule
+    if recurrent and rule.recurrent_channel:
+        return [rule.channels]
+    return list(range(max(rule.channels, 1)))
+
+
+def _fan_in(shape: Sequence[int], blocks: int) -> int:
+    n = math.prod(shape[:-1])
+    if len(shape) < 2 or n == 0:
+        raise ValueError(
+            "fluctuation_driven: expected the shape of a kernel, (..., in, out) with at least one"
+            f" input, got {tuple(shape)}"
+        )
+    if shape[-1] % blocks:
+        raise ValueError(
+            f"fluctuation_driven: expected a last axis of {blocks} equal blocks, one per synaptic"
+            f" channel, got shape {tuple(shape)}"
+        )
+    return n
+
+
+def _normal(
+    scales: Sequence[float],
+    centers: Sequence[float],
+    key: PRNGKey,
+    shape: Sequence[int],
+    dtype: Any,
+    out_sharding: Any,
+) -> Array:
+    """Draw blocks of columns with the variances ``scale / n``, around the centers."""
+    unit = variance_scaling(1.0, "fan_in", "normal")(key, shape, dtype, out_sharding)
+    width = shape[-1] // len(scales)
+    row = (1,) * (len(shape) - 1) + (-1,)
+
+    def columns(values: Sequence[float]) -> Array:
+        return jnp.repeat(jnp.asarray(values, unit.dtype), width).reshape(row)
+
+    return unit * columns([math.sqrt(scale) for scale in scales]) + columns(centers)

@@ -1,0 +1,87 @@
+"""What can be drawn: arrays as float64 of the expected shape, or an error that names them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+
+def numbers(name: str, values: npt.ArrayLike) -> np.ndarray:
+    """Return an array of NumPy, of the dtype that it has.
+
+    Raises:
+      TypeError: not real numbers or bool.
+    """
+    array = np.asarray(values)
+    real = (np.bool_, np.integer, np.floating)
+    # JAX knows bfloat16 as a floating type, NumPy does not.
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in real):
+        raise TypeError(f"{name}: expected real numbers or bool, got {array.dtype}")
+    return array
+
+
+def finite(name: str, array: np.ndarray, remedy: str = "") -> np.ndarray:
+    """Return the array in float64.
+
+    Raises:
+      ValueError: entries that are not finite; the message ends with the remedy.
+    """
+    array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        bad = int((~np.isfinite(array)).sum())
+        raise ValueError(
+            f"{name}: expected finite numbers, got {bad} entries that are NaN or inf"
+            + (f"; {remedy}" if remedy else "")
+        )
+    return array
+
+
+def sequence(name: str, values: npt.ArrayLike, sample: int | None) -> np.ndarray:
+    """Return ``(T, N)`` in float64: the array itself, or one sample of ``(B, T, N)``.
+
+    Raises:
+      TypeError: not numbers.
+      ValueError: another rank, nothing in it, not finite, a sample that is missing or not there.
+    """
+    array = numbers(name, values)
+    if array.ndim != (2 if sample is None else 3):
+        wanted = "(T, N)" if sample is None else "(B, T, N) with a sample index"
+        raise ValueError(
+            f"{name}: expected shape {wanted}, got {array.shape}; pass sample=... for a batch, and"
+            " only then"
+        )
+    if 0 in array.shape:
+        raise ValueError(
+            f"{name}: expected at least one time step and one neuron, got shape {array.shape}"
+        )
+    if sample is not None:
+        if not is_index(sample, len(array)):
+            raise ValueError(f"sample: expected an index in [0, {len(array)}), got {sample!r}")
+        array = array[sample]
+    return finite(name, array)
+
+
+def spike_counts(name: str, spikes: npt.ArrayLike, sample: int | None) -> np.ndarray:
+    """Return numbers of spikes ``(T, N)``; as `sequence`, and refuse negative ones."""
+    spikes_TxN = sequence(name, spikes, sample)
+    if (spikes_TxN < 0.0).any():
+        raise ValueError(
+            f"{name}: expected numbers of spikes >= 0, got {spikes_TxN.min():g}; draw potentials"
+            " with plot.membrane"
+        )
+    return spikes_TxN
+
+
+def is_index(value: Any, size: int) -> bool:
+    """Whether `value` is an integer from 0 to size - 1."""
+    return isinstance(value, int | np.integer) and 0 <= int(value) < size
+
+
+def check_dt(dt: float) -> None:
+    """Refuse all but a finite number of seconds > 0."""
+    if not (math.isfinite(dt) and dt > 0.0):
+        raise ValueError(f"dt: expected a step in seconds > 0, got {dt!r}")

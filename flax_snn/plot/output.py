@@ -1,0 +1,191 @@
+"""Readout: what the output neurons say about one sample, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from flax_snn.plot.axes import (
+    class_colors,
+    legend_beside,
+    mark,
+    new_axes,
+    size_in_points,
+    time_axis,
+)
+from flax_snn.plot.checks import check_dt, finite, is_index, numbers, sequence, spike_counts
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+else:
+    Axes = Any
+
+Roles: TypeAlias = dict[int, tuple[str, str]]
+"""Role of a class, in words, and its colour."""
+
+_TRUE, _PREDICTED, _OTHER = "tab:blue", "tab:red", "0.7"
+"""Colours of the true class, of the predicted class where it is another, and of the rest."""
+
+_RASTER = 0.5
+"""Height of the rows of spikes, as a multiple of the height of the running counts."""
+
+
+def readout(
+    outputs: npt.ArrayLike,
+    *,
+    dt: float = 1e-3,
+    sample: int | None = None,
+    spiking: bool = False,
+    label: int | None = None,
+    predicted: int | None = None,
+    targets: npt.ArrayLike | None = None,
+    unit: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the output neurons over time, one per class, with the true and the predicted class.
+
+    Membranes are drawn as they are; of spiking neurons the running numbers of spikes, and above
+    them the spikes, a row per neuron from the lowest class at the bottom.
+
+    >>> import numpy as np
+    >>> from flax_snn import plot
+    >>> ax = plot.readout(np.zeros((50, 10)), label=3, predicted=3)
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['class 3: true and predicted', 'other classes']
+
+    Args:
+      outputs: membranes or spikes of the output neurons after each step: ``(T, C)``, or
+        ``(B, T, C)`` with `sample`.
+      dt: length of a step in seconds, 1e-3 by default.
+      sample: which of the B samples.
+      spiking: whether the outputs are spikes, or numbers of spikes; False by default.
+      label: true class, highlighted where given.
+      predicted: predicted class, highlighted where given.
+      targets: for a regression, the value that each output should take, ``(C,)``: dashed lines;
+        outputs are then called coordinates.
+      unit: unit of the membrane potential, such as "mV"; by default that of the threshold.
+      ax: axes to draw into; those of a new figure by default.
+
+    Returns:
+      The axes: time in ms; membrane potential, or number of spikes so far.
+
+    Raises:
+      ImportError: matplotlib is not installed.
+      TypeError: outputs or targets that are not numbers.
+      ValueError: arrays of another rank, without steps or neurons, not finite, spikes below 0; a
+        sample or class that is not there; targets of another shape, or together with classes; dt
+        not above 0.
+    """
+    check = spike_counts if spiking else sequence
+    outputs_TxC = check("outputs", outputs, sample)
+    steps, classes = outputs_TxC.shape
+    check_dt(dt)
+    for name, value in (("label", label), ("predicted", predicted)):
+        if value is not None and not is_index(value, classes):
+            raise ValueError(f"{name}: expected a class in [0, {classes}), got {value!r}")
+    targets_C = _targets(targets, classes)
+    if targets_C is not None and not (label is None and predicted is None and not spiking):
+        raise ValueError(
+            "targets: expected None where there are classes or spikes, got values; a regression has"
+            " membranes, neither label nor predicted"
+        )
+
+    ax = new_axes(figsize=(8.0, 4.0))[0] if ax is None else ax
+    roles = _roles(label, predicted)
+    colors = [roles[c][1] if c in roles else _OTHER for c in range(classes)]
+    colors = colors if roles else class_colors(classes)
+    times = np.arange(steps) * dt * 1e3
+    if spiking:
+        _draw_counts(ax, outputs_TxC, dt, colors, roles)
+        _draw_spikes(ax, outputs_TxC, times, colors)
+        ax.set_ylabel("spikes so far")
+    else:
+        for c, color in enumerate(colors):
+            ax.plot(times, outputs_TxC[:, c], color=color, **_style(c in roles))
+        ax.set_ylabel(f"membrane potential\n({unit or 'threshold = 1'})")
+    if targets_C is not None:
+        for target, color in zip(targets_C, colors, strict=True):
+            ax.axhline(target, linestyle="--", linewidth=1.0, color=color)
+    _legend(ax, colors, roles, regression=targets_C is not None)
+    time_axis(ax, steps, dt)
+    return ax
+
+
+def _roles(label: int | None, predicted: int | None) -> Roles:
+    """Return name and colour of the role of each class that has one."""
+    if label is not None and label == predicted:
+        return {label: ("true and predicted", _TRUE)}
+    named = ((label, "true", _TRUE), (predicted, "predicted", _PREDICTED))
+    return {int(c): (name, color) for c, name, color in named if c is not None}
+
+
+def _style(highlighted: bool) -> dict[str, Any]:
+    return {"linewidth": 2.0, "zorder": 3.0} if highlighted else {"linewidth": 1.0}
+
+
+def _draw_counts(
+    ax: Axes, spikes_TxC: np.ndarray, dt: float, colors: Sequence[Any], roles: Roles
+) -> None:
+    """Draw the running numbers of spikes as steps, to the edge of the axes."""
+    steps = len(spikes_TxC)
+    times = np.append(np.arange(steps), steps - 0.5) * dt * 1e3
+    counts_TxC = np.cumsum(np.pad(spikes_TxC, ((0, 1), (0, 0))), axis=0)
+    for c, color in enumerate(colors):
+        ax.step(times, counts_TxC[:, c], where="post", color=color, **_style(c in roles))
+
+
+def _draw_spikes(
+    ax: Axes, spikes_TxC: np.ndarray, times: np.ndarray, colors: Sequence[Any]
+) -> None:
+    """Draw a row of spikes per class above the counts."""
+    from matplotlib.ticker import MaxNLocator
+
+    classes, top = len(colors), max(float(spikes_TxC.sum(axis=0).max()), 1.0)
+    row = _RASTER * top / classes
+    bottom = top + 0.06 * top
+    height = size_in_points(ax)[1] * row / (bottom + _RASTER * top)
+    steps, neurons = np.nonzero(spikes_TxC)
+    levels = bottom + (neurons + 0.5) * row
+    colors = [colors[int(n)] for n in neurons]
+    mark(ax, times[steps], levels, spikes_TxC[steps, neurons], colors, height)
+    ax.axhline(bottom - 0.03 * top, color="0.8", linewidth=0.8)
+    ax.set_ylim(-0.03 * top, bottom + _RASTER * top)
+    counts = [int(c) for c in MaxNLocator(4, integer=True).tick_values(0, top) if 0 <= c <= top]
+    ends = sorted({0, classes - 1})
+    ax.set_yticks(
+        [*counts, *(bottom + (c + 0.5) * row for c in ends)],
+        [*map(str, counts), *(f"class {c}" for c in ends)],
+    )
+
+
+def _legend(ax: Axes, colors: Sequence[Any], roles: Roles, regression: bool) -> None:
+    """Name the classes; where any has a role, only those that have one."""
+    from matplotlib.lines import Line2D
+
+    noun = "coordinate" if regression else "class"
+    shown = {c: f": {role}" for c, (role, _) in roles.items()} or dict.fromkeys(
+        range(len(colors)), ""
+    )
+    handles = [
+        Line2D([], [], color=colors[c], linewidth=2.0, label=f"{noun} {c}{role}")
+        for c, role in shown.items()
+    ]
+    if len(shown) < len(colors):
+        handles.append(Line2D([], [], color=_OTHER, label="other classes"))
+    if regression:
+        handles.append(Line2D([], [], color="0.3", linestyle="--", label="target"))
+    legend_beside(ax, handles)
+
+
+def _targets(targets: npt.ArrayLike | None, outputs: int) -> np.ndarray | None:
+    if targets is None:
+        return None
+    array = numbers("targets", targets)
+    if array.shape != (outputs,):
+        raise ValueError(
+            f"targets: expected shape {(outputs,)}, one value per output, got {array.shape}"
+        )
+    return finite("targets", array)

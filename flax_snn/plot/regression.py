@@ -1,0 +1,93 @@
+"""Predictions of a regression against the true values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flax_snn.metrics import r2
+from flax_snn.plot.axes import class_colors, new_axes
+from flax_snn.plot.checks import finite, numbers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+else:
+    Axes = Any
+
+
+def predictions(
+    true: npt.ArrayLike,
+    predicted: npt.ArrayLike,
+    *,
+    quantity: str = "value",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw predicted against true values, with the line on which they agree and R2.
+
+    >>> from flax_snn import plot
+    >>> ax = plot.predictions([0.0, 1.0, 2.0], [0.0, 1.0, 1.0], quantity="position (m)")
+    >>> ax.get_xlabel(), ax.get_legend().get_texts()[0].get_text()
+    ('true position (m)', 'R² = 0.500')
+
+    Args:
+      true: true values, ``(S,)``, or ``(S, D)`` for D coordinates, each in its own colour.
+      predicted: predicted values, of the same shape.
+      quantity: what the values are, with their unit; "value" by default.
+      ax: axes to draw into; those of a new figure by default.
+
+    Returns:
+      The axes: true value, predicted value, to the same scale. R2 is left out of the legend for a
+      coordinate whose true values are all equal, where it is not defined.
+
+    Raises:
+      ImportError: matplotlib is not installed.
+      TypeError: values that are not numbers.
+      ValueError: arrays of another rank, empty, of different shapes, or not finite.
+    """
+    true_SxD, predicted_SxD = _values("true", true), _values("predicted", predicted)
+    if true_SxD.shape != predicted_SxD.shape:
+        raise ValueError(
+            f"predicted: expected the shape {np.shape(true)} of true, got {np.shape(predicted)};"
+            " give one prediction for each sample"
+        )
+    ax = new_axes(figsize=(5.6, 5.4))[0] if ax is None else ax
+    coordinates = true_SxD.shape[1]
+    for d, color in enumerate(class_colors(coordinates)):
+        name = f"coordinate {d}" if coordinates > 1 else ""
+        label = ": ".join(filter(None, (name, _r2(true_SxD[:, d], predicted_SxD[:, d]))))
+        ax.scatter(
+            true_SxD[:, d],
+            predicted_SxD[:, d],
+            s=10.0,
+            alpha=0.6,
+            linewidths=0.0,
+            color=color,
+            label=label or "samples",
+        )
+    ax.axline((0.0, 0.0), slope=1.0, color="0.3", linestyle="--", linewidth=1.0, label="identity")
+    low = min(float(true_SxD.min()), float(predicted_SxD.min()))
+    high = max(float(true_SxD.max()), float(predicted_SxD.max()))
+    margin = 0.04 * (high - low) or 0.5
+    ax.set_xlim(low - margin, high + margin)
+    ax.set_ylim(low - margin, high + margin)
+    ax.set_aspect("equal")
+    ax.set_xlabel(f"true {quantity}")
+    ax.set_ylabel(f"predicted {quantity}")
+    # Inside: above the identity there are few points, and beside it a square leaves no room.
+    ax.legend(loc="upper left", fontsize="small")
+    return ax
+
+
+def _r2(true_S: np.ndarray, predicted_S: np.ndarray) -> str:
+    return f"R² = {r2(true_S, predicted_S):.3f}" if np.ptp(true_S) > 0.0 else ""
+
+
+def _values(name: str, values: npt.ArrayLike) -> np.ndarray:
+    array = numbers(name, values)
+    if array.ndim not in (1, 2) or array.size == 0:
+        raise ValueError(
+            f"{name}: expected shape (S,) or (S, D) with at least one sample, got {array.shape}"
+        )
+    return finite(name, array).reshape(len(array), -1)

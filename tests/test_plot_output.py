@@ -1,0 +1,193 @@
+"""The readout and the firing rates hold the numbers that were passed in."""
+
+from collections.abc import Iterator
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgba
+
+from flax_snn import plot
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    plt.close("all")  # Doctests leave figures open.
+    yield
+    plt.close("all")
+
+
+RNG = np.random.default_rng(0)
+MEMBRANES = RNG.normal(size=(2, 50, 10))
+SPIKES = (RNG.random((40, 4)) < 0.2).astype(np.float32)
+BLUE, RED, GREY = to_rgba("tab:blue"), to_rgba("tab:red"), to_rgba("0.7")
+
+
+def texts(ax) -> list[str]:
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_membranes_are_drawn_with_the_true_and_the_predicted_class():
+    ax = plot.readout(MEMBRANES, sample=1, dt=2e-3, label=7, predicted=2)
+    assert len(ax.lines) == 10
+    for c, line in enumerate(ax.lines):
+        np.testing.assert_allclose(line.get_xdata(), np.arange(50) * 2.0)
+        np.testing.assert_allclose(line.get_ydata(), MEMBRANES[1, :, c])
+        assert to_rgba(line.get_color()) == {7: BLUE, 2: RED}.get(c, GREY)
+    assert texts(ax) == ["class 7: true", "class 2: predicted", "other classes"]
+    assert ax.get_xlabel() == "time (ms)"
+    assert ax.get_ylabel() == "membrane potential\n(threshold = 1)"
+
+
+def test_a_class_that_is_true_and_predicted_is_named_once():
+    ax = plot.readout(MEMBRANES[0, :, :2], label=1, predicted=1, unit="mV")
+    assert texts(ax) == ["class 1: true and predicted", "other classes"]
+    assert to_rgba(ax.lines[1].get_color()) == BLUE
+    assert ax.get_ylabel() == "membrane potential\n(mV)"
+
+
+@pytest.mark.parametrize("classes", [2, 10, 20, 30])
+def test_without_a_true_class_each_has_its_own_color_and_entry(classes):
+    ax = plot.readout(RNG.normal(size=(20, classes)))
+    assert texts(ax) == [f"class {c}" for c in range(classes)]
+    assert len({to_rgba(line.get_color()) for line in ax.lines}) == classes
+
+
+def test_spikes_are_counted():
+    ax = plot.readout(SPIKES, dt=2e-3, spiking=True, label=0, predicted=3)
+    for c, line in enumerate(ax.lines[:4]):
+        times, counts = line.get_data()
+        np.testing.assert_allclose(times[:-1], np.arange(40) * 2.0)
+        np.testing.assert_allclose(counts[:-1], np.cumsum(SPIKES[:, c]))
+        # To the edge, so that a spike of the last step is a step of the curve.
+        assert times[-1] == pytest.approx(79.0) and counts[-1] == counts[-2]
+        assert line.get_drawstyle() == "steps-post"
+    assert ax.get_ylabel() == "spikes so far"
+
+
+def test_spikes_are_a_raster_above_the_counts():
+    ax = plot.readout(SPIKES, dt=2e-3, spiking=True, label=0, predicted=3)
+    (marks,) = ax.collections
+    times, levels = np.asarray(marks.get_offsets()).T
+    rows = np.unique(levels)
+    assert len(rows) == 4 and SPIKES.sum(axis=0).max() < rows[0]
+    assert rows[-1] < ax.get_ylim()[1]
+    np.testing.assert_allclose(np.diff(rows), rows[1] - rows[0])
+    found = set(zip((times / 2.0).tolist(), np.searchsorted(rows, levels).tolist(), strict=True))
+    assert found == {tuple(index) for index in np.argwhere(SPIKES).tolist()}
+    colors = [{0: BLUE, 3: RED}.get(c, GREY) for _, c in np.argwhere(SPIKES)]
+    np.testing.assert_allclose(marks.get_edgecolors(), colors)
+
+
+def test_ticks_are_whole_counts_and_the_ends_of_the_raster():
+    ax = plot.readout(SPIKES, spiking=True)
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels[-2:] == ["class 0", "class 3"]
+    most = int(SPIKES.sum(axis=0).max())
+    assert all(0 <= int(text) <= most for text in labels[:-2])
+    assert labels[:-2] == [f"{tick:.0f}" for tick in ax.get_yticks()[:-2]]
+
+
+@pytest.mark.parametrize("classes", [1, 2, 20])
+def test_a_silent_output_has_no_marks(classes):
+    ax = plot.readout(np.zeros((10, classes)), spiking=True, label=0)
+    assert len(ax.collections[0].get_offsets()) == 0
+    ax.figure.canvas.draw()
+
+
+def test_targets_of_a_regression_are_dashed_in_the_color_of_their_output():
+    ax = plot.readout(MEMBRANES[0, :, :2], targets=[0.25, -0.5])
+    outputs, targets = ax.lines[:2], ax.lines[2:]
+    assert [line.get_ydata()[0] for line in targets] == [0.25, -0.5]
+    for output, target in zip(outputs, targets, strict=True):
+        assert to_rgba(output.get_color()) == to_rgba(target.get_color())
+        assert target.get_linestyle() == "--"
+    assert texts(ax) == ["coordinate 0", "coordinate 1", "target"]
+
+
+def bars(patch) -> tuple[np.ndarray, np.ndarray]:
+    data = patch.get_data()
+    return data.values, data.edges
+
+
+def test_rates_are_a_histogram_of_shares():
+    rates = RNG.gamma(2.0, 5.0, 128)
+    ax = plot.firing_rates(rates, bins=20)
+    (patch,) = ax.patches
+    heights, edges = bars(patch)
+    counts, expected = np.histogram(rates, 20, (0.0, rates.max()))
+    np.testing.assert_allclose(heights, 100.0 * counts / 128)
+    np.testing.assert_allclose(edges, expected)
+    assert heights.sum() == pytest.approx(100.0)
+    assert ax.get_xlabel() == "firing rate (Hz)" and ax.get_ylabel() == "share of the neurons (%)"
+
+
+def test_layers_share_their_bins_and_say_mean_and_silence():
+    layers = {f"hidden_{k}": RNG.gamma(2.0, 1.0 + k, 10 * k) for k in range(1, 7)}
+    layers["hidden_6"][:7] = 0.0
+    ax = plot.firing_rates(layers)
+    highest = max(rates.max() for rates in layers.values())
+    colors = set()
+    for patch, mean, text, rates in zip(
+        ax.patches, ax.lines, texts(ax), layers.values(), strict=True
+    ):
+        heights, edges = bars(patch)
+        np.testing.assert_allclose(edges, np.linspace(0.0, highest, 31))
+        np.testing.assert_allclose(heights, 100.0 * np.histogram(rates, edges)[0] / len(rates))
+        assert mean.get_xdata()[0] == pytest.approx(np.mean(rates))
+        assert to_rgba(mean.get_color()) == to_rgba(patch.get_edgecolor())
+        colors.add(to_rgba(mean.get_color()))
+        assert f"mean {np.mean(rates):.1f} Hz" in text
+    assert len(colors) == 6
+    assert texts(ax)[0].endswith("none of 10 silent") and texts(ax)[5].endswith("7 of 60 silent")
+
+
+def test_a_silent_network_has_all_its_neurons_in_the_first_bin():
+    ax = plot.firing_rates({"hidden_1": np.zeros(16)})
+    heights, edges = bars(ax.patches[0])
+    assert heights[0] == 100.0 and not heights[1:].any()
+    assert edges[-1] == 1.0
+    assert texts(ax) == ["hidden_1: mean 0.0 Hz\n16 of 16 silent"]
+
+
+def test_axes_that_are_given_are_used_and_returned():
+    figure, (top, bottom) = plt.subplots(2)
+    assert plot.readout(SPIKES, ax=top) is top
+    assert plot.firing_rates([1.0], ax=bottom) is bottom
+    assert plt.get_fignums() == [figure.number]
+
+
+M = np.zeros((5, 3))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("draw", "match"),
+    [
+        (lambda: plot.readout(np.ones(3)), r"outputs: expected shape \(T, N\)"),
+        (lambda: plot.readout(M, sample=0), r"expected shape \(B, T, N\)"),
+        (lambda: plot.readout(M - 1.0, spiking=True), "outputs: expected numbers of spikes >= 0"),
+        (lambda: plot.readout(M + np.nan), "outputs: expected finite"),
+        (lambda: plot.readout(M, dt=0.0), "dt: expected a step"),
+        (lambda: plot.readout(M, label=3), r"label: expected a class in \[0, 3\), got 3"),
+        (lambda: plot.readout(M, predicted=-1), r"predicted: expected a class in \[0, 3\)"),
+        (lambda: plot.readout(M, targets=[1.0]), r"targets: expected shape \(3,\).*\(1,\)"),
+        (lambda: plot.readout(M, targets=[0, 0, np.inf]), "targets: expected finite"),
+        (lambda: plot.readout(M, targets=[0, 0, 0], label=1), "targets: expected None where"),
+        (lambda: plot.readout(M, targets=[0, 0, 0], spiking=True), "targets: expected None"),
+        (lambda: plot.firing_rates({}), "rates: expected at least one layer"),
+        (lambda: plot.firing_rates([]), r"rates: expected shape \(N,\).*\(0,\)"),
+        (lambda: plot.firing_rates({"a": M}), r"rates of a: expected shape \(N,\).*\(5, 3\)"),
+        (lambda: plot.firing_rates([1.0, -2.0]), "rates: expected rates >= 0 Hz, got -2"),
+        (lambda: plot.firing_rates([np.nan]), "rates: expected finite"),
+        (lambda: plot.firing_rates([1.0], bins=0), "bins: expected at least 1, got 0"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(draw, match):
+    with pytest.raises(ValueError, match=match):
+        draw()
+    assert not plt.get_fignums()  # Nothing half-drawn.

@@ -1,0 +1,48 @@
+"""What checkpoints are called and what they hold, for those who write and those who read."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+import jax
+
+import flax_snn as snn
+
+FORMAT_VERSION = 2
+"""Version of the layout; raised when a reader of the older one would go wrong."""
+
+FOLDER = "checkpoints"
+"""Folder of a run directory that holds its checkpoints, one per epoch."""
+
+INTERRUPTED = "interrupted"
+"""Folder of a run directory that holds the checkpoint of a stop within an epoch."""
+
+DELETED = "deleted"
+"""Folder in `FOLDER` where checkpoints wait to be deleted."""
+
+_VERSIONED = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def arrays(state: Any) -> dict[str, Any]:
+    """Return the part of a state that is stored, under the names of its fields."""
+    names = ("step", "params", "opt_state", "noise_key")
+    return {name: getattr(state, name) for name in names}
+
+
+def validation_score(meta: Mapping[str, Any]) -> float:
+    """Return the number by which the best checkpoint is chosen."""
+    return float(meta["metrics"][f"validation_{meta['score']}"])
+
+
+def versions() -> dict[str, str]:
+    """Return versions of Python and of the libraries that decide a result, and the backend."""
+    libraries = {name: metadata.version(name) for name in _VERSIONED}
+    return {
+        "flax_snn": snn.__version__,
+        "python": platform.python_version(),
+        **libraries,
+        "backend": jax.default_backend(),
+    }

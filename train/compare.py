@@ -1,0 +1,158 @@
+"""Compare runs side by side: scores, times, settings that differ, and their learning curves.
+
+    python -m train.compare checkpoints/randman/first checkpoints/randman/second
+
+prints a table and draws the curves over each other into ``plots/compare.png``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from train import run_directory
+from train.errors import RunDirectoryError, exit_code
+from train.report import format_score
+
+COMMAND = "python -m train.compare"
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareOptions:
+    """What to compare, and where to draw it."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run directories."""
+    plot: Path = Path("plots/compare.png")
+    """Where the learning curves are drawn."""
+    json: bool = False
+    """Print one JSON object instead of a table."""
+
+
+def compare(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return a row per run.
+
+    Args:
+      paths: run directories.
+
+    Returns:
+      ``run``, ``task``, ``score`` (its name), ``epochs`` done, ``best_epoch``, ``validation`` (the
+      best score), ``test`` (``None`` where the run is not finished), ``seconds`` of training and
+      ``settings`` that are not the same in all runs.
+
+    Raises:
+      RunDirectoryError: not the directory of a run with an epoch, or tasks whose scores differ.
+    """
+    if not paths:
+        raise RunDirectoryError("expected the directories of runs, got none; name at least one")
+    rows = [_row(path) for path in paths]
+    scores = {row["score"] for row in rows}
+    if len(scores) > 1:
+        raise RunDirectoryError(
+            f"expected runs of one score, got {', '.join(sorted(scores))}; compare runs of one task"
+        )
+    names = dict.fromkeys(name for row in rows for name in row["settings"])
+    differing = [n for n in names if len({repr(row["settings"].get(n)) for row in rows}) > 1]
+    for row in rows:
+        row["settings"] = {name: row["settings"].get(name) for name in differing}
+    return rows
+
+
+def describe(rows: Sequence[dict[str, Any]]) -> str:
+    """Return what `compare` found as a table."""
+    score = rows[0]["score"]
+    header = ["run", "task", "epochs", "best", "validation", "test", "seconds", *rows[0]["settings"]]
+    lines = [
+        [
+            row["run"],
+            row["task"],
+            str(row["epochs"]),
+            str(row["best_epoch"]),
+            format_score(score, row["validation"], 2),
+            "-" if row["test"] is None else format_score(score, row["test"], 2),
+            f"{row['seconds']:.0f}",
+            *(json.dumps(value) for value in row["settings"].values()),
+        ]
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+    table = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in (header, *lines)
+    ]
+    return "\n".join([f"{score} of {len(rows)} runs; settings that differ at the right", *table])
+
+
+def draw(paths: Sequence[Path], score: str, target: Path) -> Path:
+    """Draw the learning curves of runs over each other.
+
+    Args:
+      paths: run directories.
+      score: name of the score.
+      target: the PNG file.
+
+    Returns:
+      The file.
+    """
+    from flax_snn import plot
+    from train.pictures import new_figure, save
+
+    figure = new_figure(9.0, 7.5)
+    axes = list(figure.subplots(3, 1, sharex=True))
+    runs = {str(path): run_directory.read_metrics(path) for path in paths}
+    plot.learning_curves(runs, score=score, axes=axes)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return save(figure, target)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``python -m train.compare``; returns the exit code."""
+    options = tyro.cli(CompareOptions, prog=COMMAND, description=__doc__, args=arguments)
+
+    def work() -> int:
+        rows = compare(options.runs)
+        if options.json:
+            print(json.dumps({"runs": rows}, allow_nan=False))
+            return 0
+        print(describe(rows))
+        print(f"learning curves: {draw(options.runs, rows[0]['score'], options.plot)}")
+        return 0
+
+    return exit_code(COMMAND, work)
+
+
+def _row(path: Path) -> dict[str, Any]:
+    stored = run_directory.stored_settings(path)
+    records = run_directory.read_metrics(path)
+    if stored is None or not records:
+        raise RunDirectoryError(
+            f"{path} is not the directory of a run with at least one finished epoch; give those"
+            " that python -m train.randman --workdir names"
+        )
+    (score,) = {
+        name.removeprefix("validation_")
+        for name in records[0]
+        if name.startswith("validation_") and name != "validation_loss"
+    }
+    best = max(records, key=lambda record: (record[f"validation_{score}"], record["epoch"]))
+    result = run_directory.read_result(path)
+    return {
+        "run": str(path),
+        "task": stored["task"],
+        "score": score,
+        "epochs": records[-1]["epoch"],
+        "best_epoch": best["epoch"],
+        "validation": best[f"validation_{score}"],
+        "test": None if result is None else result[f"test_{score}"],
+        "seconds": records[-1]["seconds"],
+        "settings": dict(run_directory.flat_settings(stored["config"])),
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,163 @@
+"""Settings that cannot work are refused here, before anything is computed or written."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from train.config import (
+    NetworkConfig,
+    RandmanConfig,
+    RandmanData,
+    RandmanRegressionConfig,
+    RunOptions,
+    TrainingConfig,
+)
+from train.errors import ConfigError
+
+
+def check_training(training: TrainingConfig, train_samples: int) -> None:
+    """Refuse settings of the training that cannot work.
+
+    Args:
+      training: the settings.
+      train_samples: number of training samples of the data set.
+
+    Raises:
+      ConfigError: so it is.
+    """
+    _whole("--epochs", training.epochs, 1)
+    _whole("--batch-size", training.batch_size, 1)
+    _whole("--seed", training.seed, 0)
+    if training.seed >= 2**32:
+        raise ConfigError(f"--seed: expected a whole number below 2**32, got {training.seed}")
+    _whole("--patience", training.patience, 0)
+    _number("--learning-rate", training.learning_rate, "> 0")
+    for name in ("weight_decay", "clip_norm", "lower_rate", "upper_rate", "rate_strength"):
+        _number(_flag(name), getattr(training, name), ">= 0")
+    for name in ("warm_up", "momentum", "label_smoothing"):
+        _share(_flag(name), getattr(training, name))
+    _check_rates(training)
+    if training.batch_size > train_samples:
+        raise ConfigError(
+            f"--batch-size: expected at most the {train_samples} training samples, got"
+            f" {training.batch_size}; lower --batch-size or raise --samples-per-class"
+        )
+
+
+def check_network(network: NetworkConfig, regression: bool) -> None:
+    """Refuse settings of the network that cannot work.
+
+    Args:
+      network: the settings.
+      regression: whether values are to be predicted, not classes.
+
+    Raises:
+      ConfigError: so it is.
+    """
+    if not network.hidden:
+        raise ConfigError("--hidden: expected at least one layer, got none; try --hidden 128")
+    for size in network.hidden:
+        _whole("--hidden", size, 1)
+    _whole("--population", network.population, 1)
+    if regression and (network.readout in ("spikes", "first") or network.population > 1):
+        raise ConfigError(
+            "regression reads membranes of one neuron per value: expected --readout max, mean or"
+            f" last and --population 1, got {network.readout} and {network.population}"
+        )
+    for name in ("tau_mem", "tau_syn"):
+        _number(_flag(name), getattr(network, name), "> 0, in seconds")
+    for name in ("input_gain", "readout_gain", "surrogate_slope", "count_scale", "membrane_scale"):
+        _number(_flag(name), getattr(network, name), "> 0")
+    _number("--recurrent-gain", network.recurrent_gain, ">= 0")
+
+
+def check_randman(data: RandmanData, least_classes: int) -> None:
+    """Refuse settings of the data set that the generator would refuse, or that cannot be split.
+
+    Args:
+      data: the settings.
+      least_classes: fewest classes of the task.
+
+    Raises:
+      ConfigError: so it is.
+    """
+    # The generator's own checks, before it has drawn anything.
+    from train.data import randman_settings
+
+    try:
+        randman_settings(data)
+    except ValueError as error:
+        raise ConfigError(f"data set: {error}") from error
+    if data.classes < least_classes:
+        raise ConfigError(f"--classes: expected at least {least_classes}, got {data.classes}")
+    if data.samples_per_class % 10:
+        raise ConfigError(
+            "--samples-per-class: expected a multiple of 10, so that 80/10/10 % are whole numbers"
+            f" of samples, got {data.samples_per_class}"
+        )
+
+
+def check_options(options: RunOptions) -> None:
+    """Refuse options of a run that contradict each other.
+
+    Raises:
+      ConfigError: so it is.
+    """
+    _whole("--chunk", options.chunk, 1)
+    if options.resume and options.overwrite:
+        raise ConfigError("--resume goes on with a run, --overwrite replaces it; give one of them")
+    if options.data == "tfds" and options.feed == "resident":
+        raise ConfigError("--data tfds streams samples; drop --feed resident, or --data tfds")
+    if options.data_dir is not None and options.data != "tfds":
+        raise ConfigError("--data-dir is where tfds keeps prepared data; add --data tfds")
+
+
+def check_config(config: RandmanConfig | RandmanRegressionConfig) -> None:
+    """Refuse settings that cannot work, before anything is computed or written.
+
+    Raises:
+      ConfigError: so it is; the message names the flag and the remedy.
+    """
+    regression = isinstance(config, RandmanRegressionConfig)
+    check_randman(config.data, 1 if regression else 2)
+    check_network(config.network, regression)
+    check_training(config.training, train_samples(config.data))
+
+
+def train_samples(data: RandmanData) -> int:
+    """Return the number of training samples, 80 % of all."""
+    return data.classes * data.samples_per_class * 8 // 10
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _check_rates(training: TrainingConfig) -> None:
+    lower, upper, strength = training.lower_rate, training.upper_rate, training.rate_strength
+    if upper and lower > upper:
+        raise ConfigError(f"--lower-rate: expected at most --upper-rate {upper!r} Hz, got {lower!r}")
+    if bool(lower or upper) != bool(strength):
+        raise ConfigError(
+            "--rate-strength and at least one of --lower-rate, --upper-rate work together, got"
+            f" strength {strength!r}, lower {lower!r} Hz, upper {upper!r} Hz"
+        )
+
+
+def _share(flag: str, value: Any) -> None:
+    _number(flag, value, ">= 0")
+    if value >= 1:
+        raise ConfigError(f"{flag}: expected a share below 1, got {value!r}")
+
+
+def _whole(flag: str, value: Any, minimum: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise ConfigError(f"{flag}: expected a whole number >= {minimum}, got {value!r}")
+
+
+def _number(flag: str, value: Any, wanted: str) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    low_enough = number and (value >= 0 if wanted.startswith(">=") else value > 0)
+    if not (low_enough and math.isfinite(value)):
+        raise ConfigError(f"{flag}: expected a finite number {wanted}, got {value!r}")

@@ -1,0 +1,68 @@
+"""What is written down of an epoch, and of a result: plain numbers with their units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from train.model import Model
+from train.state import Sums
+
+
+def share(total: Any, samples: Any) -> float:
+    """Return a mean over samples as a number of at most 6 digits, free of float32's own: 0.434."""
+    return round(float(total) / float(samples), 6)
+
+
+def activity_of(model: Model, sums: Sums) -> dict[str, np.ndarray]:
+    """Return the share of slots in which each neuron spiked, for each layer that spikes, (N,)."""
+    samples = float(sums.samples)
+    layers = zip(model.layers, sums.activity, strict=True)
+    return {name: np.asarray(layer, np.float64) / samples for name, layer in layers}
+
+
+def rates_hz(model: Model, sums: Sums) -> dict[str, float]:
+    """Return the mean firing rate in Hz of each layer that spikes."""
+    return {k: float(np.mean(v)) / model.dt for k, v in activity_of(model, sums).items()}
+
+
+def epoch_record(
+    model: Model,
+    *,
+    epoch: int,
+    updates: int,
+    train: Sums,
+    validation: Sums,
+    learning_rate: float,
+    seconds: float,
+) -> dict[str, Any]:
+    """Return the line of an epoch in the metrics file.
+
+    Args:
+      model: the network.
+      epoch: its number, from 1.
+      updates: updates done after it.
+      train: sums over its training batches, each taken before its update.
+      validation: sums over the validation part after it.
+      learning_rate: that of its last update.
+      seconds: training time of the run so far.
+
+    Returns:
+      Means over samples, mean firing rates in Hz, share of neurons that never spiked.
+    """
+    score = model.objective.score
+    activity = activity_of(model, train)
+    return {
+        "epoch": epoch,
+        "step": updates,
+        "train_loss": float(train.loss / train.samples),
+        f"train_{score}": share(train.points, train.samples),
+        "validation_loss": float(validation.loss / validation.samples),
+        f"validation_{score}": share(validation.points, validation.samples),
+        "rates_hz": rates_hz(model, train),
+        "silent": {name: float(np.mean(layer == 0)) for name, layer in activity.items()},
+        "grad_norm": float(train.grad_norm / train.samples),
+        "learning_rate": learning_rate,
+        "seconds": round(seconds, 3),
+    }

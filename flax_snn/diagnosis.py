@@ -30,9 +30,8 @@ _RARE = 1e-3  # share of time steps with a spike, below which a layer is nearly 
 _FAR = 10.0  # membrane, in units of the threshold distance, from which on it runs away
 
 _WORDS = {
-    "not finite": "its membrane is NaN or infinite: look for NaN in the parameters; a"
-    " diverged run goes back to its last good checkpoint, with a lower learning rate or clipped"
-    " gradients",
+    "not finite": "its membrane is NaN or infinite: look for NaN in the parameters; a diverged run goes"
+    " back to its last good checkpoint, with a lower learning rate or clipped gradients",
     "no input": "no current reaches it: the inputs are 0, or the layers below are silent; wake"
     " those first, initializers.lsuv goes layer by layer",
     "silent": "no neuron spikes, so nothing passes to the layers above and little gradient comes"
@@ -43,8 +42,8 @@ _WORDS = {
     " of its inputs, or a smaller gain; a refractory period or an upper bound in"
     " losses.spike_rate_regularizer caps the rate",
     "runs away": "the membrane goes ten times as far as the threshold, or more; scale its weights"
-    " down (initializers.lsuv, fluctuation_driven, a smaller gain), the recurrent ones first, or let it"
-    " forget faster (shorter tau_mem, tau_syn)",
+    " down (initializers.lsuv, fluctuation_driven, a smaller gain), the recurrent ones first, or"
+    " let it forget faster (shorter tau_mem, tau_syn)",
     "healthy": "",
 }
 _PUSH = (

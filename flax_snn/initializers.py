@@ -27,8 +27,7 @@ from flax_snn.typing import Array, Shaped
 
 __all__ = ["LSUVReport", "LayerScaling", "fluctuation_driven", "lsuv"]
 
-_EFFECT = 1e-3
-"""Least change of log spread per change of log weights for which weights drive a layer."""
+_NO_EFFECT = 1e-3  # change of log spread per log factor, below which scaling is in vain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +93,11 @@ def lsuv(
 
     The spread of a layer is the standard deviation of its free membrane (never reset) over batch,
     time and neurons, in units of the distance from rest to threshold. What drives a layer are all
-    parameters but biases whose scale changes its spread while the layers below spike as they do:
+    parameters but biases from which its currents are computed without passing through neurons:
     kernels of the cell (input and recurrent alike), of dense layers and convolutions in front of
-    it, of summed branches, or the scale of a normalisation. They get one factor together, exact at
-    once where the current is proportional to them, and iterated where it is not (recurrent
-    weights, biases).
+    it, of branches that are summed. They are scaled by one factor: exact at once where the current
+    is proportional to them, iterated where it is not (recurrent weights, biases, weights in a row,
+    normalisation).
 
     >>> import flax_snn as snn, jax
     >>> net = snn.RNN(snn.Chain([snn.LIFCell(32), snn.LeakyIntegratorReadout(10)]))
@@ -146,7 +145,7 @@ def lsuv(
             scaling = _scale(layer, index, weights, measure, target, tolerance, max_iterations)
             done.append((index, scaling))
 
-    spreads, _ = measure(weights.leaves, 0)
+    spreads = measure(weights.leaves)
     reports = []
     for index, scaling in done:
         after = float(spreads[index])
@@ -182,9 +181,8 @@ class _Weights:
         ]
 
 
-Measurement = Callable[[list[Any], int], tuple[np.ndarray, np.ndarray]]
-"""Maps leaves and the index of a layer to the spreads of all layers, and the effect of each leaf
-on that of this layer: the change of log spread per change of log weights."""
+Measurement = Callable[[list[Any]], np.ndarray]
+"""Maps the leaves of the parameters to the spreads of all layers."""
 
 
 def _measurement(
@@ -194,31 +192,16 @@ def _measurement(
     variables: Mapping[str, Any],
     inputs: Array,
 ) -> Measurement:
-    rest = {name: value for name, value in variables.items() if name != "params"}
+    others = {name: value for name, value in variables.items() if name != "params"}
 
-    def spread(
-        logs: Array, leaves: list[Any], index: Array, rest: Any, inputs: Array
-    ) -> tuple[Array, Array]:
-        scaled = [
-            leaf * jnp.exp(logs[k]).astype(leaf.dtype) if weights.scalable[k] else leaf
-            for k, leaf in enumerate(leaves)
-        ]
-        unscaled = {"params": weights.tree(leaves)}
-        _, traces = watched.run({"params": weights.tree(scaled), **rest}, inputs)
-        membranes = [free_membrane_of(layer, unscaled, traces) for layer in layers]
-        variances = jnp.stack([jnp.var(m).astype(jnp.float32) for m in membranes])
-        # The layer is picked before the logarithm, whose slope is infinite at layers still silent.
-        return 0.5 * jnp.log(variances[index]), jnp.sqrt(variances)
+    @jax.jit
+    def spreads(leaves: list[Any], others: Any, inputs: Array) -> Array:
+        given = {"params": weights.tree(leaves), **others}
+        _, traces = watched.run(given, inputs)
+        membranes = [free_membrane_of(layer, given, traces) for layer in layers]
+        return jnp.stack([jnp.std(m).astype(jnp.float32) for m in membranes])
 
-    differentiate = jax.jit(jax.value_and_grad(spread, has_aux=True))
-    logs = jnp.zeros(len(weights.leaves), jnp.float32)
-
-    def measure(leaves: list[Any], index: int) -> tuple[np.ndarray, np.ndarray]:
-        arrays = [jnp.asarray(leaf) for leaf in leaves]
-        (_, spreads), effects = differentiate(logs, arrays, jnp.asarray(index), rest, inputs)
-        return np.asarray(spreads, np.float64), np.asarray(effects, np.float64)
-
-    return measure
+    return lambda leaves: np.asarray(spreads(leaves, others, inputs), np.float64)
 
 
 def _scale(
@@ -232,41 +215,29 @@ def _scale(
 ) -> LayerScaling:
     """Scale what drives a layer, in place, and return what was done.
 
-    The logarithm of the spread is close to linear in that of the factor; where it is not, a
-    bracket around the target is halved.
+    Looks for the logarithm of the factor by secants, from the slope 1 of a current that is
+    proportional to the weights, between the factors known to be too small and too large.
     """
-    spreads, effects = measure(weights.leaves, index)
-    before = found = _checked(layer, float(spreads[index]))
-    # Neurons still silent show no effect of their recurrent weights, which keep their proportion.
-    recurrent = "/".join([*layer.path, "recurrent_kernel"])
-    driving = [
-        k
-        for k, (name, effect) in enumerate(zip(weights.names, effects, strict=True))
-        if abs(effect) > _EFFECT or name == recurrent
-    ]
-    # Weights in a row, without neurons between, share the factor: two of them take its root.
-    degree = max(1, round(float(sum(effects[k] for k in driving))))
-
-    def leaves_at(log: float) -> list[Any]:
-        return weights.scaled(dict.fromkeys(driving, math.exp(log / degree)))
-
-    log, low, high = 0.0, -math.inf, math.inf
-    best = (abs(math.log(found / target)), log)
+    driving = [k for k in sorted(layer.driven_by) if weights.scalable[k]]
+    log, low, high, slope = 0.0, -math.inf, math.inf, 1.0
+    before = _checked(layer, measure(weights.leaves)[index])
+    excess = math.log(before / target)
+    best = (abs(excess), log)
     for _ in range(max_iterations if driving else 0):
-        if abs(found / target - 1.0) <= 0.5 * tolerance:
+        if abs(math.expm1(excess)) <= 0.5 * tolerance or abs(slope) < _NO_EFFECT:
             break
-        low, high = (log, high) if found < target else (low, log)
-        log -= math.log(found / target)
+        low, high = (log, high) if excess < 0.0 else (low, log)
+        last, log = (log, excess), log - excess / slope
         if not low < log < high:
             log = 0.5 * (low + high)
-        spreads, _ = measure(leaves_at(log), index)
-        found = _checked(layer, float(spreads[index]))
-        best = min(best, (abs(math.log(found / target)), log))
-    weights.leaves = leaves_at(best[1])
+        leaves = weights.scaled(dict.fromkeys(driving, math.exp(log)))
+        excess = math.log(_checked(layer, measure(leaves)[index]) / target)
+        best = min(best, (abs(excess), log))
+        slope = (excess - last[1]) / (log - last[0])
+    factor = math.exp(best[1])
+    weights.leaves = weights.scaled(dict.fromkeys(driving, factor))
     names = tuple(weights.names[k] for k in driving)
-    return LayerScaling(
-        layer.name, names, math.exp(best[1] / degree), before, after=before, reached=False
-    )
+    return LayerScaling(layer.name, names, factor, before, after=before, reached=False)
 
 
 def _checked(layer: NeuronLayer, spread: float) -> float:

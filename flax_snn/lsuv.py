@@ -41,12 +41,15 @@ class NeuronLayer:
       current: shape and dtype of the current of one step, ``(*B, M)``.
       time_axis: axis of the time steps in its traces; ``None`` where the model itself calls the
         cell step by step.
+      driven_by: parameters that its currents are computed from while the layers below, and its own
+        recurrent spikes, are what they are: their positions in the flattened tree.
     """
 
     path: tuple[str, ...]
     cell: NeuronCell
     current: jax.ShapeDtypeStruct
     time_axis: int | None
+    driven_by: frozenset[int] = frozenset()
 
     @property
     def name(self) -> str:
@@ -74,14 +77,15 @@ class Watched:
     rngs: Mapping[str, Array] | None = None
     arguments: Mapping[str, Any] | None = None
 
-    def run(self, variables: Mapping[str, Any], inputs: Array) -> tuple[list[NeuronLayer], Traces]:
+    def run(
+        self, variables: Mapping[str, Any], inputs: Array, *, cut: bool = False
+    ) -> tuple[list[NeuronLayer], Traces]:
         """Run the model; return its layers of neurons in order of execution, and their traces.
 
-        What a layer returns counts as constant: the derivatives of traces are those of the weights
-        between one layer of neurons and the next.
+        With ``cut`` the neurons return zeros: traces then depend only on what stands between them.
         """
         given = {name: value for name, value in variables.items() if name != "intermediates"}
-        recorder = _Recorder()
+        recorder = _Recorder(cut)
         with nn.intercept_methods(recorder):
             _, state = self.model.apply(
                 given,
@@ -103,20 +107,32 @@ class Watched:
         _check(self.model, variables, inputs)
         found: list[NeuronLayer] = []
 
-        def watch(variables: Any, inputs: Array) -> Traces:
-            layers, traces = self.run(variables, inputs)
+        def currents(params: Any, others: Any, inputs: Array) -> list[Any]:
+            layers, traces = self.run({"params": params, **others}, inputs, cut=True)
             found.extend(layers)
-            return traces
+            sown = [_at(traces, layer.path) for layer in layers]
+            return [(trace.get(_CURRENT, ()), trace.get(_FED, ())) for trace in sown]
 
-        traces = jax.eval_shape(watch, variables, inputs)
+        others = {name: value for name, value in variables.items() if name != "params"}
+        trace = jax.make_jaxpr(currents, return_shape=True)
+        jaxpr, shapes = trace(variables["params"], others, inputs)
         if not found:
             raise ValueError(
-                f"expected a model with layers of neurons (LIFCell, ... run by snn.RNN, or"
-                f" snn.LIF, snn.LeakyIntegrator), got {type(self.model).__name__}, which runs none"
+                "expected a model with layers of neurons (LIFCell, ... run by snn.RNN, or snn.LIF,"
+                f" snn.LeakyIntegrator), got {type(self.model).__name__}, which runs none"
             )
-        for layer in found:
-            _check_traces(layer, _at(traces, layer.path).get(_CURRENT, ()))
-        return found
+        for layer, (shape, _) in zip(found, shapes, strict=True):
+            _check_traces(layer, shape)
+        sources = [frozenset[int]()] * len(jaxpr.jaxpr.invars)
+        for k in range(len(jax.tree.leaves(variables["params"]))):
+            sources[k] = frozenset([k])
+        behind = iter(_sources(jaxpr.jaxpr, sources))
+        return [
+            dataclasses.replace(
+                layer, driven_by=frozenset().union(*(next(behind) for _ in jax.tree.leaves(shape)))
+            )
+            for layer, shape in zip(found, shapes, strict=True)
+        ]
 
 
 def free_membrane_of(layer: NeuronLayer, variables: Mapping[str, Any], traces: Traces) -> Array:
@@ -134,7 +150,7 @@ def free_membrane_of(layer: NeuronLayer, variables: Mapping[str, Any], traces: T
     cell, sown = layer.cell, _at(traces, layer.path)
     own = {"params": _at(variables["params"], layer.path)}
     current = jnp.zeros(layer.current.shape, layer.current.dtype)
-    coefficients: Any = jax.lax.stop_gradient(cell.apply(own, current, method="coefficients"))
+    coefficients: Any = cell.apply(own, current, method="coefficients")
     distance = resting_distance(coefficients)
     distance = distance[None] if jnp.ndim(distance) else distance
     blocks = max(cell.dynamics.rule.channels, 1)
@@ -170,7 +186,8 @@ def _slots(layer: NeuronLayer, arrays: list[Array]) -> Array:
 class _Recorder:
     """Interceptor that sows what drives the neurons, and notes the layers as they run."""
 
-    def __init__(self) -> None:
+    def __init__(self, cut: bool) -> None:
+        self.cut = cut
         self.layers: dict[tuple[str, ...], NeuronLayer] = {}
         self._time_axes: list[int] = []
 
@@ -196,7 +213,8 @@ class _Recorder:
             current = args[1] if len(args) > 1 else kwargs["current"]
             self._note(module, current)
             module.sow("intermediates", _CURRENT, current)
-            return jax.lax.stop_gradient(call(*args, **kwargs))
+            result = call(*args, **kwargs)
+            return jax.tree.map(jnp.zeros_like, result) if self.cut else result
         return call(*args, **kwargs)
 
     def _note(self, cell: NeuronCell, current: Array) -> None:
@@ -214,6 +232,44 @@ def _time_axis(
 ) -> int:
     first = runner.time_major if time_major is None else time_major
     return 0 if first else max(jnp.ndim(inputs) - runner.cell.num_feature_axes - 1, 0)
+
+
+def _sources(jaxpr: Any, sources: list[frozenset[int]]) -> list[frozenset[int]]:
+    """Return from which sources each output of a traced function is computed.
+
+    Args:
+      jaxpr: the function.
+      sources: those of each of its inputs.
+    """
+    known = dict(zip(jaxpr.invars, sources, strict=True))
+
+    def behind(var: Any) -> frozenset[int]:
+        return frozenset() if hasattr(var, "val") else known.get(var, frozenset())  # val: a literal
+
+    for equation in jaxpr.eqns:
+        inputs = [behind(var) for var in equation.invars]
+        inner = [getattr(value, "jaxpr", value) for value in equation.params.values()]
+        bodies = [body for body in inner if len(getattr(body, "invars", ())) == len(inputs)]
+        if equation.primitive.name == "scan":
+            outputs = _sources_of_loop(equation.params, inputs)
+        elif len(bodies) == 1:
+            outputs = _sources(bodies[0], inputs)
+        else:
+            outputs = [frozenset[int]().union(*inputs)] * len(equation.outvars)
+        known |= zip(equation.outvars, outputs, strict=True)
+    return [behind(var) for var in jaxpr.outvars]
+
+
+def _sources_of_loop(loop: Any, inputs: list[frozenset[int]]) -> list[frozenset[int]]:
+    """Return the sources of the outputs of a scan, whose carry gathers them step by step."""
+    first, carries = loop["num_consts"], loop["num_carry"]
+    while True:
+        outputs = _sources(loop["jaxpr"].jaxpr, inputs)
+        start = inputs[first : first + carries]
+        grown = [a | b for a, b in zip(start, outputs[:carries], strict=True)]
+        if grown == start:
+            return outputs
+        inputs = [*inputs[:first], *grown, *inputs[first + carries :]]
 
 
 def _at(tree: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:

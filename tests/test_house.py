@@ -35,7 +35,7 @@ LEANS_ON: dict[str, set[str]] = {
     "losses": set(),
     "encode": set(),
     "metrics": set(),
-    "plot": set(),
+    "plot": {"metrics"},
     "crossbar": set(),
     "nir": {"cells", "rnn", "conventions"},
     "datasets": {"encode"},

@@ -77,7 +77,9 @@ def test_spikes_are_a_raster_above_the_counts():
     assert len(rows) == 4 and SPIKES.sum(axis=0).max() < rows[0]
     assert rows[-1] < ax.get_ylim()[1]
     np.testing.assert_allclose(np.diff(rows), rows[1] - rows[0])
-    found = set(zip((times / 2.0).tolist(), np.searchsorted(rows, levels).tolist(), strict=True))
+    found = set(
+        zip(np.rint(times / 2.0).tolist(), np.searchsorted(rows, levels).tolist(), strict=True)
+    )
     assert found == {tuple(index) for index in np.argwhere(SPIKES).tolist()}
     colors = [{0: BLUE, 3: RED}.get(c, GREY) for _, c in np.argwhere(SPIKES)]
     np.testing.assert_allclose(marks.get_edgecolors(), colors)

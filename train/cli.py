@@ -40,9 +40,7 @@ def run_command(task: Task, arguments: Sequence[str] | None = None) -> int:
     return exit_code(_command(task), work)
 
 
-def parse(
-    task: Task, arguments: Sequence[str] | None, defaults: Any
-) -> tuple[Any, RunOptions]:
+def parse(task: Task, arguments: Sequence[str] | None, defaults: Any) -> tuple[Any, RunOptions]:
     """Read flags; an unknown flag or a value of another type ends the process with code 2.
 
     Args:

@@ -66,7 +66,8 @@ def compare(paths: Sequence[Path]) -> list[dict[str, Any]]:
 def describe(rows: Sequence[dict[str, Any]]) -> str:
     """Return what `compare` found as a table."""
     score = rows[0]["score"]
-    header = ["run", "task", "epochs", "best", "validation", "test", "seconds", *rows[0]["settings"]]
+    header = ["run", "task", "epochs", "best", "validation", "test", "seconds"]
+    header += rows[0]["settings"]
     lines = [
         [
             row["run"],

@@ -137,7 +137,7 @@ class RunOptions:
     """Where a run goes, how it is fed and how it is shown."""
 
     workdir: Path | None = None
-    """Directory of the run; by default checkpoints/<task>/<time>, with --resume the newest there."""
+    """Directory of the run; by default checkpoints/<task>/<time>, the newest with --resume."""
     resume: bool = False
     """Go on with the run in the directory, exactly as if it had never stopped. Its settings are
     kept; a flag that differs from them is refused. A directory without a run begins one."""

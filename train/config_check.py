@@ -137,7 +137,7 @@ def _flag(name: str) -> str:
 def _check_rates(training: TrainingConfig) -> None:
     lower, upper, strength = training.lower_rate, training.upper_rate, training.rate_strength
     if upper and lower > upper:
-        raise ConfigError(f"--lower-rate: expected at most --upper-rate {upper!r} Hz, got {lower!r}")
+        raise ConfigError(f"--lower-rate: expected at most --upper-rate {upper!r}, got {lower!r}")
     if bool(lower or upper) != bool(strength):
         raise ConfigError(
             "--rate-strength and at least one of --lower-rate, --upper-rate work together, got"

@@ -47,8 +47,9 @@ def evaluate_checkpoint(path: Path, part: str = "test") -> dict[str, Any]:
 
     Returns:
       ``<part>_<score>`` with the ``score`` of the task, ``<part>_loss``, for classes ``confusion``
-      (rows: true class, columns: predicted class, samples), ``rates_hz`` and ``activity`` (share of slots) of each layer that
-      spikes, and what was evaluated: ``task``, ``checkpoint``, ``epoch``, ``part``, ``samples``.
+      (rows: true class, columns: predicted class, samples), ``rates_hz`` and ``activity`` (share
+      of slots) of each layer that spikes, and what was evaluated: ``task``, ``checkpoint``,
+      ``epoch``, ``part``, ``samples``.
 
     Raises:
       CheckpointError: missing, damaged, or of another model or version.

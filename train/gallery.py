@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flax_snn import losses
 from train.data import Part
 from train.model import Model
 from train.objective import CLASSIFICATION
@@ -76,12 +77,18 @@ def _sample(model: Model, params: Any, inputs: Any, label: Any) -> SampleActivit
     return SampleActivity(
         inputs=inputs,
         hidden=layers,
-        output=np.asarray(output)[0],
+        output=np.asarray(_pooled(model, output))[0],
         spiking=model.spiking_output,
         target=label,
         prediction=np.asarray(prediction),
         threshold=model.threshold,
     )
+
+
+def _pooled(model: Model, output: jax.Array) -> jax.Array:
+    """Return one output per class: all spikes of its neurons, or the mean of their membranes."""
+    pool: Literal["sum", "mean"] = "sum" if model.spiking_output else "mean"
+    return losses.pool_population(output, model.population, pool=pool)
 
 
 def _spike_times(inputs: np.ndarray) -> np.ndarray | None:

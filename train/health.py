@@ -21,7 +21,7 @@ _FLOOR = 1e-6
 
 
 class Health:
-    """Says once when the activity of a layer, or the gradient, goes wrong; and when it is mended."""
+    """Says once when the activity of a layer, or the gradient, goes wrong, and when it recovers."""
 
     def __init__(self) -> None:
         self._said: dict[str, str] = {}

@@ -35,6 +35,7 @@ class Model:
       layers: names of the layers that spike, in order.
       threshold: firing threshold of their neurons.
       spiking_output: whether the output is spikes.
+      population: output neurons per class.
       rescaled: whether the weights are rescaled on data before training (`--init lsuv`).
     """
 
@@ -46,6 +47,7 @@ class Model:
     layers: tuple[str, ...]
     threshold: float
     spiking_output: bool
+    population: int
     rescaled: bool
 
     def init(self, key: Array) -> Any:
@@ -132,6 +134,7 @@ def build_network(
         layers=(*layers, "output") if spiking else tuple(layers),
         threshold=float(neuron.coefficients().theta),
         spiking_output=spiking,
+        population=config.population,
         rescaled=config.init == "lsuv",
     )
 
@@ -192,8 +195,6 @@ def _recurrent_init(config: NetworkConfig, dynamics: snn.LIFDynamics) -> Initial
 def _readout(config: NetworkConfig, objective: Objective, dt: float) -> Callable[[Array], Array]:
     """Map from outputs ``(B, T, C * population)`` to ``z (B, C)``."""
     reduce, population = config.readout, config.population
-    if objective.score == "r2":
-        return lambda v: losses.membrane_readout(v, reduce=reduce)
     if reduce == "spikes":
         scale = config.count_scale
         return lambda s: losses.spike_count_logits(s, scale=scale, population=population)
@@ -202,6 +203,8 @@ def _readout(config: NetworkConfig, objective: Objective, dt: float) -> Callable
         return lambda s: losses.first_spike_logits(
             losses.first_spike_times(s, dt=dt), tau=tau, population=population
         )
+    if objective.score == "r2":
+        return lambda v: losses.membrane_readout(v, reduce=reduce)
     scale = config.membrane_scale
     return lambda v: losses.membrane_logits(v, reduce=reduce, scale=scale, population=population)
 

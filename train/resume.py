@@ -132,6 +132,7 @@ def check_settings(task: str, config: Any, stored: Any, path: Path) -> None:
 def _sums(stored: dict[str, Any] | None) -> Sums | None:
     if stored is None:
         return None
-    activity = tuple(np.asarray(layer) for layer in stored["activity"])
+    activity = [np.asarray(layer) for layer in stored["activity"]]
     numbers = {name: np.asarray(x) for name, x in stored.items() if name != "activity"}
-    return Sums(**numbers, activity=activity)
+    fields: dict[str, Any] = {**numbers, "activity": tuple(activity)}
+    return Sums(**fields)

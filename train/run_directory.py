@@ -85,7 +85,7 @@ def stored_settings(path: Path) -> dict[str, Any] | None:
 
 
 def flat_settings(tree: Any, name: str = "") -> list[tuple[str, Any]]:
-    """Return stored settings as pairs of a name, as that of the flag without dashes, and a value."""
+    """Return stored settings as pairs of a name, that of the flag without dashes, and a value."""
     if not isinstance(tree, dict):
         return [(name.replace("_", "-"), tree)]
     return [leaf for key, value in tree.items() for leaf in flat_settings(value, key)]

@@ -41,7 +41,7 @@ class Sums(NamedTuple):
       samples: number of samples, a float, so that all adds up alike.
       loss: of each sample, without regularisers and label smoothing.
       points: score of each sample.
-      activity: for each layer that spikes, the share of steps in which each neuron spiked, ``(N,)``.
+      activity: for each layer that spikes, the share of steps with a spike of each neuron ``(N,)``.
       grad_norm: global norm of the gradient of a batch, counted once per sample; 0 in evaluation.
     """
 
@@ -121,7 +121,7 @@ def train_batches(
             return loss + _penalty(config, spikes, model.dt), sums
 
         grads, sums = jax.grad(loss_of, has_aux=True)(state.params)
-        norm = len(rows) * optax.global_norm(grads)
+        norm = len(rows) * optax.tree.norm(grads)
         return state.apply_gradients(grads=grads), sums._replace(grad_norm=norm)
 
     state, sums = jax.lax.scan(update, state, order)
@@ -181,6 +181,6 @@ def _penalty(config: TrainingConfig, spikes: tuple[Array, ...], dt: float) -> Ar
     """Firing-rate penalty of all layers that spike, as it enters the training loss."""
     if not config.rate_strength:
         return 0.0
-    bounds = {"lower": config.lower_rate, "upper": config.upper_rate or float("inf")}
-    each = [losses.spike_rate_regularizer(s, dt, **bounds) for s in spikes]
+    lower, upper = config.lower_rate, config.upper_rate or float("inf")
+    each = [losses.spike_rate_regularizer(s, dt, lower=lower, upper=upper) for s in spikes]
     return config.rate_strength * sum(each[1:], each[0])

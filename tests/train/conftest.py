@@ -6,25 +6,44 @@ from pathlib import Path
 import jax
 import pytest
 
+from train import randman, randman_regression
 from train.cli import run_command
-from train.randman import TASK
+from train.task import Task
 
-FLAGS = (
+FLAGS: list[str] = (
     "--classes 2 --units 4 --alpha 3 --steps 20 --dt 5e-3 --samples-per-class 40 --hidden 8"
-    " --batch-size 16 --epochs 2 --no-cache --quiet"
+    " --batch-size 16 --epochs 2 --no-cache --no-plots --quiet"
 ).split()
 
 
 @pytest.fixture(scope="session")
-def train() -> Callable[..., int]:
+def tiny_flags() -> list[str]:
+    """Flags of the tiny run, for a process of its own."""
+    return FLAGS
+
+
+def command(task: Task, flags: list[str]) -> Callable[..., int]:
     """Train in this process: ``train(workdir, *flags)`` returns the exit code."""
 
-    def run(workdir: Path, *flags: str) -> int:
+    def run(workdir: Path | None, *more: str) -> int:
+        where = [] if workdir is None else ["--workdir", str(workdir)]
         # The optimiser multiplies arrays of different dtypes.
         with jax.numpy_dtype_promotion("standard"):
-            return run_command(TASK, [*FLAGS, "--workdir", str(workdir), *flags])
+            return run_command(task, [*flags, *where, *more])
 
     return run
+
+
+@pytest.fixture(scope="session")
+def train() -> Callable[..., int]:
+    """``python -m train.randman`` on the tiny data set."""
+    return command(randman.TASK, FLAGS)
+
+
+@pytest.fixture(scope="session")
+def train_regression() -> Callable[..., int]:
+    """``python -m train.randman_regression`` on the tiny data set."""
+    return command(randman_regression.TASK, [*FLAGS, "--classes", "1"])
 
 
 @pytest.fixture(scope="session")

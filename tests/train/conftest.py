@@ -12,14 +12,14 @@ from train.task import Task
 
 FLAGS: list[str] = (
     "--classes 2 --units 4 --alpha 3 --steps 20 --dt 5e-3 --samples-per-class 40 --hidden 8"
-    " --batch-size 16 --epochs 2 --no-cache --no-plots --quiet"
+    " --batch-size 16 --epochs 2 --no-plots --quiet"
 ).split()
 
 
 @pytest.fixture(scope="session")
-def tiny_flags() -> list[str]:
-    """Flags of the tiny run, for a process of its own."""
-    return FLAGS
+def tiny_flags(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Flags of the tiny run; what it compiles is kept for the whole session."""
+    return [*FLAGS, "--cache-dir", str(tmp_path_factory.getbasetemp() / "xla")]
 
 
 def command(task: Task, flags: list[str]) -> Callable[..., int]:
@@ -35,15 +35,15 @@ def command(task: Task, flags: list[str]) -> Callable[..., int]:
 
 
 @pytest.fixture(scope="session")
-def train() -> Callable[..., int]:
+def train(tiny_flags: list[str]) -> Callable[..., int]:
     """``python -m train.randman`` on the tiny data set."""
-    return command(randman.TASK, FLAGS)
+    return command(randman.TASK, tiny_flags)
 
 
 @pytest.fixture(scope="session")
-def train_regression() -> Callable[..., int]:
+def train_regression(tiny_flags: list[str]) -> Callable[..., int]:
     """``python -m train.randman_regression`` on the tiny data set."""
-    return command(randman_regression.TASK, [*FLAGS, "--classes", "1"])
+    return command(randman_regression.TASK, [*tiny_flags, "--classes", "1"])
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +11,10 @@ import pytest
 from flax import struct
 
 from train.checkpoint import (
-    BEST_BY,
     FORMAT_VERSION,
     CheckpointWriter,
     find_checkpoint,
+    latest_checkpoint,
     open_checkpoint,
 )
 from train.errors import CheckpointError
@@ -36,15 +35,16 @@ def state(scale=1.0, size=3):
     return State(
         params={"layer": {"kernel": scale * jnp.arange(size, dtype=jnp.float32)}},
         step=jnp.int32(7),
-        opt_state=(SimpleNamespace, jnp.ones(2))[1:],
+        opt_state=(jnp.ones(2),),
         noise_key=jnp.array([1, 2], jnp.uint32),
     )
 
 
-def write(run, accuracies):
-    with CheckpointWriter(run, {"task": "none"}) as writer:
-        for epoch, accuracy in enumerate(accuracies, 1):
-            writer.save(epoch, state(float(epoch)), {"epochs_done": epoch}, {BEST_BY: accuracy})
+def write(run, accuracies, first=1, score="accuracy"):
+    with CheckpointWriter(run, {"task": "none"}, score) as writer:
+        for epoch, accuracy in enumerate(accuracies, first):
+            metrics = {f"validation_{score}": accuracy}
+            writer.save(epoch, state(float(epoch)), {"epochs_done": epoch}, metrics)
 
 
 @pytest.fixture
@@ -65,6 +65,43 @@ def test_best_and_latest_are_kept(tmp_path, accuracies, best):
     write(tmp_path, accuracies)
     assert steps(tmp_path) == sorted({best, len(accuracies)})
     assert find_checkpoint(tmp_path).name == str(best)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "best"),
+    [([0.9, 0.8], [0.7], 1), ([0.5, 0.8], [0.9], 3), ([0.9, 0.8], [0.9], 3), ([0.2], [0.3, 0.1], 2)],
+)
+def test_a_run_that_goes_on_keeps_its_best(tmp_path, before, after, best):
+    write(tmp_path, before)
+    write(tmp_path, after, first=len(before) + 1)
+    assert steps(tmp_path) == sorted({best, len(before) + len(after)})
+    assert find_checkpoint(tmp_path).name == str(best)
+    assert latest_checkpoint(tmp_path).path.name == str(len(before) + len(after))
+
+
+def test_scores_below_zero_are_compared_as_well(tmp_path):
+    write(tmp_path, [-3.0, -0.5, -1.0], score="r2")
+    assert steps(tmp_path) == [2, 3] and find_checkpoint(tmp_path).name == "2"
+
+
+def test_a_run_may_be_named_by_a_number(tmp_path):
+    write(tmp_path / "7", [0.5])
+    assert find_checkpoint(tmp_path / "7") == tmp_path / "7" / "checkpoints" / "1"
+
+
+def test_no_checkpoint_is_the_latest_of_a_new_run(tmp_path):
+    assert latest_checkpoint(tmp_path) is None
+
+
+def test_what_a_kill_leaves_is_cleared_away(tmp_path):
+    """Half-written and half-deleted checkpoints have no number for a name, and do not stay."""
+    write(tmp_path, [0.5, 0.9])
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(folder / "2", folder / "deleted" / "1")
+    shutil.copytree(folder / "2", folder / "3.orbax-checkpoint-tmp")
+    assert find_checkpoint(tmp_path).name == "2"
+    write(tmp_path, [0.7], first=3)
+    assert steps(tmp_path) == [2, 3]
 
 
 def test_what_is_restored_is_what_was_saved(tmp_path):
@@ -164,7 +201,7 @@ def change_meta(step, **changes):
 def test_another_format_version(copy, capsys):
     change_meta(find_checkpoint(copy), format_version=FORMAT_VERSION + 1)
     message = refusal(copy, capsys)
-    assert "format version 2" in message and "release of flax_snn that wrote it" in message
+    assert f"format version {FORMAT_VERSION + 1}" in message and "release of flax_snn that wrote it" in message
 
 
 def test_another_task(copy, capsys):

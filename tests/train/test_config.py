@@ -7,14 +7,16 @@ import json
 import pytest
 
 from train.cli import parse, run_command
+from train import randman_regression
 from train.config import (
     NetworkConfig,
     RandmanConfig,
     RandmanData,
+    RandmanRegressionConfig,
     RunOptions,
     TrainingConfig,
-    check_config,
 )
+from train.config_check import check_config, check_options
 from train.config_json import CONFIG_VERSION, from_json, to_json
 from train.errors import ConfigError
 from train.randman import TASK
@@ -71,18 +73,26 @@ def test_flags_reach_every_part():
         TASK,
         "--classes 3 --alpha 2.5 --variant torch --hidden 32 16 --no-recurrent --readout last"
         " --epochs 7 --learning-rate 1e-3 --seed 4 --workdir somewhere --overwrite".split(),
+        RandmanConfig(),
     )
     assert config == OTHER
     assert (str(options.workdir), options.overwrite, options.quiet) == ("somewhere", True, False)
 
 
 def test_no_flags_are_the_defaults():
-    assert parse(TASK, []) == (RandmanConfig(), RunOptions())
+    assert parse(TASK, [], RandmanConfig()) == (RandmanConfig(), RunOptions())
+    task = randman_regression.TASK
+    assert parse(task, [], task.config()) == (RandmanRegressionConfig(), RunOptions())
+
+
+def test_flags_change_the_given_defaults_alone():
+    config, _ = parse(TASK, ["--seed", "5"], OTHER)
+    assert config == dataclasses.replace(OTHER, training=dataclasses.replace(OTHER.training, seed=5))
 
 
 def test_help_names_every_flag(capsys):
     with pytest.raises(SystemExit) as end:
-        parse(TASK, ["--help"])
+        parse(TASK, ["--help"], RandmanConfig())
     assert end.value.code == 0
     text = capsys.readouterr().out
     for part in (RandmanData, NetworkConfig, TrainingConfig, RunOptions):
@@ -93,7 +103,7 @@ def test_help_names_every_flag(capsys):
 @pytest.mark.parametrize("flags", ["--epoch 3", "--epochs three", "--readout vote", "--hidden x"])
 def test_flags_that_are_none_end_with_code_2(flags, capsys):
     with pytest.raises(SystemExit) as end:
-        parse(TASK, flags.split())
+        parse(TASK, flags.split(), RandmanConfig())
     assert end.value.code == 2
     assert "Traceback" not in capsys.readouterr().err
 
@@ -122,6 +132,17 @@ def test_flags_that_are_none_end_with_code_2(flags, capsys):
         ("--samples-per-class 33", "--samples-per-class: expected a multiple of 10"),
         ("--count-scale 0", "--count-scale"),
         ("--recurrent-gain -1", "--recurrent-gain"),
+        ("--population 0", "--population"),
+        ("--patience -1", "--patience"),
+        ("--clip-norm nan", "--clip-norm"),
+        ("--momentum 1", "--momentum: expected a share below 1"),
+        ("--label-smoothing 1", "--label-smoothing: expected a share below 1"),
+        ("--lower-rate 5", "--rate-strength and at least one of"),
+        ("--rate-strength 1", "--rate-strength and at least one of"),
+        ("--lower-rate 5 --upper-rate 4 --rate-strength 1", "--lower-rate: expected at most"),
+        ("--chunk 0", "--chunk"),
+        ("--data tfds --feed resident", "--data tfds streams samples"),
+        ("--data-dir somewhere", "add --data tfds"),
     ],
 )
 def test_values_that_cannot_work_end_with_code_2(flags, words, tmp_path, capsys):
@@ -133,5 +154,14 @@ def test_values_that_cannot_work_end_with_code_2(flags, words, tmp_path, capsys)
     assert not workdir.exists()
 
 
-def test_the_defaults_can_work():
-    check_config(RandmanConfig())
+@pytest.mark.parametrize("readout", ["spikes", "first"])
+def test_regression_reads_membranes(readout, tmp_path, capsys):
+    flags = ["--readout", readout, "--workdir", str(tmp_path / "run"), "--no-cache"]
+    assert run_command(randman_regression.TASK, flags) == 2
+    assert "regression reads membranes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("config", [RandmanConfig(), RandmanRegressionConfig()])
+def test_the_defaults_can_work(config):
+    check_config(config)
+    check_options(RunOptions())

@@ -45,6 +45,7 @@ def test_text_says_what_was_found():
             "checkpoint": "somewhere",
             "epoch": 3,
             "part": "test",
+            "score": "accuracy",
             "samples": 7,
             "test_accuracy": 5 / 7,
             "test_loss": 0.5,

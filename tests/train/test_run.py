@@ -16,6 +16,9 @@ EPOCH_FIELDS = {
     "validation_loss",
     "validation_accuracy",
     "rates_hz",
+    "silent",
+    "grad_norm",
+    "learning_rate",
     "seconds",
 }
 
@@ -105,7 +108,7 @@ def test_a_file_is_no_run_directory(train, tmp_path, capsys):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_after_the_epoch(train, tmp_path, monkeypatch, capsys, number, code):
-    def once(self, record):
+    def once(self, record, score):
         if record["epoch"] == 1:
             signal.raise_signal(number)
 
@@ -115,11 +118,12 @@ def test_a_signal_ends_the_run_after_the_epoch(train, tmp_path, monkeypatch, cap
     assert [record["epoch"] for record in lines(tmp_path)] == [1, 2]
     assert (tmp_path / "checkpoints" / "2" / "state").is_dir()
     assert not (tmp_path / "result.json").exists()
-    assert "python -m train.evaluate --checkpoint" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert f"python -m train.randman --resume --workdir {tmp_path}" in shown
 
 
 def test_a_second_ctrl_c_ends_the_run_at_once(train, tmp_path, monkeypatch, capsys):
-    def twice(self, record):
+    def twice(self, record, score):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
@@ -150,21 +154,21 @@ def test_progress_on_a_terminal_is_a_bar(capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with Progress(10, quiet=False) as progress:
         progress.note("hello")
-        progress.epoch(RECORD)
-        progress.tick()
+        progress.tick(0.5)
+        progress.epoch(RECORD, "accuracy")
     shown = capsys.readouterr().err
     assert "hello\n" in shown
-    assert "1/10 epochs" in shown and "loss 0.2500" in shown and "hidden_1 12.0 Hz" in shown
+    assert "0.5/10 epochs" in shown and "3/10 epochs" in shown and "loss 0.2500" in shown and "hidden_1 12.0 Hz" in shown
 
 
 def test_progress_without_a_terminal_is_a_line_per_epoch(capsys):
     with Progress(10, quiet=False) as progress:
-        progress.epoch(RECORD)
+        progress.epoch(RECORD, "accuracy")
     assert capsys.readouterr().err == (
         "epoch 3/10: loss 0.2500, accuracy 90.0%, validation 87.5%, hidden_1 12.0 Hz, 14 s left\n"
     )
     with Progress(10, quiet=True) as progress:
-        progress.epoch(RECORD)
+        progress.epoch(RECORD, "accuracy")
         progress.note("hello")
     assert capsys.readouterr().err == ""
 

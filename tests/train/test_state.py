@@ -12,7 +12,9 @@ from flax_snn import losses
 from train.config import NetworkConfig, RandmanData, TrainingConfig
 from train.data import epoch_order, load_randman, padded_order
 from train.model import build_network
-from train.state import create_state, evaluate, optimizer, train_epoch
+from train.objective import CLASSIFICATION
+from train.optimizer import optimizer
+from train.state import create_state, evaluate, train_batches
 
 TRAINING = TrainingConfig(epochs=2, batch_size=16)
 DATA = RandmanData(classes=3, units=4, alpha=2.0, steps=20, dt=5e-3, samples_per_class=40)
@@ -22,7 +24,9 @@ READOUTS = ("spikes", "max", "mean", "last")
 @functools.cache
 def model(readout="spikes", recurrent=True):
     config = NetworkConfig(hidden=(8,), readout=readout, recurrent=recurrent, readout_gain=8.0)
-    return build_network(config, steps=20, units=4, classes=3, dt=5e-3)
+    return build_network(
+        config, CLASSIFICATION, steps=20, units=4, outputs=3, dt=5e-3, input_rate=10.0
+    )
 
 
 @functools.cache
@@ -34,10 +38,11 @@ def state_of(readout="spikes", seed=0):
     return create_state(model(readout), TRAINING, 12, jnp.uint32(seed))
 
 
-def epoch(state, number=1):
+def epoch(state, net, number=1, training=TRAINING):
     part = data().train
     order = epoch_order(0, number, len(part.labels), 16)
-    return jax.jit(train_epoch)(state, part.inputs, part.labels, order)
+    train = jax.jit(functools.partial(train_batches, net, training))
+    return train(state, part.inputs, part.labels, order)
 
 
 def same(a, b):
@@ -49,7 +54,7 @@ def same(a, b):
 def test_an_epoch_is_a_loop_over_batches(readout):
     part, net = data().train, model(readout)
     state = state_of(readout)
-    after, metrics = epoch(state)
+    after, sums = epoch(state, net)
 
     params, tx = state.params, optax.adamw(LEARNING_RATES, weight_decay=1e-4)
     memory, total = tx.init(params), []
@@ -68,7 +73,8 @@ def test_an_epoch_is_a_loop_over_batches(readout):
         params = optax.apply_updates(params, updates)
         total.append(float(loss))
 
-    np.testing.assert_allclose(metrics.loss, np.mean(total), rtol=1e-4)
+    np.testing.assert_allclose(sums.loss / sums.samples, np.mean(total), rtol=1e-4)
+    assert float(sums.samples) == 16 * len(total)
     assert int(after.step) == len(total)
     # Two compilations of one sum differ by float32 rounding, which Adam's division enlarges.
     jax.tree.map(
@@ -84,7 +90,7 @@ def LEARNING_RATES(step):
 
 @pytest.mark.optimizer
 def test_training_is_deterministic_and_starts_from_the_seed():
-    (a, _), (b, _) = epoch(state_of(seed=1)), epoch(state_of(seed=1))
+    (a, _), (b, _) = epoch(state_of(seed=1), model()), epoch(state_of(seed=1), model())
     assert same(a.params, b.params)
     assert not same(state_of(seed=1).params, state_of(seed=2).params)
 
@@ -93,7 +99,7 @@ def test_training_is_deterministic_and_starts_from_the_seed():
 def test_half_epochs_are_the_whole_epoch():
     part = data().train
     order = epoch_order(0, 1, len(part.labels), 16)
-    step = jax.jit(train_epoch)
+    step = jax.jit(functools.partial(train_batches, model(), TRAINING))
     whole, _ = step(state_of(), part.inputs, part.labels, order)
     half, _ = step(state_of(), part.inputs, part.labels, order[:3])
     half, _ = step(half, part.inputs, part.labels, order[3:])
@@ -119,16 +125,18 @@ def test_the_learning_rate_ends_at_zero():
 @pytest.mark.parametrize("size", [1, 5, 12, 100])
 def test_padding_counts_for_nothing(size):
     part, net, params = data().test, model(), state_of().params
-    logits, activity = net.apply(params, jnp.asarray(part.inputs), jax.random.key(0))
+    logits, spikes = net.apply(params, jnp.asarray(part.inputs), jax.random.key(0))
     found = evaluate(net, params, *map(jnp.asarray, part), padded_order(len(part.labels), size))
     labels = jnp.asarray(part.labels)
-    np.testing.assert_allclose(
-        found.metrics.loss, losses.softmax_cross_entropy(logits, labels), rtol=1e-5
-    )
+    sums, samples = found.sums, len(part.labels)
+    assert float(sums.samples) == samples
+    loss = losses.softmax_cross_entropy(logits, labels)
+    np.testing.assert_allclose(sums.loss / samples, loss, rtol=1e-5)
     predicted = np.asarray(logits.argmax(-1))
-    np.testing.assert_allclose(found.metrics.accuracy, (predicted == part.labels).mean(), rtol=1e-6)
-    np.testing.assert_allclose(found.metrics.activity, activity.mean(axis=0), rtol=1e-5)
-    assert (activity.mean(axis=0) > 0).all()
+    assert float(sums.points) == (predicted == part.labels).sum()
+    for layer, s in zip(sums.activity, spikes, strict=True):
+        np.testing.assert_allclose(layer / samples, s.mean(axis=(0, 1)), rtol=1e-5)
+        assert (layer > 0).any()
     np.testing.assert_array_equal(
         np.asarray(found.predictions).ravel()[: len(predicted)], predicted
     )

@@ -7,7 +7,17 @@
 import importlib
 from types import ModuleType
 
-from flax_snn import conventions, datasets, dynamics, encode, losses, metrics, surrogate
+from flax_snn import (
+    conventions,
+    datasets,
+    diagnosis,
+    dynamics,
+    encode,
+    initializers,
+    losses,
+    metrics,
+    surrogate,
+)
 from flax_snn.cells import LeakyIntegratorReadout, LIFCell, RecurrentLIFCell
 from flax_snn.chain import Chain
 from flax_snn.dynamics import LIDynamics, LIFDynamics
@@ -31,8 +41,10 @@ __all__ = [
     "Stateful",
     "conventions",
     "datasets",
+    "diagnosis",
     "dynamics",
     "encode",
+    "initializers",
     "losses",
     "metrics",
     "plot",

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flax_snn.dynamics.parameters import number
-from flax_snn.lsuv import NeuronLayer, Traces, Watched, free_membrane_of, spikes_of
+from flax_snn.recording import NeuronLayer, Traces, Watched, free_membrane_of, spikes_of
 from flax_snn.typing import Array, Shaped
 
 __all__ = ["Diagnosis", "LayerDiagnosis", "compare", "diagnose"]
@@ -50,6 +50,10 @@ _PUSH = (
     "scale its weights up: initializers.lsuv with this batch, fluctuation_driven with the rate of"
     " its inputs, or a larger gain; a longer tau_mem or tau_syn over dt collects more input; a"
     " less steep surrogate lets gradient through meanwhile"
+)
+_ENOUGH = (
+    "its membrane moves enough for some to spike: look at more or longer samples, or ask"
+    " initializers.lsuv for a larger target"
 )
 _HELD_DOWN = (
     "its input holds it down, far below rest: start from weights of zero mean, or add a bias"
@@ -226,7 +230,8 @@ def _judged(layer: NeuronLayer, figures: dict[str, float], dt: float | None) -> 
     activity = figures.get("activity", math.nan)
     verdict = _verdict(layer, figures)
     mean, spread = figures["mean"], figures["spread"]
-    push = _HELD_DOWN if mean < -max(spread, 0.5) else _PUSH
+    push = _ENOUGH if spread >= 0.5 else _PUSH
+    push = _HELD_DOWN if mean < -max(spread, 0.5) else push
     return LayerDiagnosis(
         name=layer.name,
         spiking=spiking,

@@ -64,15 +64,21 @@ class NetworkConfig:
     """Membrane time constant of all neurons in seconds."""
     tau_syn: float = 10e-3
     """Synaptic time constant of all neurons in seconds."""
+    learn_tau: bool = True
+    """Whether each hidden neuron learns time constants of its own."""
+    tau_spread: float = 0.5
+    """Standard deviation of the logarithm of the learned time constants at the start."""
     input_gain: float = 8.0
     """Initial input weights are normal with standard deviation input_gain / sqrt(fan in)."""
+    layer_gain: float = 4.0
+    """Initial weights between hidden layers: layer_gain / sqrt(fan in)."""
     recurrent_gain: float = 0.3
     """Initial recurrent weights: recurrent_gain / sqrt(neurons)."""
     readout_gain: float = 3.0
     """Initial weights of the readout: readout_gain / sqrt(fan in)."""
     surrogate_slope: float = 10.0
     """Slope of the SuperSpike surrogate derivative."""
-    count_scale: float = 1.0
+    count_scale: float = 0.5
     """Factor from spike counts to logits (readout `spikes`)."""
     membrane_scale: float = 4.0
     """Factor from membrane potentials to logits (the other readouts)."""
@@ -88,20 +94,24 @@ class TrainingConfig:
     """Samples per update."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """`adamw`, or `sgd` with --momentum."""
-    learning_rate: float = 2e-2
-    """Highest learning rate."""
+    learning_rate: float = 3e-2
+    """Highest learning rate of a network with one hidden layer; with n of them, divided by
+    sqrt(n)."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """How the learning rate falls to zero after the warm-up: as half a cosine, linearly, not."""
     warm_up: float = 0.1
     """Share of the run in which the learning rate rises linearly from a tenth of the highest."""
     weight_decay: float = 1e-4
-    """Decoupled weight decay of AdamW, per update and unit of learning rate."""
+    """Decoupled weight decay of AdamW, per update and unit of learning rate; weights only, not
+    time constants."""
     momentum: float = 0.9
     """Momentum of SGD."""
-    clip_norm: float = 0.0
+    clip_norm: float = 1.0
     """Gradients whose global norm is larger are scaled down to this norm; 0: none."""
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.1
     """Share of the target that is spread evenly over the classes; training loss only."""
+    jitter: float = 2e-3
+    """Standard deviation, in seconds, by which input spikes are shifted at random in training."""
     lower_rate: float = 0.0
     """Firing rate in Hz below which a neuron is penalised (with --rate-strength)."""
     upper_rate: float = 0.0

@@ -33,7 +33,14 @@ def check_training(training: TrainingConfig, train_samples: int) -> None:
         raise ConfigError(f"--seed: expected a whole number below 2**32, got {training.seed}")
     _whole("--patience", training.patience, 0)
     _number("--learning-rate", training.learning_rate, "> 0")
-    for name in ("weight_decay", "clip_norm", "lower_rate", "upper_rate", "rate_strength"):
+    for name in (
+        "weight_decay",
+        "clip_norm",
+        "jitter",
+        "lower_rate",
+        "upper_rate",
+        "rate_strength",
+    ):
         _number(_flag(name), getattr(training, name), ">= 0")
     for name in ("warm_up", "momentum", "label_smoothing"):
         _share(_flag(name), getattr(training, name))
@@ -67,9 +74,22 @@ def check_network(network: NetworkConfig, regression: bool) -> None:
         )
     for name in ("tau_mem", "tau_syn"):
         _number(_flag(name), getattr(network, name), "> 0, in seconds")
-    for name in ("input_gain", "readout_gain", "surrogate_slope", "count_scale", "membrane_scale"):
+    for name in (
+        "input_gain",
+        "layer_gain",
+        "readout_gain",
+        "surrogate_slope",
+        "count_scale",
+        "membrane_scale",
+    ):
         _number(_flag(name), getattr(network, name), "> 0")
-    _number("--recurrent-gain", network.recurrent_gain, ">= 0")
+    for name in ("recurrent_gain", "tau_spread"):
+        _number(_flag(name), getattr(network, name), ">= 0")
+    if network.neuron == "tutorial" and network.learn_tau:
+        raise ConfigError(
+            "--neuron tutorial is given by decays, behind which no time constants stand; add"
+            " --no-learn-tau"
+        )
 
 
 def check_randman(data: RandmanData, least_classes: int) -> None:

@@ -159,7 +159,9 @@ def _place(run: Run, epoch: Epoch, seconds: float) -> dict[str, Any]:
 def _record(run: Run, epoch: Epoch, seconds: float) -> dict[str, Any]:
     assert epoch.validation is not None
     updates = int(epoch.state.step)
-    rate = learning_rate(run.training, run.batches * run.training.epochs)(updates - 1)
+    rate = learning_rate(run.training, run.batches * run.training.epochs, run.model.depth)(
+        updates - 1
+    )
     return epoch_record(
         run.model,
         epoch=epoch.number,

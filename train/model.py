@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.nn.initializers import Initializer, variance_scaling
@@ -16,6 +17,7 @@ from flax_snn import losses
 from flax_snn.typing import Array, Float, Num
 from train.config import NetworkConfig
 from train.errors import ConfigError
+from train.heterogeneous import spread_time_constants
 from train.objective import Objective
 
 HIDDEN_RATE = 20.0
@@ -36,6 +38,7 @@ class Model:
       threshold: firing threshold of their neurons.
       spiking_output: whether the output is spikes.
       population: output neurons per class.
+      tau_spread: spread of the learned time constants at the start, see `train.heterogeneous`.
       rescaled: whether the weights are rescaled on data before training (`--init lsuv`).
     """
 
@@ -48,11 +51,22 @@ class Model:
     threshold: float
     spiking_output: bool
     population: int
+    tau_spread: float
     rescaled: bool
 
     def init(self, key: Array) -> Any:
         """Return fresh parameters."""
-        return self.network.init(key, jnp.zeros((1, *self.input_shape)))["params"]
+        weights_key, spread_key = jax.random.split(key)
+        params = self.network.init(weights_key, jnp.zeros((1, *self.input_shape)))["params"]
+        cells = dict(params["cell"])
+        for name, k in zip(cells, jax.random.split(spread_key, len(cells)), strict=True):
+            cells[name] = spread_time_constants(cells[name], k, self.tau_spread)
+        return {**params, "cell": cells}
+
+    @property
+    def depth(self) -> int:
+        """Number of hidden layers."""
+        return len(self.layers) - self.spiking_output
 
     def rescale(self, params: Any, inputs: Num[np.ndarray, "B T F"]) -> Any:
         """Return parameters rescaled layer by layer to unit variance on these inputs."""
@@ -135,6 +149,7 @@ def build_network(
         threshold=float(neuron.coefficients().theta),
         spiking_output=spiking,
         population=config.population,
+        tau_spread=config.tau_spread,
         rescaled=config.init == "lsuv",
     )
 
@@ -153,17 +168,17 @@ def _hidden_cells(
 ) -> list[nn.RNNCellBase]:
     cells: list[nn.RNNCellBase] = []
     for k, size in enumerate(config.hidden):
-        rate = HIDDEN_RATE if k else input_rate
-        init = _kernel_init(config, neuron, config.input_gain, rate)
-        if not config.recurrent:
-            cells.append(snn.LIFCell(size, dynamics=neuron, kernel_init=init))
-            continue
-        recurrent = _recurrent_init(config, neuron)
-        cells.append(
-            snn.RecurrentLIFCell(
-                size, dynamics=neuron, kernel_init=init, recurrent_kernel_init=recurrent
-            )
-        )
+        gain, rate = (config.layer_gain, HIDDEN_RATE) if k else (config.input_gain, input_rate)
+        fields: dict[str, Any] = {
+            "dynamics": neuron,
+            "kernel_init": _kernel_init(config, neuron, gain, rate),
+            "learn": ("tau_mem", "tau_syn") if config.learn_tau else (),
+        }
+        if config.recurrent:
+            recurrent = _recurrent_init(config, neuron)
+            cells.append(snn.RecurrentLIFCell(size, recurrent_kernel_init=recurrent, **fields))
+        else:
+            cells.append(snn.LIFCell(size, **fields))
     return cells
 
 

@@ -15,6 +15,7 @@ from flax.training import train_state
 
 from flax_snn import losses
 from flax_snn.typing import Array, Float, Int, Num, Shaped
+from train.augment import jitter
 from train.config import TrainingConfig
 from train.model import Model
 from train.optimizer import optimizer
@@ -24,8 +25,8 @@ class TrainState(train_state.TrainState):
     """Everything that training changes: what a resumed run needs.
 
     Attributes:
-      noise_key: raw data of the random key from which noise is drawn, uint32; the noise of an
-        update follows from it and ``step``.
+      noise_key: raw data of the random key from which noise and jitter are drawn, uint32; those
+        of an update follow from it and ``step``.
 
     The other attributes are those of ``flax.training.train_state.TrainState``: step, params,
     opt_state (stored), apply_fn, tx (not stored).
@@ -82,7 +83,7 @@ def create_state(
     return TrainState.create(
         apply_fn=model.apply,
         params=model.init(params_key),
-        tx=optimizer(config, updates),
+        tx=optimizer(config, updates, model.depth),
         noise_key=jax.random.key_data(noise_key),
     )
 
@@ -110,10 +111,12 @@ def train_batches(
     """
 
     def update(state: TrainState, rows: Array) -> tuple[TrainState, Sums]:
-        noise_key = jax.random.fold_in(jax.random.wrap_key_data(state.noise_key), state.step)
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.noise_key), state.step)
+        noise_key, jitter_key = jax.random.split(key)
+        x = jitter(inputs[rows], jitter_key, config.jitter / model.dt)
 
         def loss_of(params: Any) -> tuple[Array, Sums]:
-            z, spikes = model.apply(params, inputs[rows], noise_key)
+            z, spikes = model.apply(params, x, noise_key)
             objective, y = model.objective, labels[rows]
             loss = jnp.mean(objective.loss(z, y, config.label_smoothing))
             plain = objective.loss(z, y, 0.0)

@@ -251,7 +251,7 @@ def _sources(jaxpr: Any, sources: list[frozenset[int]]) -> list[frozenset[int]]:
         inner = [getattr(value, "jaxpr", value) for value in equation.params.values()]
         bodies = [body for body in inner if len(getattr(body, "invars", ())) == len(inputs)]
         if equation.primitive.name == "scan":
-            outputs = _sources_of_loop(equation.params, inputs)
+            outputs = _sources_of_loop(equation, bodies[0], inputs)
         elif len(bodies) == 1:
             outputs = _sources(bodies[0], inputs)
         else:
@@ -260,11 +260,18 @@ def _sources(jaxpr: Any, sources: list[frozenset[int]]) -> list[frozenset[int]]:
     return [behind(var) for var in jaxpr.outvars]
 
 
-def _sources_of_loop(loop: Any, inputs: list[frozenset[int]]) -> list[frozenset[int]]:
+def _sources_of_loop(loop: Any, body: Any, inputs: list[frozenset[int]]) -> list[frozenset[int]]:
     """Return the sources of the outputs of a scan, whose carry gathers them step by step."""
-    first, carries = loop["num_consts"], loop["num_carry"]
+
+    def whole(outer: Any, inner: Any) -> int:
+        """Number of variables that the body sees as they are, not one step of them."""
+        return sum(a.aval.ndim == b.aval.ndim for a, b in zip(outer, inner, strict=True))
+
+    # Constants, carry and steps go in, carry and steps come out.
+    carries = whole(loop.outvars, body.outvars)
+    first = whole(loop.invars, body.invars) - carries
     while True:
-        outputs = _sources(loop["jaxpr"].jaxpr, inputs)
+        outputs = _sources(body, inputs)
         start = inputs[first : first + carries]
         grown = [a | b for a, b in zip(start, outputs[:carries], strict=True)]
         if grown == start:

@@ -1,0 +1,54 @@
+"""Runs side by side."""
+
+import json
+
+import pytest
+
+from train.compare import compare, main
+
+
+@pytest.fixture(scope="module")
+def other_run(train, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "other"
+    assert train(run, "--epochs", "3", "--readout", "max") == 0
+    return run
+
+
+def test_the_table_says_what_differs(tiny_run, other_run, tmp_path, capsys):
+    picture = tmp_path / "new" / "compare.png"
+    assert main([str(tiny_run), str(other_run), "--plot", str(picture)]) == 0
+    shown = capsys.readouterr().out
+    header, first, second = shown.splitlines()[1:4]
+    assert header.split() == "run task epochs best validation test seconds readout epochs".split()
+    assert first.split()[0] == str(tiny_run) and first.split()[-2:] == ['"spikes"', "2"]
+    assert second.split()[-2:] == ['"max"', "3"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_rows_are_what_the_runs_say(tiny_run, other_run, capsys):
+    assert main([str(tiny_run), str(other_run), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["runs"]
+    for row, run in zip(rows, (tiny_run, other_run), strict=True):
+        result = json.loads((run / "result.json").read_text())
+        assert row["test"] == result["test_accuracy"]
+        assert row["validation"] == result["validation_accuracy"]
+        assert row["best_epoch"] == result["best_epoch"]
+    assert rows[0]["settings"] == {"readout": "spikes", "epochs": 2}
+
+
+def test_a_run_that_is_not_finished_has_no_test_score(tiny_run, tmp_path):
+    for name in ("config.json", "metrics.jsonl"):
+        (tmp_path / name).write_bytes((tiny_run / name).read_bytes())
+    (row,) = compare([tmp_path])
+    assert row["test"] is None and row["epochs"] == 2
+
+
+def test_what_is_no_run_is_refused(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert "is not the directory of a run" in capsys.readouterr().err
+
+
+def test_scores_of_two_kinds_are_not_compared(tiny_run, train_regression, tmp_path, capsys):
+    assert train_regression(tmp_path / "run", "--readout", "mean") == 0
+    assert main([str(tiny_run), str(tmp_path / "run")]) == 2
+    assert "expected runs of one score, got accuracy, r2" in capsys.readouterr().err

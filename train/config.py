@@ -54,9 +54,13 @@ class NetworkConfig:
     mean, or last step."""
     population: int = 1
     """Output neurons per class, whose outputs are pooled."""
-    init: Literal["gains", "fluctuation", "lsuv"] = "gains"
-    """Initial weights: `gains` as below; `fluctuation`: from time constants and input rates;
-    `lsuv`: `gains`, then rescaled layer by layer on one training batch to unit variance."""
+    init: Literal["lsuv", "fluctuation", "gains"] = "lsuv"
+    """Initial weights of hidden layers: `gains` as below; `lsuv` (layer-sequential unit variance):
+    these, rescaled layer by layer on one training batch; `fluctuation`: from time constants and
+    input rates."""
+    init_spread: float = 1.0
+    """Standard deviation of membranes that are never reset, in units of the threshold, at which
+    `lsuv` aims."""
     neuron: Literal["lif", "tutorial"] = "lif"
     """`lif`: the exact step of the default neuron, with --tau-mem and --tau-syn. `tutorial`: the
     equations and decays of the pure-JAX tutorial, in which time constants are steps."""
@@ -66,8 +70,6 @@ class NetworkConfig:
     """Synaptic time constant of all neurons in seconds."""
     learn_tau: bool = True
     """Whether each hidden neuron learns time constants of its own."""
-    tau_spread: float = 0.5
-    """Standard deviation of the logarithm of the learned time constants at the start."""
     input_gain: float = 8.0
     """Initial input weights are normal with standard deviation input_gain / sqrt(fan in)."""
     layer_gain: float = 4.0
@@ -106,7 +108,7 @@ class TrainingConfig:
     time constants."""
     momentum: float = 0.9
     """Momentum of SGD."""
-    clip_norm: float = 1.0
+    clip_norm: float = 0.0
     """Gradients whose global norm is larger are scaled down to this norm; 0: none."""
     label_smoothing: float = 0.1
     """Share of the target that is spread evenly over the classes; training loss only."""

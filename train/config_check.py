@@ -76,6 +76,7 @@ def check_network(network: NetworkConfig, regression: bool) -> None:
         _number(_flag(name), getattr(network, name), "> 0, in seconds")
     for name in (
         "input_gain",
+        "init_spread",
         "layer_gain",
         "readout_gain",
         "surrogate_slope",
@@ -83,8 +84,7 @@ def check_network(network: NetworkConfig, regression: bool) -> None:
         "membrane_scale",
     ):
         _number(_flag(name), getattr(network, name), "> 0")
-    for name in ("recurrent_gain", "tau_spread"):
-        _number(_flag(name), getattr(network, name), ">= 0")
+    _number("--recurrent-gain", network.recurrent_gain, ">= 0")
     if network.neuron == "tutorial" and network.learn_tau:
         raise ConfigError(
             "--neuron tutorial is given by decays, behind which no time constants stand; add"

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.nn.initializers import Initializer, variance_scaling
@@ -17,11 +16,17 @@ from flax_snn import losses
 from flax_snn.typing import Array, Float, Num
 from train.config import NetworkConfig
 from train.errors import ConfigError
-from train.heterogeneous import spread_time_constants
 from train.objective import Objective
 
 HIDDEN_RATE = 20.0
 """Firing rate in Hz that `--init fluctuation` expects of hidden neurons."""
+
+XI = 2.0
+"""Distance of a resting membrane from threshold, in its standard deviations, at which
+`--init fluctuation` aims."""
+
+RECURRENT_SHARE = 0.1
+"""Share of the variance of a membrane that `--init fluctuation` leaves to recurrent input."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,8 +43,8 @@ class Model:
       threshold: firing threshold of their neurons.
       spiking_output: whether the output is spikes.
       population: output neurons per class.
-      tau_spread: spread of the learned time constants at the start, see `train.heterogeneous`.
-      rescaled: whether the weights are rescaled on data before training (`--init lsuv`).
+      rescaled: spread of the membranes to which the weights are rescaled on data before training
+        (`--init lsuv`); ``None`` leaves them.
     """
 
     network: nn.Module
@@ -51,17 +56,11 @@ class Model:
     threshold: float
     spiking_output: bool
     population: int
-    tau_spread: float
-    rescaled: bool
+    rescaled: float | None
 
     def init(self, key: Array) -> Any:
         """Return fresh parameters."""
-        weights_key, spread_key = jax.random.split(key)
-        params = self.network.init(weights_key, jnp.zeros((1, *self.input_shape)))["params"]
-        cells = dict(params["cell"])
-        for name, k in zip(cells, jax.random.split(spread_key, len(cells)), strict=True):
-            cells[name] = spread_time_constants(cells[name], k, self.tau_spread)
-        return {**params, "cell": cells}
+        return self.network.init(key, jnp.zeros((1, *self.input_shape)))["params"]
 
     @property
     def depth(self) -> int:
@@ -69,10 +68,14 @@ class Model:
         return len(self.layers) - self.spiking_output
 
     def rescale(self, params: Any, inputs: Num[np.ndarray, "B T F"]) -> Any:
-        """Return parameters rescaled layer by layer to unit variance on these inputs."""
+        """Return parameters rescaled layer by layer on these inputs, as `rescaled` says."""
         batch = jnp.asarray(inputs, jnp.float32)
-        variables, _ = snn.initializers.lsuv(self.network, {"params": params}, batch)
-        return variables["params"]
+        variables, _ = snn.initializers.lsuv(
+            self.network, {"params": params}, batch, target=self.rescaled
+        )
+        # Output neurons that fire before they know anything are silenced, and learn slowly.
+        readout = f"cells_{self.depth}"
+        return {"cell": variables["params"]["cell"] | {readout: params["cell"][readout]}}
 
     def apply(
         self, params: Any, inputs: Num[Array, "B T F"], noise_key: Array
@@ -149,8 +152,7 @@ def build_network(
         threshold=float(neuron.coefficients().theta),
         spiking_output=spiking,
         population=config.population,
-        tau_spread=config.tau_spread,
-        rescaled=config.init == "lsuv",
+        rescaled=config.init_spread if config.init == "lsuv" else None,
     )
 
 
@@ -167,11 +169,12 @@ def _hidden_cells(
     config: NetworkConfig, neuron: snn.LIFDynamics, input_rate: float
 ) -> list[nn.RNNCellBase]:
     cells: list[nn.RNNCellBase] = []
+    share = 1.0 - RECURRENT_SHARE if config.recurrent else 1.0
     for k, size in enumerate(config.hidden):
         gain, rate = (config.layer_gain, HIDDEN_RATE) if k else (config.input_gain, input_rate)
         fields: dict[str, Any] = {
             "dynamics": neuron,
-            "kernel_init": _kernel_init(config, neuron, gain, rate),
+            "kernel_init": _kernel_init(config, neuron, gain, rate, share),
             "learn": ("tau_mem", "tau_syn") if config.learn_tau else (),
         }
         if config.recurrent:
@@ -194,17 +197,27 @@ def _readout_cell(
 
 
 def _kernel_init(
-    config: NetworkConfig, dynamics: snn.LIFDynamics | snn.LIDynamics, gain: float, rate: float
+    config: NetworkConfig,
+    dynamics: snn.LIFDynamics | snn.LIDynamics,
+    gain: float,
+    rate: float,
+    share: float = 1.0,
 ) -> Initializer:
     if config.init != "fluctuation":
         return _normal(gain)
-    return snn.initializers.fluctuation_driven(dynamics, rate=rate)
+    return snn.initializers.fluctuation_driven(dynamics, rate=rate, xi=XI, share=share)
 
 
 def _recurrent_init(config: NetworkConfig, dynamics: snn.LIFDynamics) -> Initializer:
     if config.init != "fluctuation":
         return _normal(config.recurrent_gain)
-    return snn.initializers.fluctuation_driven(dynamics, rate=HIDDEN_RATE, recurrent=True)
+    return snn.initializers.fluctuation_driven(
+        dynamics,
+        rate=HIDDEN_RATE,
+        xi=XI,
+        share=RECURRENT_SHARE,
+        recurrent=True,
+    )
 
 
 def _readout(config: NetworkConfig, objective: Objective, dt: float) -> Callable[[Array], Array]:

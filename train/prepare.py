@@ -58,7 +58,7 @@ class Run:
 
     def beginning(self) -> Start:
         """Return the place before the first update; weights are rescaled on data if asked for."""
-        if not self.model.rescaled:
+        if self.model.rescaled is None:
             return Start(self.first)
         inputs = first_batch(self.data.train, self.training.seed, self.training.batch_size)
         params = self.model.rescale(self.first.params, inputs)

@@ -77,7 +77,8 @@ def train(hidden: tuple[int, ...], classes: int, data: Any, seed: int) -> float:
     @functools.partial(jax.jit, static_argnums=1)
     def accuracy(params: Any, part: str) -> jax.Array:
         inputs, labels = parts[part]
-        return jnp.mean(model.apply(params, inputs).argmax(axis=-1) == labels)
+        logits: Any = model.apply(params, inputs)
+        return jnp.mean(logits.argmax(axis=-1) == labels)
 
     memory, best = tx.init(params), (-1.0, 0.0)
     for number in range(1, EPOCHS + 1):

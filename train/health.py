@@ -19,6 +19,9 @@ JUMP = 5.0
 _FLOOR = 1e-6
 """Gradient norm below which nothing is learned."""
 
+_RARE = 1e-4
+"""Share of slots with a spike below which a rate says too little for a jump."""
+
 
 class Health:
     """Says once when the activity of a layer, or the gradient, goes wrong, and when it recovers."""
@@ -66,7 +69,8 @@ def _state_of(activity: np.ndarray) -> str:
 
 
 def _jump(name: str, before: float | None, now: float) -> list[str]:
-    if before is None or not (before > 0 and now > 0) or 1 / JUMP < now / before < JUMP:
+    floor = _FLOOR if name == "gradient" else _RARE
+    if before is None or min(before, now) < floor or 1 / JUMP < now / before < JUMP:
         return []
     what = "the gradient norm" if name == "gradient" else f"the firing rate of {name}"
     change = f"rose {now / before:.0f}-fold" if now > before else f"fell {before / now:.0f}-fold"

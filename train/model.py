@@ -67,12 +67,16 @@ class Model:
         """Number of hidden layers."""
         return len(self.layers) - self.spiking_output
 
-    def rescale(self, params: Any, inputs: Num[np.ndarray, "B T F"]) -> Any:
-        """Return parameters rescaled layer by layer on these inputs, as `rescaled` says."""
+    def rescale(self, params: Any, inputs: Num[np.ndarray, "B T F"], spread: float) -> Any:
+        """Return parameters rescaled layer by layer, but for those of the output neurons.
+
+        Args:
+          params: parameters, as `init` returns them.
+          inputs: a batch of training samples.
+          spread: standard deviation of the free membranes in units of the threshold.
+        """
         batch = jnp.asarray(inputs, jnp.float32)
-        variables, _ = snn.initializers.lsuv(
-            self.network, {"params": params}, batch, target=self.rescaled
-        )
+        variables, _ = snn.initializers.lsuv(self.network, {"params": params}, batch, target=spread)
         # Output neurons that fire before they know anything are silenced, and learn slowly.
         readout = f"cells_{self.depth}"
         return {"cell": variables["params"]["cell"] | {readout: params["cell"][readout]}}

@@ -58,10 +58,11 @@ class Run:
 
     def beginning(self) -> Start:
         """Return the place before the first update; weights are rescaled on data if asked for."""
-        if self.model.rescaled is None:
+        spread = self.model.rescaled
+        if spread is None:
             return Start(self.first)
         inputs = first_batch(self.data.train, self.training.seed, self.training.batch_size)
-        params = self.model.rescale(self.first.params, inputs)
+        params = self.model.rescale(self.first.params, inputs, spread)
         return Start(self.first.replace(params=params))
 
 

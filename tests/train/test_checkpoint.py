@@ -69,7 +69,12 @@ def test_best_and_latest_are_kept(tmp_path, accuracies, best):
 
 @pytest.mark.parametrize(
     ("before", "after", "best"),
-    [([0.9, 0.8], [0.7], 1), ([0.5, 0.8], [0.9], 3), ([0.9, 0.8], [0.9], 3), ([0.2], [0.3, 0.1], 2)],
+    [
+        ([0.9, 0.8], [0.7], 1),
+        ([0.5, 0.8], [0.9], 3),
+        ([0.9, 0.8], [0.9], 3),
+        ([0.2], [0.3, 0.1], 2),
+    ],
 )
 def test_a_run_that_goes_on_keeps_its_best(tmp_path, before, after, best):
     write(tmp_path, before)
@@ -201,7 +206,8 @@ def change_meta(step, **changes):
 def test_another_format_version(copy, capsys):
     change_meta(find_checkpoint(copy), format_version=FORMAT_VERSION + 1)
     message = refusal(copy, capsys)
-    assert f"format version {FORMAT_VERSION + 1}" in message and "release of flax_snn that wrote it" in message
+    assert f"format version {FORMAT_VERSION + 1}" in message
+    assert "release of flax_snn that wrote it" in message
 
 
 def test_another_task(copy, capsys):

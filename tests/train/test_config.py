@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from train.cli import parse, run_command
 from train import randman_regression
+from train.cli import parse, run_command
 from train.config import (
     NetworkConfig,
     RandmanConfig,
@@ -87,7 +87,8 @@ def test_no_flags_are_the_defaults():
 
 def test_flags_change_the_given_defaults_alone():
     config, _ = parse(TASK, ["--seed", "5"], OTHER)
-    assert config == dataclasses.replace(OTHER, training=dataclasses.replace(OTHER.training, seed=5))
+    training = dataclasses.replace(OTHER.training, seed=5)
+    assert config == dataclasses.replace(OTHER, training=training)
 
 
 def test_help_names_every_flag(capsys):

@@ -15,8 +15,8 @@ PLAIN = TrainingConfig(
 )
 
 
-def rates(updates=50, **changes):
-    schedule = learning_rate(dataclasses.replace(PLAIN, **changes), updates)
+def rates(updates=50, layers=1, **changes):
+    schedule = learning_rate(dataclasses.replace(PLAIN, **changes), updates, layers)
     return np.array([float(schedule(k)) for k in range(updates)])
 
 
@@ -37,15 +37,19 @@ def test_schedules(schedule, fall, warm_up):
     np.testing.assert_allclose(found, np.concatenate([rise, after]), rtol=1e-4, atol=1e-8)
 
 
-def updates_of(config, gradients, start):
-    tx = optimizer(config, len(gradients))
-    params = jnp.asarray(start)
+def test_deep_networks_learn_more_slowly():
+    np.testing.assert_allclose(rates(layers=6), rates() / np.sqrt(6), rtol=1e-6)
+
+
+def updates_of(config, gradients, start, name="kernel"):
+    tx = optimizer(config, len(gradients), layers=1)
+    params = {name: jnp.asarray(start)}
     state, path = tx.init(params), []
     with jax.numpy_dtype_promotion("standard"):
         for gradient in gradients:
-            update, state = tx.update(jnp.asarray(gradient), state, params)
-            params = params + update
-            path.append(np.asarray(params))
+            update, state = tx.update({name: jnp.asarray(gradient)}, state, params)
+            params = {name: params[name] + update[name]}
+            path.append(np.asarray(params[name]))
     return np.array(path)
 
 
@@ -80,10 +84,15 @@ def test_adamw():
     np.testing.assert_allclose(updates_of(config, GRADIENTS, START), path, rtol=1e-4)
 
 
+def test_time_constants_do_not_decay():
+    config = dataclasses.replace(PLAIN, warm_up=0.0, weight_decay=0.5)
+    without = dataclasses.replace(config, weight_decay=0.0)
+    found = updates_of(config, GRADIENTS, START, "log_tau_mem")
+    np.testing.assert_array_equal(found, updates_of(without, GRADIENTS, START, "log_tau_mem"))
+
+
 def test_clipping_bounds_the_global_norm_and_keeps_the_direction():
-    config = dataclasses.replace(
-        PLAIN, optimizer="sgd", momentum=0.0, warm_up=0.0, clip_norm=0.5
-    )
+    config = dataclasses.replace(PLAIN, optimizer="sgd", momentum=0.0, warm_up=0.0, clip_norm=0.5)
     gradients = np.array([[3.0, 4.0, 0.0], [0.03, 0.04, 0.0]], np.float32)
     path = updates_of(config, gradients, np.zeros(3, np.float32))
     np.testing.assert_allclose(path[0], -0.1 * np.array([0.3, 0.4, 0.0]), rtol=1e-5)

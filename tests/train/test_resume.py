@@ -220,7 +220,8 @@ def test_a_killed_process_goes_on(tmp_path, tiny_flags):
     """SIGKILL while it trains: what is on disk is enough."""
 
     def start(run, *flags):
-        command = [sys.executable, "-m", "train.randman", *tiny_flags, "--workdir", str(run), *flags]
+        where = ["--workdir", str(run)]
+        command = [sys.executable, "-m", "train.randman", *tiny_flags, *where, *flags]
         return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"})
 
     flags = ("--epochs", "60")

@@ -1,5 +1,6 @@
 """The compiled calls, against a loop in Python, and what they must not depend on."""
 
+import dataclasses
 import functools
 
 import jax
@@ -16,14 +17,18 @@ from train.objective import CLASSIFICATION
 from train.optimizer import optimizer
 from train.state import create_state, evaluate, train_batches
 
-TRAINING = TrainingConfig(epochs=2, batch_size=16)
+TRAINING = TrainingConfig(
+    epochs=2, batch_size=16, learning_rate=0.02, label_smoothing=0.0, jitter=0.0
+)
 DATA = RandmanData(classes=3, units=4, alpha=2.0, steps=20, dt=5e-3, samples_per_class=40)
 READOUTS = ("spikes", "max", "mean", "last")
 
 
 @functools.cache
 def model(readout="spikes", recurrent=True):
-    config = NetworkConfig(hidden=(8,), readout=readout, recurrent=recurrent, readout_gain=8.0)
+    config = NetworkConfig(
+        hidden=(8,), readout=readout, recurrent=recurrent, readout_gain=8.0, count_scale=1.0
+    )
     return build_network(
         config, CLASSIFICATION, steps=20, units=4, outputs=3, dt=5e-3, input_rate=10.0
     )
@@ -56,7 +61,7 @@ def test_an_epoch_is_a_loop_over_batches(readout):
     state = state_of(readout)
     after, sums = epoch(state, net)
 
-    params, tx = state.params, optax.adamw(LEARNING_RATES, weight_decay=1e-4)
+    params, tx = state.params, optax.adamw(LEARNING_RATES, weight_decay=1e-4, mask=is_kernel)
     memory, total = tx.init(params), []
     for rows in epoch_order(0, 1, len(part.labels), 16):
 
@@ -80,6 +85,11 @@ def test_an_epoch_is_a_loop_over_batches(readout):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), after.params, params
     )
+
+
+def is_kernel(params):
+    """Time constants do not decay."""
+    return jax.tree.map(lambda x: x.ndim == 2, params)
 
 
 def LEARNING_RATES(step):
@@ -107,15 +117,15 @@ def test_half_epochs_are_the_whole_epoch():
 
 
 def test_the_learning_rate_ends_at_zero():
-    tx = optimizer(TrainingConfig(weight_decay=0.0), 100)
-    params = {"w": jnp.ones(3)}
+    tx = optimizer(TrainingConfig(weight_decay=0.0, learning_rate=0.02), 100, layers=1)
+    params = {"kernel": jnp.ones(3)}
     state = tx.init(params)
     sizes = []
     with jax.numpy_dtype_promotion("standard"):
         for _ in range(100):
-            updates, state = tx.update({"w": jnp.ones(3)}, state, params)
+            updates, state = tx.update({"kernel": jnp.ones(3)}, state, params)
             # With constant gradients an update of Adam is the learning rate itself.
-            sizes.append(float(-updates["w"][0]))
+            sizes.append(float(-updates["kernel"][0]))
     np.testing.assert_allclose(sizes[:11], 0.02 * np.linspace(0.1, 1.0, 11), rtol=1e-4)
     half_cosine = 0.01 * (1 + np.cos(np.pi * np.arange(90) / 90))
     np.testing.assert_allclose(sizes[10:], half_cosine, rtol=1e-3)
@@ -154,3 +164,59 @@ def test_every_weight_gets_a_gradient(readout):
 
     for grad in jax.tree.leaves(jax.grad(loss_of)(params)):
         assert jnp.isfinite(grad).all() and jnp.any(grad != 0)
+
+
+def with_training(**changes):
+    return dataclasses.replace(TRAINING, **changes)
+
+
+def losses_of(training):
+    """Parameters after one epoch, and its plain loss."""
+    after, sums = epoch(state_of(), model(), training=training)
+    return after.params, float(sums.loss / sums.samples)
+
+
+@pytest.mark.optimizer
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"label_smoothing": 0.2},
+        {"jitter": 5e-3},
+        {"lower_rate": 50.0, "rate_strength": 1e-3},
+        {"upper_rate": 1.0, "rate_strength": 1e-3},
+        {"clip_norm": 1e-3},
+    ],
+)
+def test_every_setting_of_the_training_is_used(changes):
+    plain, _ = losses_of(TRAINING)
+    changed, _ = losses_of(with_training(**changes))
+    assert not same(plain, changed)
+
+
+@pytest.mark.optimizer
+@pytest.mark.parametrize(("name", "rises"), [("lower_rate", True), ("upper_rate", False)])
+def test_rate_penalties_pull_the_rates(name, rises):
+    training = with_training(**{name: 40.0 if rises else 1.0, "rate_strength": 1.0, "epochs": 4})
+    train = jax.jit(functools.partial(train_batches, model(), training))
+    state, part, rates = state_of(), data().train, []
+    for number in range(1, 5):
+        order = epoch_order(0, number, len(part.labels), 16)
+        state, sums = train(state, part.inputs, part.labels, order)
+        rates.append(float(sums.activity[0].mean() / sums.samples / 5e-3))
+    assert (rates[-1] > 1.2 * rates[0]) if rises else (rates[-1] < 0.8 * rates[0])
+
+
+@pytest.mark.optimizer
+def test_the_gradient_norm_is_that_of_the_mean_loss():
+    part, net, params = data().train, model(), state_of().params
+    order = epoch_order(0, 1, len(part.labels), 16)[:1]
+    x, y = jnp.asarray(part.inputs[order[0]]), jnp.asarray(part.labels[order[0]])
+
+    def loss_of(params):
+        return losses.softmax_cross_entropy(net.apply(params, x, jax.random.key(0))[0], y)
+
+    grads = jax.tree.leaves(jax.grad(loss_of)(params))
+    norm = np.sqrt(sum(float((np.asarray(g, np.float64) ** 2).sum()) for g in grads))
+    train = jax.jit(functools.partial(train_batches, net, TRAINING))
+    _, sums = train(state_of(), part.inputs, part.labels, order)
+    assert float(sums.grad_norm / sums.samples) == pytest.approx(norm, rel=1e-4)

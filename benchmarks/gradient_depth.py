@@ -1,0 +1,60 @@
+"""How far gradients reach in a deep network; rewrites benchmarks/results/gradient_depth.json.
+
+    python -m benchmarks.gradient_depth
+
+Norm of the gradient of each layer's weights, on one batch of default Randman, before training: six
+feed-forward layers of 128 neurons started by `lsuv`, for several slopes of the SuperSpike
+surrogate. About a minute on 2 cores.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.machine import write_results
+from train.config import NetworkConfig, RandmanConfig, RandmanData
+from train.data import epoch_order, load_randman
+from train.randman import build
+
+RESULTS = Path(__file__).parent / "results" / "gradient_depth.json"
+COMMAND = "python -m benchmarks.gradient_depth"
+SLOPES = (1.0, 3.0, 5.0, 10.0, 30.0, 100.0)
+DEPTH = 6
+
+
+def gradient_norms(slope: float, inputs: Any, labels: Any) -> dict[str, Any]:
+    """Return the gradient norm of each layer, and the firing rates in Hz."""
+    network = NetworkConfig(recurrent=False, hidden=(128,) * DEPTH, surrogate_slope=slope)
+    model = build(RandmanConfig(network=network))
+    params = model.rescale(model.init(jax.random.key(0)), inputs, network.init_spread)
+
+    def loss(params: Any) -> tuple[jax.Array, Any]:
+        z, spikes = model.apply(params, jnp.asarray(inputs), jax.random.key(0))
+        rates = [jnp.mean(s) / model.dt for s in spikes]
+        return jnp.mean(model.objective.loss(z, jnp.asarray(labels), 0.0)), rates
+
+    grads, rates = jax.jit(jax.grad(loss, has_aux=True))(params)
+    norms = [jnp.linalg.norm(grads["cell"][f"cells_{k}"]["kernel"]) for k in range(DEPTH + 1)]
+    return {
+        "norms": [float(norm) for norm in norms],
+        "first_over_last": float(norms[0] / norms[-1]),
+        "rates_hz": [round(float(rate), 2) for rate in rates],
+    }
+
+
+def main() -> None:
+    train = load_randman(RandmanData()).train
+    rows = epoch_order(0, 1, len(train.labels), 250)[0]
+    found = {}
+    for slope in SLOPES:
+        found[str(slope)] = gradient_norms(slope, train.inputs[rows], train.labels[rows])
+        print(slope, found[str(slope)], flush=True)
+    write_results(RESULTS, COMMAND, {"slopes": found})
+
+
+if __name__ == "__main__":
+    main()

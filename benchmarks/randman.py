@@ -75,14 +75,12 @@ ROWS = {
     "feed-forward, torch variant, flax default": Row(f"{FEED_FORWARD} {FLAX_DEFAULT}"),
     "20 classes": Row("--classes 20", required=0.99),
     "dimension 2": Row("--dim 2", required=0.94),
-    "dimension 2, 256 neurons": Row("--dim 2 --hidden 256", required=0.94),
     "dimension 2, data seeds": Row("--dim 2", (0,) * 5, data_seeds=FIVE),
     "paper variant": Row("--variant paper"),
     "torch variant": Row("--variant torch"),
     "tutorial setting, its training": Row(f"{TUTORIAL_DATA} --epochs 20 {TUTORIAL_TRAINING}", FIVE),
     "tutorial setting, ours": Row(f"{TUTORIAL_DATA} --epochs 20", FIVE),
     "deep, lsuv": Row(DEEP),
-    "deep, gains": Row(f"{DEEP} {GAINS}"),
     "deep, flax default": Row(f"{DEEP} {FLAX_DEFAULT}"),
 }
 

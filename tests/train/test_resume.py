@@ -166,7 +166,7 @@ def test_a_finished_run_is_left_alone(train, tiny_run, capsys):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("--resume --learning-rate 1e-3", "--learning-rate was 0.02, is 0.001"),
+        ("--resume --learning-rate 1e-3", "--learning-rate was 0.03, is 0.001"),
         ("--resume --hidden 8 8", "--hidden was [8], is [8, 8]"),
         ("--resume --overwrite", "give one of them"),
     ],

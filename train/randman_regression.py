@@ -3,9 +3,9 @@
     python -m train.randman_regression
 
 The coordinates of a sample, uniform on [0, 1], are predicted by leaky integrators, one for each,
-read as their mean over time; the loss is the mean squared error, the score R2, the share of the
-variance of the coordinates that is explained. The variance is that of a uniform coordinate, 1/12, so
-that the score is a mean over samples; ``predictions.png`` gives R2 by the variance of its samples.
+read as their mean over time. The loss is the mean squared error. The score is R2, the share of the
+variance that is explained: that of a uniform coordinate, 1/12, so that the score is a mean over
+samples; ``predictions.png`` gives R2 by the variance of the samples that it shows.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from train.report import MetricsFile, Progress, farewell, format_score
 from train.resume import Start, check_settings, find_start, position
 from train.signals import stop_on_signal
 from train.task import Task
-from train.tensorboard import open_events
+from train.tensorboard import check_installed, open_events
 
 
 class NotFiniteError(InputError):
@@ -52,6 +52,8 @@ def run_task(task: Task, config: Any, options: RunOptions) -> int:
     """
     started = time.time()
     check_options(options)
+    if options.tensorboard:
+        check_installed()
     task.check(config)
     path = run_directory.choose(
         options.workdir, task.name, overwrite=options.overwrite, resume=options.resume

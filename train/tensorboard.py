@@ -36,6 +36,20 @@ class Events:
         self._writer.flush()
 
 
+def check_installed() -> None:
+    """Refuse to begin what could not be written.
+
+    Raises:
+      ConfigError: tensorboardX is not installed.
+    """
+    try:
+        import tensorboardX  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            "--tensorboard needs tensorboardX: pip install -e '.[train,tensorboard]'"
+        ) from error
+
+
 @contextlib.contextmanager
 def open_events(run: Path, wanted: bool, done: int) -> Iterator[Events]:
     """Open the events of a run.
@@ -47,18 +61,11 @@ def open_events(run: Path, wanted: bool, done: int) -> Iterator[Events]:
 
     Yields:
       Where epochs are written.
-
-    Raises:
-      ConfigError: tensorboardX is not installed.
     """
     if not wanted:
         yield Events(None)
         return
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise ConfigError(
-            "--tensorboard needs tensorboardX: pip install -e '.[tensorboard]'"
-        ) from error
+    from tensorboardX import SummaryWriter
+
     with SummaryWriter(str(run / FOLDER), purge_step=done + 1) as writer:
         yield Events(writer)

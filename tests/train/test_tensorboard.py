@@ -37,5 +37,6 @@ def test_events_are_the_metrics(train, tmp_path):
 
 def test_a_missing_package_is_named(train, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    assert train(tmp_path, "--tensorboard") == 2
-    assert "pip install -e '.[tensorboard]'" in capsys.readouterr().err
+    assert train(tmp_path / "run", "--tensorboard") == 2
+    assert "pip install -e '.[train,tensorboard]'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

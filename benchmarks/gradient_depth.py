@@ -30,7 +30,7 @@ def gradient_norms(slope: float, inputs: Any, labels: Any) -> dict[str, Any]:
     """Return the gradient norm of each layer, and the firing rates in Hz."""
     network = NetworkConfig(recurrent=False, hidden=(128,) * DEPTH, surrogate_slope=slope)
     model = build(RandmanConfig(network=network))
-    params = model.rescale(model.init(jax.random.key(0)), inputs, network.init_spread)
+    params, _ = model.rescale(model.init(jax.random.key(0)), inputs, network.init_spread)
 
     def loss(params: Any) -> tuple[jax.Array, Any]:
         z, spikes = model.apply(params, jnp.asarray(inputs), jax.random.key(0))

@@ -34,6 +34,8 @@ class EvaluateOptions:
     """Part of the data set."""
     json: bool = False
     """Print one JSON object instead of text."""
+    diagnose: bool = False
+    """Say of each layer whether it is silent, saturated or healthy, on up to 250 samples."""
     plots: bool = False
     """Draw the pictures of a run directory anew, such as those of a run that was killed."""
 
@@ -82,6 +84,30 @@ def evaluate_checkpoint(path: Path, part: str = "test") -> dict[str, Any]:
     return found
 
 
+def diagnose(path: Path, part: str = "test") -> str:
+    """Return what each layer of a trained network does, as `flax_snn.diagnosis` says it.
+
+    Args:
+      path: a run directory or a checkpoint.
+      part: ``train``, ``validation`` or ``test``, of which the first 250 samples are used.
+
+    Returns:
+      A table, and words where a layer needs them.
+
+    Raises:
+      CheckpointError: missing, damaged, or of another model or version.
+    """
+    import jax.numpy as jnp
+
+    from flax_snn import diagnosis
+    from train.trained import load_trained
+
+    trained = load_trained(path)
+    inputs = jnp.asarray(getattr(trained.load_data(), part).inputs[:250], jnp.float32)
+    network, variables = trained.model.network, {"params": trained.params}
+    return str(diagnosis.diagnose(network, variables, inputs))
+
+
 def draw_plots(path: Path) -> list[Path]:
     """Draw the pictures of a run into its folder ``plots``.
 
@@ -124,6 +150,7 @@ def describe(result: dict[str, Any]) -> str:
         *_confusion_lines(result.get("confusion")),
         "mean firing rate",
         *rates,
+        *(["", result["diagnosis"]] if "diagnosis" in result else []),
         *(f"wrote {file}" for file in result.get("plots", ())),
     ]
     return "\n".join(lines)
@@ -150,6 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = evaluate_checkpoint(options.checkpoint, options.part)
         if options.plots:
             result["plots"] = [str(file) for file in draw_plots(options.checkpoint)]
+        if options.diagnose:
+            result["diagnosis"] = diagnose(options.checkpoint, options.part)
         print(json.dumps(result, allow_nan=False) if options.json else describe(result))
         return 0
 

@@ -89,7 +89,7 @@ def _start(run: Run, resumed: bool, progress: Progress) -> Start:
             return start
     else:
         run_directory.start(run.path, run.settings)
-    return run.beginning()
+    return run.beginning(progress.note)
 
 
 def _train(run: Run, start: Start, progress: Progress, options: RunOptions) -> tuple[int, float]:

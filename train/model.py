@@ -67,19 +67,27 @@ class Model:
         """Number of hidden layers."""
         return len(self.layers) - self.spiking_output
 
-    def rescale(self, params: Any, inputs: Num[np.ndarray, "B T F"], spread: float) -> Any:
+    def rescale(
+        self, params: Any, inputs: Num[np.ndarray, "B T F"], spread: float
+    ) -> tuple[Any, str]:
         """Return parameters rescaled layer by layer, but for those of the output neurons.
 
         Args:
           params: parameters, as `init` returns them.
           inputs: a batch of training samples.
           spread: standard deviation of the free membranes in units of the threshold.
+
+        Returns:
+          The parameters, and in words what was done to each hidden layer.
         """
         batch = jnp.asarray(inputs, jnp.float32)
-        variables, _ = snn.initializers.lsuv(self.network, {"params": params}, batch, target=spread)
+        variables, report = snn.initializers.lsuv(
+            self.network, {"params": params}, batch, target=spread
+        )
         # Output neurons that fire before they know anything are silenced, and learn slowly.
         readout = f"cells_{self.depth}"
-        return {"cell": variables["params"]["cell"] | {readout: params["cell"][readout]}}
+        scaled = {"cell": variables["params"]["cell"] | {readout: params["cell"][readout]}}
+        return scaled, "\n".join(str(layer) for layer in report.layers[: self.depth])
 
     def apply(
         self, params: Any, inputs: Num[Array, "B T F"], noise_key: Array

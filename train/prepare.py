@@ -56,13 +56,19 @@ class Run:
         order = padded_order(len(part.labels), self.training.batch_size)
         return self.evaluate(params, part.inputs, part.labels, order)
 
-    def beginning(self) -> Start:
-        """Return the place before the first update; weights are rescaled on data if asked for."""
+    def beginning(self, note: Callable[[str], None]) -> Start:
+        """Return the place before the first update; weights are rescaled on data if asked for.
+
+        Args:
+          note: shows the user a line of text.
+        """
         spread = self.model.rescaled
         if spread is None:
             return Start(self.first)
         inputs = first_batch(self.data.train, self.training.seed, self.training.batch_size)
-        params = self.model.rescale(self.first.params, inputs, spread)
+        params, words = self.model.rescale(self.first.params, inputs, spread)
+        for line in words.splitlines():
+            note(f"lsuv: {line}")
         return Start(self.first.replace(params=params))
 
 

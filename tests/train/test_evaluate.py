@@ -30,6 +30,21 @@ def test_the_confusion_matrix_counts_every_sample(tiny_run):
     assert np.trace(confusion) / confusion.sum() == pytest.approx(found["test_accuracy"])
 
 
+def test_a_diagnosis_and_pictures_on_request(train, tmp_path, capsys):
+    assert train(tmp_path) == 0
+    assert main(["--checkpoint", str(tmp_path), "--diagnose", "--plots"]) == 0
+    shown = capsys.readouterr().out
+    assert "cells_0" in shown and "spread" in shown
+    drawn = sorted(p.name for p in (tmp_path / "plots").iterdir())
+    assert drawn == [
+        "confusion.png",
+        "firing_rates.png",
+        "learning_curves.png",
+        "manifold.png",
+        "sample.png",
+    ]
+
+
 def test_rates_are_the_activity_in_hz(tiny_run):
     found = evaluate_checkpoint(tiny_run, "train")
     assert found["samples"] == 64 and 0 <= found["train_accuracy"] <= 1

@@ -2,9 +2,10 @@
 
     python -m benchmarks.kills
 
-trains once without disturbance, then 20 times with SIGKILL at a random moment of the last two thirds
-of that time, in which it trains; ``--resume`` then goes on. Counts the runs whose metrics, result and
-all arrays of the last checkpoint are bit for bit those of the undisturbed run. About six minutes.
+trains once without disturbance, then 20 times with SIGKILL at a random moment of the last two
+thirds of that time, in which it trains; ``--resume`` then goes on. Counts the runs whose metrics,
+result and all arrays of the last checkpoint are bit for bit those of the undisturbed run. About six
+minutes.
 """
 
 from __future__ import annotations

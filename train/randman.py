@@ -3,12 +3,12 @@
     python -m train.randman
 
 128 recurrent LIF neurons, spiking output neurons, cross-entropy of the spike counts, 30 epochs:
-99.9 % test accuracy, in about 60 s on 2 CPU cores; 8 epochs give 99 %. With leaky integrators, read
-at their maximum over time, in place of the spiking output neurons:
+100 % test accuracy, in about a minute on 2 CPU cores; 8 epochs give 99.8 %. With leaky integrators,
+read at their maximum over time, in place of the spiking output neurons:
 
     python -m train.randman --readout max
 
-99.8 %. All seeds, with machine and date: ``benchmarks/results/randman.json``.
+99.96 %. All seeds, with machine and date: ``benchmarks/results/randman.json``.
 """
 
 from __future__ import annotations

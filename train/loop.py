@@ -74,12 +74,20 @@ def run_task(task: Task, config: Any, options: RunOptions) -> int:
     if code:
         print(
             f"stopped early; all that was computed is saved\ngo on: python -m {task.module}"
-            f" --resume --workdir {path}",
+            f" --resume --workdir {path}{_feeding(options)}",
             file=sys.stderr,
         )
         return code
     print(farewell(path, _finish(run, options, started, begun)))
     return 0
+
+
+def _feeding(options: RunOptions) -> str:
+    """Return the flags that decide how samples come, which a resumed run needs again."""
+    default = RunOptions()
+    names = ("data", "data_dir", "feed", "chunk")
+    changed = [name for name in names if getattr(options, name) != getattr(default, name)]
+    return "".join(f" --{n.replace('_', '-')} {getattr(options, n)}" for n in changed)
 
 
 def _start(run: Run, resumed: bool, progress: Progress) -> Start:

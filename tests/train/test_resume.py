@@ -106,7 +106,8 @@ def test_a_stop_within_an_epoch_is_saved_and_gone_on_from(train, tmp_path, capsy
         # Called once per chunk that was started: the third is the first one of epoch 2.
         Stopper(patch, StreamedFeed, "state", 3, signal.SIGINT)
         assert train(tmp_path / "cut", *EPOCHS, *STREAMED) == 130
-    assert "--resume" in capsys.readouterr().err
+    # What is said is what has to be typed.
+    assert f"--resume --workdir {tmp_path / 'cut'} {' '.join(STREAMED)}" in capsys.readouterr().err
     (within,) = (tmp_path / "cut" / "interrupted").iterdir()
     place = open_checkpoint(within).data
     # Four batches an epoch, three a chunk.

@@ -112,6 +112,7 @@ def records(run):
     return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
 
 
+@pytest.mark.slow
 def test_a_run_through_tfds_is_the_run_from_memory(train, tmp_path, folder):
     """Bit for bit, chunk by chunk; and to rounding the same as with all samples on the device."""
     streamed = ("--chunk", "3")

@@ -21,7 +21,7 @@ TRAINING = TrainingConfig(
     epochs=2, batch_size=16, learning_rate=0.02, label_smoothing=0.0, jitter=0.0
 )
 DATA = RandmanData(classes=3, units=4, alpha=2.0, steps=20, dt=5e-3, samples_per_class=40)
-READOUTS = ("spikes", "max", "mean", "last")
+READOUTS = ("spikes", "max", *(pytest.param(r, marks=pytest.mark.slow) for r in ("mean", "last")))
 
 
 @functools.cache

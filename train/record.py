@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from train.health import silent_share
 from train.model import Model
 from train.state import Sums
 
@@ -61,7 +62,7 @@ def epoch_record(
         "validation_loss": float(validation.loss / validation.samples),
         f"validation_{score}": share(validation.points, validation.samples),
         "rates_hz": rates_hz(model, train),
-        "silent": {name: float(np.mean(layer == 0)) for name, layer in activity.items()},
+        "silent": {name: silent_share(layer) for name, layer in activity.items()},
         "grad_norm": float(train.grad_norm / train.samples),
         "learning_rate": learning_rate,
         "seconds": round(seconds, 3),

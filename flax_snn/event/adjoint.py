@@ -1,0 +1,225 @@
+"""The reverse pass: exact gradients of spike times by the adjoint of the membrane (EventProp).
+
+A spike at ``t_k`` of a neuron solves ``V(t_k) = theta``. Its costate
+
+    lambda_k = p_V(t_k^-) = -G_k / V'(t_k^-)          tau_mem V'(t_k^-) = I(t_k^-) - theta
+    G_k = dL/dt_k - lambda_next exp(-(t_next - r_k) / tau_mem) V'(r_k^+) + sum_s g_s
+
+takes up the loss, the next spike of the same neuron (r_k: end of the reset, with
+``tau_mem V'(r_k^+) = I(r_k) - v_reset``) and the arrivals s that it causes in its own layer. Going
+back in time, each spike is visited once. Between spikes the costates follow their closed flow,
+
+    p_V(t) = lambda_k exp(-(t_k - t) / tau_mem)          t between r_(k-1) and t_k
+    p_I(t) = sum over later spikes k of lambda_k psi_t(t_k)
+
+where psi (`flax_snn.event.response`) is how much current at t the membrane still feels at ``t_k``.
+So an arrival at x over a weight w gets ``dL/dw = p_I(x)`` and ``dL/dx = g = w (p_I / tau_syn -
+p_V / tau_mem)``, and a parameter gets ``sum_k lambda_k dV(t_k)/dp``: all of them are the derivative
+of the sums of `response` at the spikes that are known, weighted with lambda. In the variables of
+Wunderlich & Pehle ``lambda_V = -p_V / tau_mem`` and ``lambda_I = -p_I / tau_syn``; what they write
+for the jump of lambda_V at a spike, with ``theta - v_reset`` in it, is the line for lambda_k.
+
+What is kept of the forward pass are input spikes and spikes. Source: Wunderlich & Pehle,
+*Event-based backpropagation can compute exact gradients for spiking neural networks*, 2021.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from flax_snn.event.flow import kernel as response_kernel
+from flax_snn.event.physics import Physics
+from flax_snn.event.response import Lanes, current, potential, remaining
+from flax_snn.typing import Array, Float, Int
+
+
+class Layer(NamedTuple):
+    """What a layer is made of and what comes in: all that gradients are taken for.
+
+    Attributes:
+      numbers: the neurons.
+      time: input spike times in seconds, ``(B, M)``.
+      kernel: weights ``(F, N)``.
+      delay: delays in seconds: ``(F, N)``, ``(F, 1)`` of axons, ``(1, N)`` of dendrites, or
+        ``None``.
+      recurrent_kernel: weights within the layer ``(N, N)``, (pre, post), or ``None``.
+      recurrent_delay: delays within the layer, as ``delay``.
+    """
+
+    numbers: Physics
+    time: Array
+    kernel: Array
+    delay: Any = None
+    recurrent_kernel: Any = None
+    recurrent_delay: Any = None
+
+
+class Events(NamedTuple):
+    """Spikes that are known.
+
+    Attributes:
+      source: input sources ``(B, M)``, -1 for none.
+      time: spike times of the layer in seconds, ``(B, K)``, ``+inf`` for none, in order.
+      index: their neurons, -1 for none.
+    """
+
+    source: Array
+    time: Array
+    index: Array
+
+
+def gradient(
+    layer: Layer, events: Events, cotangent: Float[Array, "B K"], *, single: bool, floor: float
+) -> Layer:
+    """Return the gradient of a loss with respect to all that a layer is made of.
+
+    Args:
+      layer: the layer.
+      events: input spikes and spikes of the layer.
+      cotangent: gradient with respect to the spike times, taken as independent.
+      single: no neuron spikes more than once.
+      floor: least slope of a membrane at its spike, in thresholds per membrane time constant; a
+        lower one counts as this.
+
+    Returns:
+      Gradients in the places of what they belong to.
+    """
+    before = None if single else spikes_before(events, layer.kernel.shape[1])
+    lanes = _lanes(layer.numbers, events, before)
+    real = jnp.isfinite(events.time)
+    arrival, weight = reaching(layer, events, jnp.maximum(events.index, 0))
+    tau_mem, theta = lanes.numbers.tau_mem, lanes.numbers.threshold
+    rise = current(lanes, arrival, weight) - theta
+    # abs: a neuron that rests above its threshold has a negative one.
+    slope = jnp.maximum(rise, floor * jnp.abs(theta)) / tau_mem
+    loss = jnp.where(real, cotangent, 0.0)
+    if single and layer.recurrent_kernel is None:
+        costate = -loss / slope
+    else:
+        resumed = jnp.zeros_like(loss)
+        if before is not None:
+            restarted = current(lanes, arrival, weight, at_restart=True) - lanes.numbers.reset
+            resumed = jnp.where(jnp.isfinite(before), remaining(lanes) * restarted / tau_mem, 0.0)
+        costate = _backwards(layer, events, lanes, loss, slope, resumed)
+    costate = jnp.where(real, costate, 0.0)
+
+    def excess(layer: Layer) -> Array:
+        neuron = jnp.maximum(events.index, 0)
+        lanes = _lanes(layer.numbers, events, before)
+        v = potential(lanes, *reaching(layer, events, neuron))
+        return jnp.sum(costate * jnp.where(real, v - lanes.numbers.threshold, 0.0))
+
+    return jax.grad(excess)(layer)
+
+
+def spikes_before(events: Events, neurons: int) -> Float[Array, "B K"]:
+    """Return the time of the spike before of the same neuron; -inf where there is none."""
+    row = jnp.arange(len(events.time), dtype=jnp.int32)
+
+    def step(last: Array, spike: tuple[Array, Array]) -> tuple[Array, Array]:
+        time, index = spike
+        target = jnp.where(index < 0, neurons, index)
+        before = last.at[row, target].get(mode="fill", fill_value=-jnp.inf)
+        return last.at[row, target].set(time, mode="drop"), before
+
+    none = jnp.full((len(events.time), neurons), -jnp.inf, events.time.dtype)
+    _, before = jax.lax.scan(step, none, (events.time.T, events.index.T))
+    return before.T
+
+
+def reaching(
+    layer: Layer, events: Events, neuron: Int[Array, "B L"]
+) -> tuple[Float[Array, "B M _"], Float[Array, "B M L"]]:
+    """Return what reaches neurons: arrival times, and weights in units of potential.
+
+    Args:
+      layer: the layer.
+      events: input spikes, and the spikes of the layer where it feeds itself.
+      neuron: the neuron of each lane.
+
+    Returns:
+      Arrival times ``(B, M, L)``, or ``(B, M, 1)`` where all are the same, and weights.
+    """
+    arrival, weight = _over(layer.kernel, layer.delay, layer.time, events.source, neuron)
+    if layer.recurrent_kernel is not None:
+        time = jax.lax.stop_gradient(events.time)
+        inner = (layer.recurrent_kernel, layer.recurrent_delay)
+        more, inner_weight = _over(*inner, time, events.index, neuron)
+        lanes = jnp.broadcast_shapes(arrival.shape[2:], more.shape[2:])
+        arrival = jnp.concatenate(
+            [jnp.broadcast_to(a, a.shape[:2] + lanes) for a in (arrival, more)], axis=1
+        )
+        weight = jnp.concatenate([weight, inner_weight], axis=1)
+    return arrival, weight * layer.numbers.of(neuron).gain[:, None, :]
+
+
+def _over(
+    kernel: Array, delay: Array | None, time: Array, source: Array, neuron: Array
+) -> tuple[Array, Array]:
+    """Return arrival times and weights over one set of connections."""
+    real = (jnp.isfinite(time) & (source >= 0))[:, :, None]
+    source, target = jnp.maximum(source, 0)[:, :, None], neuron[:, None, :]
+    arrival = jnp.where(real, jnp.where(real, time[:, :, None], 0.0), jnp.inf)
+    if delay is not None:
+        arrival = arrival + delay[
+            source if delay.shape[0] > 1 else jnp.zeros_like(source),
+            target if delay.shape[1] > 1 else jnp.zeros_like(target),
+        ]
+    return arrival, jnp.where(real, kernel[source, target], 0.0)
+
+
+def _lanes(numbers: Physics, events: Events, before: Array | None) -> Lanes:
+    numbers = numbers.of(jnp.maximum(events.index, 0))
+    return Lanes(events.time, None if before is None else before + numbers.hold, numbers)
+
+
+def _backwards(
+    layer: Layer, events: Events, lanes: Lanes, loss: Array, slope: Array, resumed: Array
+) -> Float[Array, "B K"]:
+    """Visit the spikes from the last to the first and return their costates lambda."""
+    batch, slots = loss.shape
+    row = jnp.arange(batch, dtype=jnp.int32)
+
+    def visit(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], None]:
+        costate, pull = carry
+        neuron = events.index[:, k]
+        target = jnp.where(neuron < 0, pull.shape[1], neuron)
+        jump = loss[:, k] - pull.at[row, target].get(mode="fill", fill_value=0.0)
+        if layer.recurrent_kernel is not None:
+            jump = jump + _caused(layer, events, lanes, costate, k)
+        here = jnp.where(neuron < 0, 0.0, -jump / slope[:, k])
+        pull = pull.at[row, target].set(here * resumed[:, k], mode="drop")
+        return (costate.at[:, k].set(here), pull), None
+
+    none = (jnp.zeros_like(loss), jnp.zeros((batch, layer.kernel.shape[1]), loss.dtype))
+    order = jnp.arange(slots - 1, -1, -1, dtype=jnp.int32)
+    (costate, _), _ = jax.lax.scan(visit, none, order)
+    return costate
+
+
+def _caused(
+    layer: Layer, events: Events, lanes: Lanes, costate: Array, k: Array
+) -> Float[Array, "B"]:
+    """Return the sum of g over the arrivals that spike k causes in its own layer.
+
+    Spikes q that feel the arrival at x give ``p_I = lambda psi`` and, where x is behind their last
+    reset, ``p_V = lambda exp(-(t_q - x) / tau_mem)``.
+    """
+    neuron = jnp.maximum(events.index, 0)
+    time, source = events.time[:, k, None], events.index[:, k, None]
+    inner = (layer.recurrent_kernel, layer.recurrent_delay)
+    arrival, weight = _over(*inner, time, source, neuron)
+    arrival, numbers = jnp.broadcast_to(arrival[:, 0], costate.shape), lanes.numbers
+    felt = jnp.isfinite(lanes.time) & (arrival < lanes.time)
+    free = felt if lanes.restart is None else felt & (arrival > lanes.restart)
+    start = arrival if lanes.restart is None else jnp.maximum(arrival, lanes.restart)
+    start, arrival = jnp.where(felt, start, 0.0), jnp.where(felt, arrival, 0.0)
+    since = jnp.where(felt, lanes.time, 0.0) - start
+    psi = jnp.exp(-(start - arrival) / numbers.tau_syn) * response_kernel(since, numbers)
+    p_i = jnp.where(felt, psi, 0.0)
+    p_v = jnp.where(free, jnp.exp(-since / numbers.tau_mem), 0.0)
+    g = weight[:, 0] * numbers.gain * (p_i / numbers.tau_syn - p_v / numbers.tau_mem)
+    return jnp.sum(costate * g, axis=1)

@@ -1,0 +1,142 @@
+"""The numbers of event-driven neurons, relative to rest.
+
+    tau_mem dv/dt = -v + i        v = V - v_rest - resistance bias        (potential above rest)
+    tau_syn di/dt = -i            arrival over a synapse:  i <- i + resistance w
+
+so that threshold and reset potential are measured from rest, and a constant current is none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from flax_snn.dynamics import LIFParameters
+from flax_snn.typing import Array
+
+__all__ = ["Physics"]
+
+
+@struct.dataclass
+class Physics:
+    """Numbers of a layer of neurons; each an array ``(N,)``, or ``(1,)`` where all share it.
+
+    Attributes:
+      tau_mem: membrane time constant in seconds.
+      tau_syn: synaptic time constant in seconds.
+      threshold: threshold above rest.
+      reset: reset potential above rest.
+      hold: refractory period in seconds.
+      gain: factor from weights to jumps of the synaptic current, in units of potential.
+      rest: potential at rest, constant current included.
+    """
+
+    tau_mem: Array
+    tau_syn: Array
+    threshold: Array
+    reset: Array
+    hold: Array
+    gain: Array
+    rest: Array
+
+    def lanes(self) -> Physics:
+        """Return the numbers as rows ``(1, N)``, which broadcast over samples."""
+        return jax.tree.map(lambda x: x[None, :], self)
+
+    def of(self, index: Array) -> Physics:
+        """Return the numbers of neurons by their index, in its shape ``(B, K)``, or ``(1, 1)``."""
+        return jax.tree.map(lambda x: x[None] if x.shape == (1,) else x[index], self)
+
+
+def physics(what: str, parameters: LIFParameters, size: int, dtype: Any) -> Physics:
+    """Return the numbers of ``size`` neurons.
+
+    Args:
+      what: who asks, for errors.
+      parameters: each field a number, or an array ``(N,)``.
+      size: number of neurons N.
+      dtype: floating dtype of the result.
+
+    Raises:
+      ValueError: no synapse or several; a field of another shape or outside its range.
+    """
+    if not isinstance(parameters, LIFParameters):
+        raise TypeError(f"{what}: expected LIFParameters, got {type(parameters).__name__}")
+    check_synapse(what, parameters)
+    rows = {
+        name: _row(what, name, getattr(parameters, name), size, dtype)
+        for name in ("tau_mem", "tau_syn", "threshold", "v_reset", "v_rest", "refractory")
+    }
+    gain = _row(what, "resistance", parameters.resistance, size, dtype)
+    bias = _row(what, "bias", parameters.bias, size, dtype)
+    for name in ("tau_mem", "tau_syn"):
+        _check(what, name, rows[name], rows[name] > 0, "a time constant > 0 in seconds")
+    _check(what, "refractory", rows["refractory"], rows["refractory"] >= 0, "seconds >= 0")
+    above = rows["threshold"] - rows["v_reset"]
+    _check(
+        what, "v_reset", rows["v_reset"], above > 0, "a potential below the threshold (a neuron"
+        " that is reset to its threshold spikes at once, for ever)"
+    )
+    rest = rows["v_rest"] + gain * bias
+    return Physics(
+        tau_mem=rows["tau_mem"],
+        tau_syn=rows["tau_syn"],
+        threshold=rows["threshold"] - rest,
+        reset=rows["v_reset"] - rest,
+        hold=rows["refractory"],
+        gain=gain,
+        rest=rest,
+    )
+
+
+def check_synapse(what: str, parameters: LIFParameters) -> None:
+    """Raise where neurons have not exactly one exponential synapse.
+
+    Raises:
+      ValueError: so it is.
+    """
+    if parameters.tau_syn is None:
+        raise ValueError(
+            f"{what}: expected neurons with a synapse, got tau_syn=None: an event that acts on the"
+            " membrane at once makes it jump, which has no exact gradient; give tau_syn in seconds"
+        )
+    if isinstance(parameters.tau_syn, tuple) or parameters.tau_syn_rec is not None:
+        raise ValueError(
+            f"{what}: expected one synaptic current per neuron, got tau_syn="
+            f"{parameters.tau_syn!r}, tau_syn_rec={parameters.tau_syn_rec!r}; event layers have one"
+        )
+
+
+def certainly_zero(value: Any) -> bool:
+    """Whether a number is known to be 0 already while a function is traced."""
+    known = not isinstance(value, jax.core.Tracer)
+    return known and bool(np.all(np.asarray(value) == 0))
+
+
+def rests_above(numbers: Physics) -> bool:
+    """Whether some neuron is known to rest at or above its threshold."""
+    threshold = numbers.threshold
+    return not isinstance(threshold, jax.core.Tracer) and bool((np.asarray(threshold) <= 0).any())
+
+
+def _row(what: str, name: str, value: Any, size: int, dtype: Any) -> Array:
+    row = jnp.asarray(value, dtype)
+    if row.shape == ():
+        row = row[None]
+    if row.shape not in ((1,), (size,)):
+        raise ValueError(
+            f"{what}: {name}: expected a number or one per neuron, ({size},), got shape {row.shape}"
+        )
+    _check(what, name, row, jnp.isfinite(row), "finite numbers")
+    return row
+
+
+def _check(what: str, name: str, row: Array, good: Array, wanted: str) -> None:
+    if isinstance(good, jax.core.Tracer) or bool(np.all(np.asarray(good))):
+        return
+    bad = np.asarray(row)[~np.broadcast_to(np.asarray(good), row.shape)][0]
+    raise ValueError(f"{what}: {name}: expected {wanted}, got {bad}")

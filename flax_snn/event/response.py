@@ -1,0 +1,112 @@
+"""Membranes as sums over arrivals: what a neuron feels at a time, spike times being known.
+
+A membrane is linear between its resets. With the arrivals ``x_m`` of weights ``w_m``, and the last
+end ``r`` of a reset before ``t`` (the end of the refractory period; none before the first spike)
+
+    V(t) = sum_m w_m psi_m(t) + v_reset exp(-(t - r) / tau_mem)
+    psi_m(t) = K(t - x_m)                                  arrivals after r
+             = exp(-(r - x_m) / tau_syn) K(t - r)          arrivals before: what is left of them
+    I(t) = sum_m w_m exp(-(t - x_m) / tau_syn)
+
+K is the kernel of `flax_snn.dynamics.membrane_kernel`. No loop over events is needed, and none is
+differentiated: spike times enter as numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from flax_snn.event.flow import kernel
+from flax_snn.event.physics import Physics
+from flax_snn.typing import Array, Float
+
+
+class Lanes(NamedTuple):
+    """Questions, one per lane: the membrane of a neuron at a time.
+
+    Attributes:
+      time: when, ``(B, L)``; anything not finite asks nothing.
+      restart: end of the last reset before it, ``(B, L)``; ``-inf`` for none; ``None`` where no
+        lane has one.
+      numbers: the neurons, each field ``(B, L)`` or ``(1, L)`` or ``(1, 1)``.
+    """
+
+    time: Array
+    restart: Any
+    numbers: Physics
+
+
+def potential(
+    lanes: Lanes, arrival: Float[Array, "B M _"], weight: Float[Array, "B M L"]
+) -> Float[Array, "B L"]:
+    """Return the potential above rest, 0 for lanes that ask nothing.
+
+    Args:
+      lanes: where and when.
+      arrival: arrival times, ``+inf`` for none, ``(B, M, L)`` or ``(B, M, 1)``.
+      weight: weights in units of potential.
+    """
+    numbers = _with_arrivals(lanes.numbers)
+    time = lanes.time[:, None, :]
+    asks = jnp.isfinite(time)
+    felt = asks & (arrival < time)
+    start = arrival
+    left = jnp.ones((1, 1, 1), weight.dtype)
+    if lanes.restart is not None:
+        restart = lanes.restart[:, None, :]
+        start = jnp.maximum(arrival, restart)
+        age = jnp.where(felt, start, 0.0) - jnp.where(felt, arrival, 0.0)
+        left = jnp.exp(-age / numbers.tau_syn)
+    since = jnp.where(felt, jnp.where(felt, time, 0.0) - jnp.where(felt, start, 0.0), 0.0)
+    response = left * kernel(jnp.maximum(since, 0.0), numbers)
+    v = jnp.sum(jnp.where(felt, weight * response, 0.0), axis=1)
+    if lanes.restart is None:
+        return v
+    return v + jnp.where(_was_reset(lanes), lanes.numbers.reset * remaining(lanes), 0.0)
+
+
+def current(
+    lanes: Lanes,
+    arrival: Float[Array, "B M _"],
+    weight: Float[Array, "B M L"],
+    *,
+    at_restart: bool = False,
+) -> Float[Array, "B L"]:
+    """Return the synaptic current at the time of each lane, or at its last reset.
+
+    An arrival at that very time counts at a reset, and not at the time of a lane: a spike of a
+    neuron that feeds itself without delay arrives behind the spike, and at its reset.
+
+    Args:
+      lanes: where and when.
+      arrival: arrival times, ``(B, M, L)`` or ``(B, M, 1)``.
+      weight: weights in units of potential.
+      at_restart: the current at the last reset, 0 where there was none.
+    """
+    numbers = _with_arrivals(lanes.numbers)
+    if at_restart:
+        time = jnp.where(_was_reset(lanes), lanes.restart, -jnp.inf)[:, None, :]
+        felt = arrival <= time
+    else:
+        time = lanes.time[:, None, :]
+        felt = jnp.isfinite(time) & (arrival < time)
+    age = jnp.where(felt, time, 0.0) - jnp.where(felt, arrival, 0.0)
+    return jnp.sum(jnp.where(felt, weight * jnp.exp(-age / numbers.tau_syn), 0.0), axis=1)
+
+
+def remaining(lanes: Lanes) -> Float[Array, "B L"]:
+    """Return what is left of the reset potential, ``exp(-(t - r) / tau_mem)``; 1 without a reset."""
+    reset = _was_reset(lanes)
+    age = jnp.where(reset, lanes.time, 0.0) - jnp.where(reset, lanes.restart, 0.0)
+    return jnp.exp(-jnp.maximum(age, 0.0) / lanes.numbers.tau_mem)
+
+
+def _was_reset(lanes: Lanes) -> Array:
+    return jnp.isfinite(lanes.restart) & jnp.isfinite(lanes.time)
+
+
+def _with_arrivals(numbers: Physics) -> Physics:
+    """Return the numbers of lanes with an axis for the arrivals in the middle."""
+    return Physics(**{name: value[:, None, :] for name, value in vars(numbers).items()})

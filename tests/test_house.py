@@ -34,7 +34,7 @@ LEANS_ON: dict[str, set[str]] = {
     "recording": {"neuron_cell", "weights"},
     "initializers": {"fluctuation", "recording"},
     "diagnosis": {"recording"},
-    "event": {"dynamics", "cells"},
+    "event": {"dynamics", "neuron_cell", "cells", "chain"},
     "losses": set(),
     "encode": set(),
     "metrics": set(),

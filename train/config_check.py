@@ -16,23 +16,26 @@ from train.config import (
 from train.errors import ConfigError
 
 
-def check_training(training: TrainingConfig, train_samples: int) -> None:
+def check_training(
+    training: TrainingConfig, train_samples: int, more: str = "--samples-per-class"
+) -> None:
     """Refuse settings of the training that cannot work.
 
     Args:
       training: the settings.
       train_samples: number of training samples of the data set.
+      more: flag that gives more of them.
 
     Raises:
       ConfigError: so it is.
     """
-    _whole("--epochs", training.epochs, 1)
-    _whole("--batch-size", training.batch_size, 1)
-    _whole("--seed", training.seed, 0)
+    whole("--epochs", training.epochs, 1)
+    whole("--batch-size", training.batch_size, 1)
+    whole("--seed", training.seed, 0)
     if training.seed >= 2**32:
         raise ConfigError(f"--seed: expected a whole number below 2**32, got {training.seed}")
-    _whole("--patience", training.patience, 0)
-    _number("--learning-rate", training.learning_rate, "> 0")
+    whole("--patience", training.patience, 0)
+    number("--learning-rate", training.learning_rate, "> 0")
     for name in (
         "weight_decay",
         "clip_norm",
@@ -41,14 +44,14 @@ def check_training(training: TrainingConfig, train_samples: int) -> None:
         "upper_rate",
         "rate_strength",
     ):
-        _number(_flag(name), getattr(training, name), ">= 0")
+        number(flag(name), getattr(training, name), ">= 0")
     for name in ("warm_up", "momentum", "label_smoothing"):
-        _share(_flag(name), getattr(training, name))
+        _share(flag(name), getattr(training, name))
     _check_rates(training)
     if training.batch_size > train_samples:
         raise ConfigError(
             f"--batch-size: expected at most the {train_samples} training samples, got"
-            f" {training.batch_size}; lower --batch-size or raise --samples-per-class"
+            f" {training.batch_size}; lower --batch-size or raise {more}"
         )
 
 
@@ -65,15 +68,15 @@ def check_network(network: NetworkConfig, regression: bool) -> None:
     if not network.hidden:
         raise ConfigError("--hidden: expected at least one layer, got none; try --hidden 128")
     for size in network.hidden:
-        _whole("--hidden", size, 1)
-    _whole("--population", network.population, 1)
+        whole("--hidden", size, 1)
+    whole("--population", network.population, 1)
     if regression and (network.readout in ("spikes", "first") or network.population > 1):
         raise ConfigError(
             "regression reads membranes of one neuron per value: expected --readout max, mean or"
             f" last and --population 1, got {network.readout} and {network.population}"
         )
     for name in ("tau_mem", "tau_syn"):
-        _number(_flag(name), getattr(network, name), "> 0, in seconds")
+        number(flag(name), getattr(network, name), "> 0, in seconds")
     for name in (
         "input_gain",
         "init_spread",
@@ -83,8 +86,8 @@ def check_network(network: NetworkConfig, regression: bool) -> None:
         "count_scale",
         "membrane_scale",
     ):
-        _number(_flag(name), getattr(network, name), "> 0")
-    _number("--recurrent-gain", network.recurrent_gain, ">= 0")
+        number(flag(name), getattr(network, name), "> 0")
+    number("--recurrent-gain", network.recurrent_gain, ">= 0")
     if network.neuron == "tutorial" and network.learn_tau:
         raise ConfigError(
             "--neuron tutorial is given by decays, behind which no time constants stand; add"
@@ -118,15 +121,21 @@ def check_randman(data: RandmanData, least_classes: int) -> None:
         )
 
 
-def check_options(options: RunOptions) -> None:
+def check_options(options: RunOptions, on_disk: bool = True) -> None:
     """Refuse options of a run that contradict each other.
+
+    Args:
+      options: the options.
+      on_disk: whether the data set of the task can be prepared on disk.
 
     Raises:
       ConfigError: so it is.
     """
-    _whole("--chunk", options.chunk, 1)
+    whole("--chunk", options.chunk, 1)
     if options.resume and options.overwrite:
         raise ConfigError("--resume goes on with a run, --overwrite replaces it; give one of them")
+    if options.data == "tfds" and not on_disk:
+        raise ConfigError("--data tfds: data of this task are generated in memory; leave it out")
     if options.data == "tfds" and options.feed == "resident":
         raise ConfigError("--data tfds streams samples; drop --feed resident, or --data tfds")
     if options.data_dir is not None and options.data != "tfds":
@@ -150,7 +159,8 @@ def train_samples(data: RandmanData) -> int:
     return data.classes * data.samples_per_class * 8 // 10
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
+    """Return the flag of a field."""
     return "--" + name.replace("_", "-")
 
 
@@ -166,18 +176,33 @@ def _check_rates(training: TrainingConfig) -> None:
 
 
 def _share(flag: str, value: Any) -> None:
-    _number(flag, value, ">= 0")
+    number(flag, value, ">= 0")
     if value >= 1:
         raise ConfigError(f"{flag}: expected a share below 1, got {value!r}")
 
 
-def _whole(flag: str, value: Any, minimum: int) -> None:
+def whole(flag: str, value: Any, minimum: int) -> None:
+    """Refuse what is not a whole number from ``minimum`` on.
+
+    Raises:
+      ConfigError: so it is.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise ConfigError(f"{flag}: expected a whole number >= {minimum}, got {value!r}")
 
 
-def _number(flag: str, value: Any, wanted: str) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    low_enough = number and (value >= 0 if wanted.startswith(">=") else value > 0)
+def number(flag: str, value: Any, wanted: str) -> None:
+    """Refuse what is not a finite number.
+
+    Args:
+      flag: name of the setting.
+      value: its value.
+      wanted: the range in words, which begin with ``>= 0`` or ``> 0``.
+
+    Raises:
+      ConfigError: so it is.
+    """
+    real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    low_enough = real and (value >= 0 if wanted.startswith(">=") else value > 0)
     if not (low_enough and math.isfinite(value)):
         raise ConfigError(f"{flag}: expected a finite number {wanted}, got {value!r}")

@@ -1,4 +1,4 @@
-"""Data of a run: rasters kept as uint8, three parts, and the order of samples in each epoch."""
+"""Data of a run: three parts, rasters kept as uint8, and the order of samples in each epoch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Part(NamedTuple):
     """Samples that belong together.
 
     Attributes:
-      inputs: spike counts per step and unit, uint8 ``(S, T, F)``: one byte a slot until a batch is
-        used.
+      inputs: samples ``(S, ...)``: spike counts per step and unit, uint8 ``(S, T, F)``, one byte a
+        slot until a batch is used; or points, float32 ``(S, F)``.
       labels: class of each sample, int32 ``(S,)``, or values to predict, float32 ``(S, D)``.
 
     Arrays of NumPy as they are made, of JAX once they are on the device.
@@ -36,7 +36,7 @@ class Dataset(NamedTuple):
 
     Attributes:
       train: a `Part`, or, where samples are streamed, anything with ``len`` whose items are
-        ``{"inputs": (T, F), "label": ...}``.
+        ``{"inputs": ..., "label": ...}``.
       validation: always in memory.
       test: always in memory.
     """
@@ -151,7 +151,7 @@ def epoch_order(seed: int, epoch: int, samples: int, batch_size: int) -> Int[np.
     return order[: batches * batch_size].reshape(batches, batch_size)
 
 
-def first_batch(train: Any, seed: int, batch_size: int) -> Num[np.ndarray, "B T F"]:
+def first_batch(train: Any, seed: int, batch_size: int) -> Num[np.ndarray, "B ..."]:
     """Return the inputs of the first batch of a run.
 
     Args:

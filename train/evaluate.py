@@ -18,7 +18,9 @@ from typing import Any, Literal
 import tyro
 
 from train import run_directory
+from train.config import Method
 from train.errors import RunDirectoryError, exit_code
+from train.health import lost_spikes
 from train.report import format_score
 
 COMMAND = "python -m train.evaluate"
@@ -32,6 +34,8 @@ class EvaluateOptions:
     """A run directory, or one of the numbered folders in its checkpoints."""
     part: Literal["train", "validation", "test"] = "test"
     """Part of the data set."""
+    method: Method | None = None
+    """Run a network of yin_yang by this method, over the weights that another one has trained."""
     json: bool = False
     """Print one JSON object instead of text."""
     diagnose: bool = False
@@ -40,28 +44,32 @@ class EvaluateOptions:
     """Draw the pictures of a run directory anew, such as those of a run that was killed."""
 
 
-def evaluate_checkpoint(path: Path, part: str = "test") -> dict[str, Any]:
+def evaluate_checkpoint(
+    path: Path, part: str = "test", method: str | None = None
+) -> dict[str, Any]:
     """Evaluate a checkpoint on a part of the data it was trained on.
 
     Args:
       path: a run directory or a checkpoint.
       part: ``train``, ``validation`` or ``test``.
+      method: run the network by this method instead of the one that it was trained by.
 
     Returns:
       ``<part>_<score>`` with the ``score`` of the task, ``<part>_loss``, for classes ``confusion``
-      (rows: true class, columns: predicted class, samples), ``rates_hz`` and ``activity`` (share
-      of slots) of each layer that spikes, and what was evaluated: ``task``, ``checkpoint``,
-      ``epoch``, ``part``, ``samples``.
+      (rows: true class, columns: predicted class, samples), ``rates_hz`` and ``activity`` (spikes
+      per neuron and ``slot``, a time step or a sample) of each layer that spikes, ``lost_spikes``
+      where layers have limited room, and what was evaluated: ``task``, ``checkpoint``, ``epoch``,
+      ``part``, ``samples``.
 
     Raises:
       CheckpointError: missing, damaged, or of another model or version.
+      ConfigError: the network cannot be run by the method.
     """
     from flax_snn import metrics
-    from train.objective import CLASSIFICATION
     from train.record import activity_of, rates_hz, share
     from train.trained import load_trained
 
-    trained = load_trained(path)
+    trained = load_trained(path, method)
     model, data = trained.model, getattr(trained.load_data(), part)
     scored = trained.evaluate(data)
     score, sums = model.objective.score, scored.sums
@@ -76,36 +84,38 @@ def evaluate_checkpoint(path: Path, part: str = "test") -> dict[str, Any]:
         f"{part}_loss": float(sums.loss / sums.samples),
         "rates_hz": rates_hz(model, sums),
         "activity": {k: float(v.mean()) for k, v in activity_of(model, sums).items()},
+        "slot": model.slot_name,
     }
-    if model.objective is CLASSIFICATION:
+    if model.bounded:
+        found["lost_spikes"] = int(sums.lost)
+    if score == "accuracy":
         classes = int(data.labels.max()) + 1
         confusion = metrics.confusion_matrix(data.labels, scored.predictions, classes)
         found["confusion"] = confusion.tolist()
     return found
 
 
-def diagnose(path: Path, part: str = "test") -> str:
+def diagnose(path: Path, part: str = "test", method: str | None = None) -> str:
     """Return what each layer of a trained network does, as `flax_snn.diagnosis` says it.
 
     Args:
       path: a run directory or a checkpoint.
       part: ``train``, ``validation`` or ``test``, of which the first 250 samples are used.
+      method: run the network by this method instead of the one that it was trained by.
 
     Returns:
       A table, and words where a layer needs them.
 
     Raises:
       CheckpointError: missing, damaged, or of another model or version.
+      ConfigError: the network has no time steps.
     """
-    import jax.numpy as jnp
-
     from flax_snn import diagnosis
     from train.trained import load_trained
 
-    trained = load_trained(path)
-    inputs = jnp.asarray(getattr(trained.load_data(), part).inputs[:250], jnp.float32)
-    network, variables = trained.model.network, {"params": trained.params}
-    return str(diagnosis.diagnose(network, variables, inputs))
+    trained = load_trained(path, method)
+    network, inputs = trained.model.on_grid(getattr(trained.load_data(), part).inputs[:250])
+    return str(diagnosis.diagnose(network, {"params": trained.params}, inputs))
 
 
 def draw_plots(path: Path) -> list[Path]:
@@ -139,9 +149,10 @@ def describe(result: dict[str, Any]) -> str:
     """Return the result of `evaluate_checkpoint` as text."""
     part, score = result["part"], result["score"]
     rates = [
-        f"  {layer:<10} {hz:7.2f} Hz   {result['activity'][layer]:7.2%} of slots"
+        f"  {layer:<10} {hz:7.2f} Hz   {_activity(result, layer)}"
         for layer, hz in result["rates_hz"].items()
     ]
+    lost = result.get("lost_spikes", 0)
     lines = [
         f"{result['checkpoint']}: task {result['task']}, epoch {result['epoch']}",
         f"{part} {score} {format_score(score, result[f'{part}_{score}'], 2)}, loss"
@@ -150,10 +161,18 @@ def describe(result: dict[str, Any]) -> str:
         *_confusion_lines(result.get("confusion")),
         "mean firing rate",
         *rates,
+        *(["", lost_spikes(lost, part)] if lost else []),
         *(["", result["diagnosis"]] if "diagnosis" in result else []),
         *(f"wrote {file}" for file in result.get("plots", ())),
     ]
     return "\n".join(lines)
+
+
+def _activity(result: dict[str, Any], layer: str) -> str:
+    activity = result["activity"][layer]
+    if result["slot"] == "step":
+        return f"{activity:7.2%} of slots"
+    return f"{activity:7.2f} spikes per neuron and {result['slot']}"
 
 
 def _confusion_lines(confusion: list[list[int]] | None) -> list[str]:
@@ -174,11 +193,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = tyro.cli(EvaluateOptions, prog=COMMAND, description=__doc__, args=arguments)
 
     def work() -> int:
-        result = evaluate_checkpoint(options.checkpoint, options.part)
+        what = (options.checkpoint, options.part, options.method)
+        result = evaluate_checkpoint(*what)
         if options.plots:
             result["plots"] = [str(file) for file in draw_plots(options.checkpoint)]
         if options.diagnose:
-            result["diagnosis"] = diagnose(options.checkpoint, options.part)
+            result["diagnosis"] = diagnose(*what)
         print(json.dumps(result, allow_nan=False) if options.json else describe(result))
         return 0
 

@@ -27,12 +27,12 @@ class Chunk(NamedTuple):
     """Batches for one compiled call.
 
     Attributes:
-      inputs: samples ``(S, T, F)``, on the device.
+      inputs: samples ``(S, ...)``, on the device.
       labels: their labels ``(S, ...)``, on the device.
       order: rows of samples of each batch, int32 ``(K, B)``.
     """
 
-    inputs: Num[Array, "S T F"]
+    inputs: Num[Array, "S ..."]
     labels: Shaped[Array, "S *L"]
     order: Int[np.ndarray, "K B"]
 

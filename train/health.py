@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,7 @@ SILENT = 0.9
 """Share of neurons without a spike from which on a layer counts as silent."""
 
 SATURATED = 0.5
-"""Share of slots with a spike from which on a layer counts as saturated."""
+"""Share of time steps with a spike from which on a layer counts as saturated."""
 
 JUMP = 5.0
 """Factor from one epoch to the next by which a firing rate or a gradient norm counts as jumping."""
@@ -20,13 +20,40 @@ _FLOOR = 1e-6
 """Gradient norm below which nothing is learned."""
 
 _RARE = 1e-4
-"""Share of slots with a spike below which a rate says too little for a jump."""
+"""Spikes per slot below which a rate says too little for a jump."""
+
+
+class Remedies(NamedTuple):
+    """What helps, in words that name the flags of the task.
+
+    Attributes:
+      silent: against a silent layer.
+      saturated: against a saturated one; ``None`` where activity is not counted in time steps.
+      vanished: against a gradient of zero.
+    """
+
+    silent: str
+    saturated: str | None
+    vanished: str
+
+
+RASTER = Remedies(
+    silent="start from --init lsuv, raise the gain of its weights, or wake it with --lower-rate",
+    saturated="start from --init lsuv, lower the gain of its weights, or calm it with --upper-rate",
+    vanished="start from --init lsuv, or lower --surrogate-slope",
+)
+"""Remedies of the network on rasters."""
 
 
 class Health:
-    """Says once when the activity of a layer, or the gradient, goes wrong, and when it recovers."""
+    """Says once when the activity of a layer, or the gradient, goes wrong, and when it recovers.
 
-    def __init__(self) -> None:
+    Args:
+      remedies: what helps a network of this kind.
+    """
+
+    def __init__(self, remedies: Remedies = RASTER) -> None:
+        self._remedies = remedies
         self._said: dict[str, str] = {}
         self._before: dict[str, float] = {}
 
@@ -36,13 +63,15 @@ class Health:
         """Return what is new since the last call.
 
         Args:
-          activity: for each layer, the share of slots in which each neuron spiked, ``(N,)``.
+          activity: for each layer, the spikes of each neuron per slot, ``(N,)``; of a network on
+            rasters the share of steps with a spike.
           grad_norm: mean global norm of the gradients, where there were any.
 
         Returns:
           Sentences that name the layer and the remedy.
         """
-        found = {layer: _state_of(share) for layer, share in activity.items()}
+        steps = self._remedies.saturated is not None
+        found = {layer: _state_of(share, steps) for layer, share in activity.items()}
         numbers = {layer: float(np.mean(share)) for layer, share in activity.items()}
         if grad_norm is not None:
             found["gradient"] = "vanished" if grad_norm < _FLOOR else ""
@@ -50,11 +79,30 @@ class Health:
         words = []
         for name, state in found.items():
             if state != self._said.get(name, ""):
-                words.append(_WORDS[state].format(name=name, before=self._said.get(name)))
+                words.append(self._words(name, state))
             elif not state:
                 words += _jump(name, self._before.get(name), numbers[name])
         self._said, self._before = found, numbers
         return words
+
+    def _words(self, name: str, state: str) -> str:
+        if not state:
+            return f"{name} is no longer {self._said[name]}"
+        return f"{_WORDS[state].format(name=name)}; {getattr(self._remedies, state)}"
+
+
+def lost_spikes(lost: float, part: str) -> str:
+    """Return words for spikes that found no room in a layer.
+
+    Args:
+      lost: how many, at least.
+      part: name of the samples that they are of.
+    """
+    return (
+        f"at least {lost:.0f} spikes of the {part} samples found no room in their layer, so that"
+        " results and gradients of these samples are wrong; train again with a larger --budget, or"
+        " with --max-spikes"
+    )
 
 
 def silent_share(activity: np.ndarray) -> float:
@@ -62,10 +110,10 @@ def silent_share(activity: np.ndarray) -> float:
     return float(np.mean(activity == 0))
 
 
-def _state_of(activity: np.ndarray) -> str:
+def _state_of(activity: np.ndarray, steps: bool) -> str:
     if silent_share(activity) >= SILENT:
         return "silent"
-    return "saturated" if float(np.mean(activity)) >= SATURATED else ""
+    return "saturated" if steps and float(np.mean(activity)) >= SATURATED else ""
 
 
 def _jump(name: str, before: float | None, now: float) -> list[str]:
@@ -77,12 +125,10 @@ def _jump(name: str, before: float | None, now: float) -> list[str]:
     return [f"{what} {change} in one epoch; if the loss rises too, lower --learning-rate"]
 
 
-_WORDS: dict[str, Any] = {
+_WORDS = {
     "silent": "{name} is silent: at least 9 of 10 neurons never spike, so little is learned through"
-    " it; start from --init lsuv, raise the gain of its weights, or wake it with --lower-rate",
+    " it",
     "saturated": "{name} is saturated: it spikes in more than half of all slots, so spikes carry"
-    " little; start from --init lsuv, lower the gain of its weights, or calm it with --upper-rate",
-    "vanished": "the gradient has vanished: nothing is learned any more; start from --init lsuv, or"
-    " lower --surrogate-slope",
-    "": "{name} is no longer {before}",
+    " little",
+    "vanished": "the gradient has vanished: nothing is learned any more",
 }

@@ -21,7 +21,7 @@ from train.config_check import check_options
 from train.early_stopping import Patience
 from train.epochs import Epoch, Epochs
 from train.errors import InputError
-from train.health import Health
+from train.health import Health, lost_spikes
 from train.optimizer import learning_rate
 from train.prepare import Run, prepare
 from train.record import activity_of, epoch_record, rates_hz, share
@@ -34,6 +34,10 @@ from train.tensorboard import check_installed, open_events
 
 class NotFiniteError(InputError):
     """The loss is no longer a number."""
+
+
+class LostSpikesError(InputError):
+    """Layers have too little room for their spikes before training has begun."""
 
 
 def run_task(task: Task, config: Any, options: RunOptions) -> int:
@@ -51,7 +55,7 @@ def run_task(task: Task, config: Any, options: RunOptions) -> int:
       InputError: settings, a directory or a loss that the user has to mend.
     """
     started = time.time()
-    check_options(options)
+    check_options(options, task.on_disk)
     if options.tensorboard:
         check_installed()
     task.check(config)
@@ -112,7 +116,7 @@ def _train(run: Run, start: Start, progress: Progress, options: RunOptions) -> t
         # The device is at work: time to import Orbax and to compile the evaluation.
         from train.checkpoint import CheckpointWriter
 
-        health = Health()
+        health = Health(run.model.remedies)
         _say_before(run, start, health, progress)
         writer = CheckpointWriter(run.path, run.settings, objective.score)
         events = open_events(run.path, options.tensorboard, start.epochs)
@@ -131,8 +135,9 @@ def _train(run: Run, start: Start, progress: Progress, options: RunOptions) -> t
                 log.write(record)
                 progress.epoch(record, objective.score)
                 activity = activity_of(run.model, epoch.sums)
-                for words in health.findings(activity, record["grad_norm"]):
-                    progress.note(f"epoch {done}: {words}")
+                words = health.findings(activity, record["grad_norm"])
+                for said in (*words, *_lost(epoch)):
+                    progress.note(f"epoch {done}: {said}")
                 patience.see(record)
                 if patience.ended():
                     break
@@ -152,6 +157,13 @@ def _check_finite(run: Run, epoch: Epoch) -> None:
             " evaluate the best of them, or lower --learning-rate, or set --clip-norm 1, and train"
             " again with --overwrite"
         )
+
+
+def _lost(epoch: Epoch) -> list[str]:
+    """Return words for spikes that found no room in an epoch."""
+    parts = {"training": epoch.sums, "validation": epoch.validation}
+    lost = {name: float(sums.lost) for name, sums in parts.items() if sums is not None}
+    return [lost_spikes(count, name) for name, count in lost.items() if count]
 
 
 def _place(run: Run, epoch: Epoch, seconds: float) -> dict[str, Any]:
@@ -197,6 +209,7 @@ def _finish(run: Run, options: RunOptions, started: float, begun: float) -> dict
         f"test_{score}": share(test.points, test.samples),
         "test_loss": float(test.loss / test.samples),
         "test_rates_hz": rates_hz(run.model, test),
+        **({"test_lost_spikes": int(test.lost)} if run.model.bounded else {}),
         f"validation_{score}": best.meta["metrics"][f"validation_{score}"],
         "score": score,
         "best_epoch": best.meta["epoch"],
@@ -229,10 +242,12 @@ def _opening(run: Run) -> str:
 
 
 def _say_before(run: Run, start: Start, health: Health, progress: Progress) -> None:
-    """Say how the network does before its first update."""
+    """Say how the network does before its first update; refuse one that loses spikes."""
     if start.epochs or start.batches:
         return
     sums = run.score(start.state.params, run.data.validation).sums
+    if float(sums.lost):
+        raise LostSpikesError(f"before training: {lost_spikes(float(sums.lost), 'validation')}")
     rates = ", ".join(f"{name} {hz:.1f} Hz" for name, hz in rates_hz(run.model, sums).items())
     score = format_score(run.model.objective.score, share(sums.points, sums.samples))
     progress.note(f"before training: validation {score}, {rates}")

@@ -1,256 +1,155 @@
-"""The network of a run: hidden layers of LIF neurons, then readout neurons."""
+"""What the app asks of a network, whatever runs it: time steps, or exact events.
+
+Two questions are for those who draw: `Model.predict` says what a trained network makes of inputs,
+such as points ``(N, 4)`` of the Yin-Yang plane, and `Model.spikes` what spikes on the way, layer by
+layer, the input first.
+"""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import flax.linen as nn
-import jax.numpy as jnp
-import numpy as np
-from jax.nn.initializers import Initializer, variance_scaling
+import jax
 
-import flax_snn as snn
-from flax_snn import losses
-from flax_snn.typing import Array, Float, Num
-from train.config import NetworkConfig
+from flax_snn.typing import Array, Float, Int, Num
+from train.config import TrainingConfig
 from train.errors import ConfigError
+from train.health import RASTER, Remedies
 from train.objective import Objective
 
-HIDDEN_RATE = 20.0
-"""Firing rate in Hz that `--init fluctuation` expects of hidden neurons."""
+if TYPE_CHECKING:
+    from flax_snn import event
 
-XI = 2.0
-"""Distance of a resting membrane from threshold, in its standard deviations, at which
-`--init fluctuation` aims."""
 
-RECURRENT_SHARE = 0.1
-"""Share of the variance of a membrane that `--init fluctuation` leaves to recurrent input."""
+class Output(NamedTuple):
+    """What a network does with a batch.
+
+    Attributes:
+      z: what the objective compares with the labels, leading axis B.
+      spikes: spikes of each layer that spikes, in the form in which the network has them.
+      activity: their number per sample, neuron and slot, ``(B, N)`` for each of these layers; see
+        `Model.slot`.
+      lost: spikes of each sample that found no room in a layer, at least so many; 0: all is well.
+    """
+
+    z: Any
+    spikes: tuple[Any, ...]
+    activity: tuple[Float[Array, "B _"], ...]
+    lost: Int[Array, "B"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Model:
-    """A network with the meaning of its output.
+class Model(abc.ABC):
+    """A network with the meaning of its input and output.
 
     Attributes:
-      network: maps input ``(B, T, F)`` to output ``(B, T, C)``: spikes or membranes.
-      readout: maps the output to ``z (B, C)``: logits, or predicted values.
-      objective: what ``z`` is trained for.
-      input_shape: shape of one sample, ``(T, F)``.
-      dt: length of a time step in seconds.
+      network: the layers.
+      objective: what its output is trained for.
+      input_shape: shape of one sample.
       layers: names of the layers that spike, in order.
-      threshold: firing threshold of their neurons.
-      spiking_output: whether the output is spikes.
-      population: output neurons per class.
-      rescaled: spread of the membranes to which the weights are rescaled on data before training
-        (`--init lsuv`); ``None`` leaves them.
+      slot: seconds in which activity counts spikes: a time step, or the whole sample.
+      input_dtype: dtype of inputs as they lie on the device.
+      slot_name: what a slot is, as in "0.1 spikes per ...".
+      remedies: what helps a layer of this network that is silent or saturated, in words.
     """
 
-    network: nn.Module
-    readout: Callable[[Array], Array]
+    network: Any
     objective: Objective
-    input_shape: tuple[int, int]
-    dt: float
+    input_shape: tuple[int, ...]
     layers: tuple[str, ...]
-    threshold: float
-    spiking_output: bool
-    population: int
-    rescaled: float | None
+    slot: float
 
+    input_dtype: ClassVar[Any]
+    slot_name: ClassVar[str] = "step"
+    remedies: ClassVar[Remedies] = RASTER
+
+    @abc.abstractmethod
     def init(self, key: Array) -> Any:
         """Return fresh parameters."""
-        return self.network.init(key, jnp.zeros((1, *self.input_shape)))["params"]
 
     @property
+    @abc.abstractmethod
     def depth(self) -> int:
         """Number of hidden layers."""
-        return len(self.layers) - self.spiking_output
 
-    def rescale(
-        self, params: Any, inputs: Num[np.ndarray, "B T F"], spread: float
-    ) -> tuple[Any, str]:
-        """Return parameters rescaled layer by layer, but for those of the output neurons.
+    @property
+    def bounded(self) -> bool:
+        """Whether a layer has room for a limited number of spikes, so that some may be lost."""
+        return False
 
-        Args:
-          params: parameters, as `init` returns them.
-          inputs: a batch of training samples.
-          spread: standard deviation of the free membranes in units of the threshold.
-
-        Returns:
-          The parameters, and in words what was done to each hidden layer.
-        """
-        batch = jnp.asarray(inputs, jnp.float32)
-        variables, report = snn.initializers.lsuv(
-            self.network, {"params": params}, batch, target=spread
-        )
-        # Output neurons that fire before they know anything are silenced, and learn slowly.
-        readout = f"cells_{self.depth}"
-        scaled = {"cell": variables["params"]["cell"] | {readout: params["cell"][readout]}}
-        return scaled, "\n".join(str(layer) for layer in report.layers[: self.depth])
-
-    def apply(
-        self, params: Any, inputs: Num[Array, "B T F"], noise_key: Array
-    ) -> tuple[Float[Array, "B C"], tuple[Float[Array, "B T _"], ...]]:
+    @abc.abstractmethod
+    def apply(self, params: Any, inputs: Num[Array, "B ..."], noise_key: Array) -> Output:
         """Run the network.
 
         Args:
           params: parameters, as `init` returns them.
-          inputs: spikes; uint8 is converted here, on the device.
+          inputs: samples.
           noise_key: random key of the membrane noise.
 
         Returns:
-          ``z``, and the spikes ``(B, T, N)`` of each layer that spikes.
+          What it does.
         """
-        output, cells = self.trace(params, inputs, noise_key)
-        return self.readout(output), tuple(c["spikes"][0] for c in cells[: len(self.layers)])
 
-    def trace(
-        self, params: Any, inputs: Num[Array, "B T F"], noise_key: Array
-    ) -> tuple[Float[Array, "B T C"], list[Any]]:
-        """Return the output, and what each cell sowed: ``v``, and ``spikes`` where it spikes."""
-        output, traces = self.network.apply(
-            {"params": params},
-            inputs.astype(jnp.float32),
-            rngs={"noise": noise_key},
-            mutable=["intermediates"],
+    @abc.abstractmethod
+    def augment(
+        self, inputs: Num[Array, "B ..."], key: Array, deviation: float
+    ) -> Num[Array, "B ..."]:
+        """Return training samples with input spikes that come a little early or late.
+
+        Args:
+          inputs: samples.
+          key: random key.
+          deviation: standard deviation of the shifts in seconds; 0: none.
+
+        Returns:
+          Samples, in the dtype of the inputs.
+        """
+
+    @abc.abstractmethod
+    def spikes(self, params: Any, inputs: Num[Array, "B ..."]) -> tuple[event.Spikes, ...]:
+        """Return the spikes of the input and of each layer of `layers`, as times and neurons."""
+
+    def predict(self, params: Any, inputs: Num[Array, "B ..."]) -> Array:
+        """Return the prediction for each sample: a class, or values ``(B, D)``."""
+        return self.objective.predict(self.apply(params, inputs, jax.random.key(0)).z)
+
+    def begin(self, params: Any, batch: Callable[[], Any]) -> tuple[Any, list[str]]:
+        """Return the parameters that training begins with.
+
+        Args:
+          params: parameters, as `init` returns them.
+          batch: makes a batch of training samples, for initialisers that need data.
+
+        Returns:
+          The parameters, and in words what was done to them.
+        """
+        del batch
+        return params, []
+
+    def penalty(self, config: TrainingConfig, output: Output) -> Array | float:
+        """Return what is added to the training loss besides the objective.
+
+        Args:
+          config: settings of the training.
+          output: what `apply` returned.
+
+        Returns:
+          A number; 0 for none.
+        """
+        del config, output
+        return 0.0
+
+    def on_grid(self, inputs: Num[Array, "B ..."]) -> tuple[nn.Module, Float[Array, "B T F"]]:
+        """Return the network and its input in time steps, for those who look into its membranes.
+
+        Raises:
+          ConfigError: it runs in continuous time.
+        """
+        raise ConfigError(
+            "--diagnose looks at membranes in time steps, this network has none; add --method"
+            " surrogate, which runs the same weights in time steps"
         )
-        cells = traces["intermediates"]["cell"]
-        return output, [cells[f"cells_{k}"] for k in range(len(cells))]
-
-
-def build_network(
-    config: NetworkConfig,
-    objective: Objective,
-    *,
-    steps: int,
-    units: int,
-    outputs: int,
-    dt: float,
-    input_rate: float,
-) -> Model:
-    """Build the network that the settings describe.
-
-    Args:
-      config: settings of the network.
-      objective: what its readout is trained for.
-      steps: time steps T of a sample.
-      units: input features F.
-      outputs: classes, or values to predict.
-      dt: length of a time step in seconds.
-      input_rate: mean firing rate of an input in Hz, which `--init fluctuation` goes by.
-
-    Returns:
-      The model, without parameters.
-
-    Raises:
-      ConfigError: settings that the cells refuse.
-    """
-    try:
-        neuron = _neuron(config, dt)
-        hidden = _hidden_cells(config, neuron, input_rate)
-        cells = [*hidden, _readout_cell(config, neuron, outputs * config.population, dt)]
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"network: {error}") from error
-    layers = [f"hidden_{k + 1}" for k in range(len(config.hidden))]
-    spiking = config.readout in ("spikes", "first")
-    return Model(
-        network=snn.RNN(snn.Chain(cells)),
-        readout=_readout(config, objective, dt),
-        objective=objective,
-        input_shape=(steps, units),
-        dt=dt,
-        layers=(*layers, "output") if spiking else tuple(layers),
-        threshold=float(neuron.coefficients().theta),
-        spiking_output=spiking,
-        population=config.population,
-        rescaled=config.init_spread if config.init == "lsuv" else None,
-    )
-
-
-def _neuron(config: NetworkConfig, dt: float) -> snn.LIFDynamics:
-    if config.neuron == "tutorial":
-        return snn.conventions.tutorial(slope=config.surrogate_slope, dt=dt)
-    surrogate = snn.surrogate.superspike(config.surrogate_slope)
-    return snn.LIFDynamics(
-        tau_mem=config.tau_mem, tau_syn=config.tau_syn, dt=dt, surrogate=surrogate
-    )
-
-
-def _hidden_cells(
-    config: NetworkConfig, neuron: snn.LIFDynamics, input_rate: float
-) -> list[nn.RNNCellBase]:
-    cells: list[nn.RNNCellBase] = []
-    share = 1.0 - RECURRENT_SHARE if config.recurrent else 1.0
-    for k, size in enumerate(config.hidden):
-        gain, rate = (config.layer_gain, HIDDEN_RATE) if k else (config.input_gain, input_rate)
-        fields: dict[str, Any] = {
-            "dynamics": neuron,
-            "kernel_init": _kernel_init(config, neuron, gain, rate, share),
-            "learn": ("tau_mem", "tau_syn") if config.learn_tau else (),
-        }
-        if config.recurrent:
-            recurrent = _recurrent_init(config, neuron)
-            cells.append(snn.RecurrentLIFCell(size, recurrent_kernel_init=recurrent, **fields))
-        else:
-            cells.append(snn.LIFCell(size, **fields))
-    return cells
-
-
-def _readout_cell(
-    config: NetworkConfig, neuron: snn.LIFDynamics, neurons: int, dt: float
-) -> nn.RNNCellBase:
-    if config.readout in ("spikes", "first"):
-        init = _kernel_init(config, neuron, config.readout_gain, HIDDEN_RATE)
-        return snn.LIFCell(neurons, dynamics=neuron, kernel_init=init)
-    integrator = snn.LIDynamics(tau_mem=config.tau_mem, tau_syn=config.tau_syn, dt=dt)
-    init = _kernel_init(config, integrator, config.readout_gain, HIDDEN_RATE)
-    return snn.LeakyIntegratorReadout(neurons, dynamics=integrator, kernel_init=init)
-
-
-def _kernel_init(
-    config: NetworkConfig,
-    dynamics: snn.LIFDynamics | snn.LIDynamics,
-    gain: float,
-    rate: float,
-    share: float = 1.0,
-) -> Initializer:
-    if config.init != "fluctuation":
-        return _normal(gain)
-    return snn.initializers.fluctuation_driven(dynamics, rate=rate, xi=XI, share=share)
-
-
-def _recurrent_init(config: NetworkConfig, dynamics: snn.LIFDynamics) -> Initializer:
-    if config.init != "fluctuation":
-        return _normal(config.recurrent_gain)
-    return snn.initializers.fluctuation_driven(
-        dynamics,
-        rate=HIDDEN_RATE,
-        xi=XI,
-        share=RECURRENT_SHARE,
-        recurrent=True,
-    )
-
-
-def _readout(config: NetworkConfig, objective: Objective, dt: float) -> Callable[[Array], Array]:
-    """Map from outputs ``(B, T, C * population)`` to ``z (B, C)``."""
-    reduce, population = config.readout, config.population
-    if reduce == "spikes":
-        scale = config.count_scale
-        return lambda s: losses.spike_count_logits(s, scale=scale, population=population)
-    if reduce == "first":
-        tau = config.tau_syn
-        return lambda s: losses.first_spike_logits(
-            losses.first_spike_times(s, dt=dt), tau=tau, population=population
-        )
-    if objective.score == "r2":
-        return lambda v: losses.membrane_readout(v, reduce=reduce)
-    scale = config.membrane_scale
-    return lambda v: losses.membrane_logits(v, reduce=reduce, scale=scale, population=population)
-
-
-def _normal(gain: float) -> Initializer:
-    """Weights N(0, gain^2 / fan in)."""
-    if gain == 0.0:
-        return nn.initializers.zeros_init()
-    return variance_scaling(gain**2, "fan_in", "normal")

@@ -17,13 +17,14 @@ UNIFORM_VARIANCE = 1.0 / 12.0
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """Meaning of what the readout gives, ``z (B, ...)``, against the labels.
+    """Meaning of what the readout gives, ``z (B, ...)`` or a tuple of these, against the labels.
 
     Attributes:
       score: name of the score, of which more is better: ``accuracy``, ``r2``.
       label_shape: shape of one label.
       label_dtype: dtype of labels.
-      loss: loss of each sample; also takes the label smoothing, which evaluation leaves at 0.
+      loss: loss of each sample, from z, labels and the label smoothing, which evaluation leaves at
+        0.
       points: score of each sample, whose mean is the score.
       predict: predictions from ``z``.
     """
@@ -31,9 +32,9 @@ class Objective:
     score: str
     label_shape: tuple[int, ...]
     label_dtype: Any
-    loss: Callable[[Array, Array, float], Float[Array, "B"]]
-    points: Callable[[Array, Array], Float[Array, "B"]]
-    predict: Callable[[Array], Array]
+    loss: Callable[[Any, Array, float], Float[Array, "B"]]
+    points: Callable[[Any, Array], Float[Array, "B"]]
+    predict: Callable[[Any], Array]
 
 
 def _class(logits: Float[Array, "B C"]) -> Int[Array, "B"]:

@@ -62,13 +62,12 @@ class Run:
         Args:
           note: shows the user a line of text.
         """
-        spread = self.model.rescaled
-        if spread is None:
-            return Start(self.first)
-        inputs = first_batch(self.data.train, self.training.seed, self.training.batch_size)
-        params, words = self.model.rescale(self.first.params, inputs, spread)
-        for line in words.splitlines():
-            note(f"lsuv: {line}")
+        batch = functools.partial(
+            first_batch, self.data.train, self.training.seed, self.training.batch_size
+        )
+        params, words = self.model.begin(self.first.params, batch)
+        for line in words:
+            note(line)
         return Start(self.first.replace(params=params))
 
 
@@ -123,7 +122,8 @@ def _streams(model: Model, samples: int, options: RunOptions) -> bool:
     """Whether samples come in chunks: as told, else where they do not fit on the device."""
     if options.data == "tfds" or options.feed == "streamed":
         return True
-    return options.feed == "auto" and not fits_on_device(samples * math.prod(model.input_shape))
+    size = samples * math.prod(model.input_shape) * jnp.dtype(model.input_dtype).itemsize
+    return options.feed == "auto" and not fits_on_device(size)
 
 
 def _chunk_shapes(
@@ -134,7 +134,7 @@ def _chunk_shapes(
         samples, batches = chunk * batch_size, chunk
     objective = model.objective
     return (
-        jax.ShapeDtypeStruct((samples, *model.input_shape), jnp.uint8),
+        jax.ShapeDtypeStruct((samples, *model.input_shape), model.input_dtype),
         jax.ShapeDtypeStruct((samples, *objective.label_shape), objective.label_dtype),
         jax.ShapeDtypeStruct((batches, batch_size), jnp.int32),
     )

@@ -35,8 +35,8 @@ def load(config: RandmanRegressionConfig, options: RunOptions) -> Dataset:
 
 def build(config: RandmanRegressionConfig) -> Model:
     """Build the network, with one output per coordinate."""
-    from train.model import build_network
     from train.objective import regression
+    from train.raster_model import build_network
 
     data = config.data
     return build_network(

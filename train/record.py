@@ -17,7 +17,10 @@ def share(total: Any, samples: Any) -> float:
 
 
 def activity_of(model: Model, sums: Sums) -> dict[str, np.ndarray]:
-    """Return the share of slots in which each neuron spiked, for each layer that spikes, (N,)."""
+    """Return the spikes of each neuron per slot, for each layer that spikes, ``(N,)``.
+
+    A slot is what the model says: of a time step, this is the share of steps with a spike.
+    """
     samples = float(sums.samples)
     layers = zip(model.layers, sums.activity, strict=True)
     return {name: np.asarray(layer, np.float64) / samples for name, layer in layers}
@@ -25,7 +28,7 @@ def activity_of(model: Model, sums: Sums) -> dict[str, np.ndarray]:
 
 def rates_hz(model: Model, sums: Sums) -> dict[str, float]:
     """Return the mean firing rate in Hz of each layer that spikes."""
-    return {k: float(np.mean(v)) / model.dt for k, v in activity_of(model, sums).items()}
+    return {k: float(np.mean(v)) / model.slot for k, v in activity_of(model, sums).items()}
 
 
 def epoch_record(
@@ -50,10 +53,12 @@ def epoch_record(
       seconds: training time of the run so far.
 
     Returns:
-      Means over samples, mean firing rates in Hz, share of neurons that never spiked.
+      Means over samples, mean firing rates in Hz, share of neurons that never spiked; where a layer
+      has room for a limited number of spikes, those that were lost in both parts.
     """
     score = model.objective.score
     activity = activity_of(model, train)
+    lost = {"lost_spikes": int(train.lost + validation.lost)} if model.bounded else {}
     return {
         "epoch": epoch,
         "step": updates,
@@ -63,6 +68,7 @@ def epoch_record(
         f"validation_{score}": share(validation.points, validation.samples),
         "rates_hz": rates_hz(model, train),
         "silent": {name: silent_share(layer) for name, layer in activity.items()},
+        **lost,
         "grad_norm": float(train.grad_norm / train.samples),
         "learning_rate": learning_rate,
         "seconds": round(seconds, 3),

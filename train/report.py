@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from train.health import lost_spikes
 from train.run_directory import METRICS, metrics_line
 
 
@@ -134,8 +135,10 @@ def farewell(run: Path, result: Mapping[str, Any]) -> str:
     """
     score = result["score"]
     test, validation = (format_score(score, result[f"{p}_{score}"], 2) for p in _SCORED)
+    lost = result.get("test_lost_spikes", 0)
     return (
-        f"test {score} {test} (best validation {validation}, epoch {result['best_epoch']} of"
+        (f"{lost_spikes(lost, 'test')}\n" if lost else "")
+        + f"test {score} {test} (best validation {validation}, epoch {result['best_epoch']} of"
         f" {result['epochs_done']}), {result['seconds']:.0f} s\n"
         f"evaluate it: python -m train.evaluate --checkpoint {run}"
     )

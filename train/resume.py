@@ -134,5 +134,6 @@ def _sums(stored: dict[str, Any] | None) -> Sums | None:
         return None
     activity = [np.asarray(layer) for layer in stored["activity"]]
     numbers = {name: np.asarray(x) for name, x in stored.items() if name != "activity"}
-    fields: dict[str, Any] = {**numbers, "activity": tuple(activity)}
+    # Releases before the event networks lost no spikes, and did not count any.
+    fields: dict[str, Any] = {"lost": np.zeros(()), **numbers, "activity": tuple(activity)}
     return Sums(**fields)

@@ -13,11 +13,9 @@ import jax.numpy as jnp
 import optax
 from flax.training import train_state
 
-from flax_snn import losses
 from flax_snn.typing import Array, Float, Int, Num, Shaped
-from train.augment import jitter
 from train.config import TrainingConfig
-from train.model import Model
+from train.model import Model, Output
 from train.optimizer import optimizer
 
 
@@ -42,8 +40,10 @@ class Sums(NamedTuple):
       samples: number of samples, a float, so that all adds up alike.
       loss: of each sample, without regularisers and label smoothing.
       points: score of each sample.
-      activity: for each layer that spikes, the share of steps with a spike of each neuron ``(N,)``.
+      activity: for each layer that spikes, the spikes of each neuron per slot ``(N,)``; a slot is
+        what the model says.
       grad_norm: global norm of the gradient of a batch, counted once per sample; 0 in evaluation.
+      lost: spikes that found no room in a layer, at least so many.
     """
 
     samples: Float[Array, ""]
@@ -51,6 +51,7 @@ class Sums(NamedTuple):
     points: Float[Array, ""]
     activity: tuple[Float[Array, "_"], ...]
     grad_norm: Float[Array, ""]
+    lost: Float[Array, ""]
 
 
 class Evaluation(NamedTuple):
@@ -92,7 +93,7 @@ def train_batches(
     model: Model,
     config: TrainingConfig,
     state: TrainState,
-    inputs: Num[Array, "S T F"],
+    inputs: Num[Array, "S ..."],
     labels: Shaped[Array, "S *L"],
     order: Int[Array, "K B"],
 ) -> tuple[TrainState, Sums]:
@@ -113,15 +114,14 @@ def train_batches(
     def update(state: TrainState, rows: Array) -> tuple[TrainState, Sums]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.noise_key), state.step)
         noise_key, jitter_key = jax.random.split(key)
-        x = jitter(inputs[rows], jitter_key, config.jitter / model.dt)
+        x = model.augment(inputs[rows], jitter_key, config.jitter)
 
         def loss_of(params: Any) -> tuple[Array, Sums]:
-            z, spikes = model.apply(params, x, noise_key)
+            output = model.apply(params, x, noise_key)
             objective, y = model.objective, labels[rows]
-            loss = jnp.mean(objective.loss(z, y, config.label_smoothing))
-            plain = objective.loss(z, y, 0.0)
-            sums = _sums(jnp.ones(rows.shape), plain, objective.points(z, y), spikes)
-            return loss + _penalty(config, spikes, model.dt), sums
+            loss = jnp.mean(objective.loss(output.z, y, config.label_smoothing))
+            sums = _sums(jnp.ones(rows.shape), model, output, y)
+            return loss + model.penalty(config, output), sums
 
         grads, sums = jax.grad(loss_of, has_aux=True)(state.params)
         norm = len(rows) * optax.tree.norm(grads)
@@ -134,7 +134,7 @@ def train_batches(
 def evaluate(
     model: Model,
     params: Any,
-    inputs: Num[Array, "S T F"],
+    inputs: Num[Array, "S ..."],
     labels: Shaped[Array, "S *L"],
     order: Int[Array, "K B"],
 ) -> Evaluation:
@@ -155,35 +155,23 @@ def evaluate(
 
     def batch(rows: Array) -> tuple[Sums, Array]:
         x, y = inputs[jnp.maximum(rows, 0)], labels[jnp.maximum(rows, 0)]
-        z, spikes = model.apply(params, x, jax.random.key(0))
-        objective, real = model.objective, (rows >= 0).astype(jnp.float32)
-        sums = _sums(real, objective.loss(z, y, 0.0), objective.points(z, y), spikes)
-        return sums, objective.predict(z)
+        output = model.apply(params, x, jax.random.key(0))
+        real = (rows >= 0).astype(jnp.float32)
+        return _sums(real, model, output, y), model.objective.predict(output.z)
 
     sums, predictions = jax.lax.map(batch, order)
     return Evaluation(jax.tree.map(lambda x: jnp.sum(x, axis=0), sums), predictions)
 
 
-def _sums(
-    weight: Float[Array, "B"],
-    loss: Float[Array, "B"],
-    points: Float[Array, "B"],
-    spikes: tuple[Array, ...],
-) -> Sums:
+def _sums(weight: Float[Array, "B"], model: Model, output: Output, labels: Array) -> Sums:
     """Sum over the samples of a batch, each with its weight."""
+    loss = model.objective.loss(output.z, labels, 0.0)
+    points = model.objective.points(output.z, labels)
     return Sums(
         samples=jnp.sum(weight),
         loss=jnp.sum(jnp.where(weight > 0, loss, 0.0)),
         points=jnp.sum(jnp.where(weight > 0, points, 0.0)),
-        activity=tuple(weight @ jnp.mean(s, axis=1) for s in spikes),
+        activity=tuple(weight @ a for a in output.activity),
         grad_norm=jnp.zeros(()),
+        lost=weight @ output.lost.astype(weight.dtype),
     )
-
-
-def _penalty(config: TrainingConfig, spikes: tuple[Array, ...], dt: float) -> Array | float:
-    """Firing-rate penalty of all layers that spike, as it enters the training loss."""
-    if not config.rate_strength:
-        return 0.0
-    lower, upper = config.lower_rate, config.upper_rate or float("inf")
-    each = [losses.spike_rate_regularizer(s, dt, lower=lower, upper=upper) for s in spikes]
-    return config.rate_strength * sum(each[1:], each[0])

@@ -53,12 +53,13 @@ class Batch(NamedTuple):
     """Samples of one or more updates.
 
     Attributes:
-      inputs: spike counts, uint8 ``(B, T, F)``; ``(K * B, T, F)`` for K updates.
+      inputs: ``(B, ...)``, such as spike counts, uint8 ``(B, T, F)``; ``(K * B, ...)`` for K
+        updates.
       labels: what is to be learnt of each sample, ``(B, ...)``: classes, int32 ``(B,)``, unless
         another field of the source was asked for.
     """
 
-    inputs: Num[np.ndarray, "B T F"]
+    inputs: Num[np.ndarray, "B ..."]
     labels: Num[np.ndarray, "B *D"]
 
 
@@ -66,7 +67,7 @@ class ArraySource:
     """Arrays in the host's memory as a `Source`.
 
     Args:
-      inputs: all samples, ``(S, T, F)``.
+      inputs: all samples, ``(S, ...)``.
       labels: what is to be learnt of each, ``(S, ...)``.
 
     Raises:

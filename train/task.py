@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from train.data import Dataset
     from train.model import Model
 
-TASKS = {"randman": "train.randman", "randman_regression": "train.randman_regression"}
+TASKS = {
+    "randman": "train.randman",
+    "randman_regression": "train.randman_regression",
+    "yin_yang": "train.yin_yang",
+}
 """Module of each task, which holds it as ``TASK``."""
 
 
@@ -30,6 +34,7 @@ class Task:
       load: makes the data, from settings and options of the run.
       build: builds the network.
       train_samples: number of training samples, known before the data are.
+      on_disk: whether its data can be prepared on disk and streamed through TFDS.
     """
 
     name: str
@@ -39,6 +44,7 @@ class Task:
     load: Callable[[Any, RunOptions], Dataset]
     build: Callable[[Any], Model]
     train_samples: Callable[[Any], int]
+    on_disk: bool = True
 
     @property
     def module(self) -> str:

@@ -53,26 +53,45 @@ class Trained:
         return scored._replace(predictions=predictions)
 
 
-def load_trained(path: Path) -> Trained:
+def load_trained(path: Path, method: str | None = None) -> Trained:
     """Rebuild the network of a checkpoint.
 
     Args:
       path: a run directory, whose best checkpoint is meant, or a checkpoint.
+      method: run the network by this method instead of the one that it was trained by.
 
     Returns:
       The network.
 
     Raises:
       CheckpointError: missing, damaged, or of another model, version or task.
+      ConfigError: the task has no methods, or the network cannot be run by this one.
     """
     checkpoint = open_checkpoint(find_checkpoint(path))
     task, config = _settings(checkpoint.path, checkpoint.meta["settings"])
+    if method is not None:
+        config = _with_method(task, config, method)
     model = task.build(config)
     abstract = jax.eval_shape(
         lambda seed: create_state(model, config.training, 1, seed), np.uint32(0)
     )
     params = checkpoint.restore(abstract).params
     return Trained(task, config, model, params, checkpoint.meta["epoch"], checkpoint.path)
+
+
+def _with_method(task: Task, config: Any, method: str) -> Any:
+    """Return settings with another method, and without what bounds spikes under its own."""
+    if not hasattr(config.network, "method"):
+        raise ConfigError(
+            f"--method {method}: networks of the task {task.name} are run in one way only; leave"
+            " it out"
+        )
+    if method == config.network.method:
+        return config
+    network = dataclasses.replace(config.network, method=method, max_spikes=0)
+    config = dataclasses.replace(config, network=network)
+    task.check(config)
+    return config
 
 
 def _settings(path: Path, stored: Any) -> tuple[Task, Any]:

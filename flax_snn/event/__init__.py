@@ -1,6 +1,19 @@
 """The same neurons in continuous time: exact spike times, exact gradients."""
 
 from flax_snn.event.layers import first_spikes, simulate
+from flax_snn.event.membrane import Membrane
+from flax_snn.event.raster import from_raster, to_raster
+from flax_snn.event.runner import RNN
 from flax_snn.event.spikes import Spikes, from_times, merge
 
-__all__ = ["Spikes", "first_spikes", "from_times", "merge", "simulate"]
+__all__ = [
+    "RNN",
+    "Membrane",
+    "Spikes",
+    "first_spikes",
+    "from_raster",
+    "from_times",
+    "merge",
+    "simulate",
+    "to_raster",
+]

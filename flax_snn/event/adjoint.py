@@ -164,10 +164,13 @@ def _over(
     source, target = jnp.maximum(source, 0)[:, :, None], neuron[:, None, :]
     arrival = jnp.where(real, jnp.where(real, time[:, :, None], 0.0), jnp.inf)
     if delay is not None:
-        arrival = arrival + delay[
-            source if delay.shape[0] > 1 else jnp.zeros_like(source),
-            target if delay.shape[1] > 1 else jnp.zeros_like(target),
-        ]
+        arrival = (
+            arrival
+            + delay[
+                source if delay.shape[0] > 1 else jnp.zeros_like(source),
+                target if delay.shape[1] > 1 else jnp.zeros_like(target),
+            ]
+        )
     return arrival, jnp.where(real, kernel[source, target], 0.0)
 
 

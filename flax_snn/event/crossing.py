@@ -78,7 +78,7 @@ def delay_until(
     theta, tau_mem, tau_syn = numbers.threshold, numbers.tau_mem, numbers.tau_syn
     v, i = jnp.where(exists, v, 0.0), jnp.where(exists, i, 2.0 * theta)
     end = jnp.minimum(jnp.where(exists, horizon, 0.0), tau_syn * jnp.log(i / theta))
-    peak = _time_of_peak(v, i, numbers)
+    peak = time_of_peak(v, i, numbers)
     height = current_after(i, peak, numbers)
     square = 2.0 * tau_mem * tau_syn * (1.0 - theta / height)
     start = jnp.maximum(peak - jnp.sqrt(jnp.maximum(square, 0.0)), 0.0)
@@ -89,7 +89,9 @@ def delay_until(
         membrane = v * jnp.exp(-t / tau_mem) + i * kernel(t, numbers)
         gap, rise = jnp.maximum(theta - membrane, 0.0), decayed - membrane
         # Right of the maximum, where only rounding can lead, the membrane no longer rises.
-        t = jnp.minimum(t + jnp.where(rise > 0, tau_mem * gap / jnp.where(rise > 0, rise, 1.0), 0.0), end)
+        t = jnp.minimum(
+            t + jnp.where(rise > 0, tau_mem * gap / jnp.where(rise > 0, rise, 1.0), 0.0), end
+        )
     return jnp.where(exists, t, 0.0)
 
 
@@ -113,7 +115,7 @@ def next_crossing_tonic(v: Array, i: Array, horizon: Array, numbers: Physics) ->
       horizon: finite time in seconds; at or below 0 there is no crossing.
       numbers: rows that broadcast against the state.
     """
-    theta, tau_mem, tau_syn = numbers.threshold, numbers.tau_mem, numbers.tau_syn
+    theta, tau_syn = numbers.threshold, numbers.tau_syn
     below, above = theta > 0, theta < 0
     ratio = jnp.where((below & (i > theta)) | (above & (i < theta)), i, theta)
     ratio = jnp.where(theta == 0, 1.0, ratio / jnp.where(theta == 0, 1.0, theta))
@@ -139,7 +141,7 @@ def next_crossing_tonic(v: Array, i: Array, horizon: Array, numbers: Physics) ->
     return Crossing(exists, jnp.where(exists, high, 0.0))
 
 
-def _time_of_peak(v: Array, i: Array, numbers: Physics) -> Array:
+def time_of_peak(v: Array, i: Array, numbers: Physics) -> Array:
     """Return when a membrane with ``v < i``, ``i > 0`` stops to rise, ``log1p(d y) / d``."""
     a, b = 1.0 / numbers.tau_mem, 1.0 / numbers.tau_syn
     d = b - a

@@ -142,7 +142,9 @@ def _advance(
         spikes &= jnp.arange(event.shape[1], dtype=neuron.dtype)[None, :] == neuron
         arrives &= arrival <= first + recurrence.shortest
 
-    wait = jnp.where(spikes, crossing.delay, jnp.where(arrives, jnp.maximum(arrival - start, 0.0), 0.0))
+    wait = jnp.where(
+        spikes, crossing.delay, jnp.where(arrives, jnp.maximum(arrival - start, 0.0), 0.0)
+    )
     v = membrane_after(state.v, i, wait, rows)
     decayed = current_after(i, wait, rows)
     if limits.holds:

@@ -97,7 +97,7 @@ def simulate(
     spiking neural networks*, 2021.
     """
     what = "simulate"
-    layer, numbers = _checked(what, spikes, kernel, parameters, delay, duration)
+    layer, numbers = checked_layer(what, spikes, kernel, parameters, delay, duration)
     size = layer.kernel.shape[1]
     _check_count(what, "budget", budget)
     if max_spikes is not None:
@@ -178,7 +178,7 @@ def first_spikes(
     times*, 2021.
     """
     what = "first_spikes"
-    layer, numbers = _checked(what, spikes, kernel, parameters, delay, duration)
+    layer, numbers = checked_layer(what, spikes, kernel, parameters, delay, duration)
     if rests_above(numbers):
         raise ValueError(
             f"{what}: expected neurons that rest below their threshold; use simulate, or"
@@ -248,7 +248,7 @@ def _valid(spikes: Spikes, numbers: Physics, tonic: bool) -> Array:
     return (is_ordered(spikes) & posed)[:, None]
 
 
-def _checked(
+def checked_layer(
     what: str,
     spikes: Spikes,
     kernel: Any,
@@ -256,6 +256,21 @@ def _checked(
     delay: Any,
     duration: float,
 ) -> tuple[Layer, Physics]:
+    """Return what a feed-forward layer is made of, checked, and its neurons.
+
+    Args:
+      what: who asks, for errors.
+      spikes: input spikes.
+      kernel: weights ``(F, N)``.
+      parameters: the neurons.
+      delay: delays of the inputs, or ``None``.
+      duration: end of the simulation in seconds.
+
+    Raises:
+      TypeError: dtypes that do not fit.
+      ValueError: shapes that do not fit, numbers outside their range.
+      OverflowError: spikes of the input were lost.
+    """
     check_spikes(what, spikes)
     kernel = jnp.asarray(kernel)
     if kernel.ndim != 2 or 0 in kernel.shape:

@@ -78,8 +78,12 @@ def physics(what: str, parameters: LIFParameters, size: int, dtype: Any) -> Phys
     _check(what, "refractory", rows["refractory"], rows["refractory"] >= 0, "seconds >= 0")
     above = rows["threshold"] - rows["v_reset"]
     _check(
-        what, "v_reset", rows["v_reset"], above > 0, "a potential below the threshold (a neuron"
-        " that is reset to its threshold spikes at once, for ever)"
+        what,
+        "v_reset",
+        rows["v_reset"],
+        above > 0,
+        "a potential below the threshold (a neuron"
+        " that is reset to its threshold spikes at once, for ever)",
     )
     rest = rows["v_rest"] + gain * bias
     return Physics(

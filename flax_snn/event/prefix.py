@@ -44,22 +44,26 @@ class Prefixes(NamedTuple):
     i: Array
 
 
-def prefixes(numbers: Physics, arrivals: Arrivals, duration: float) -> Prefixes:
+def prefixes(
+    numbers: Physics,
+    time: Float[Array, "B M _"],
+    jumps: Float[Array, "B M N"],
+    duration: float,
+) -> Prefixes:
     """Return the states behind each arrival of neurons that do not spike.
 
     Args:
       numbers: the neurons.
-      arrivals: what reaches them.
+      time: arrival times in seconds, sorted, ``+inf`` for none; ``(B, M, 1)`` or ``(B, M, N)``.
+      jumps: weights in units of potential, 0 for none.
       duration: end of the simulation in seconds, may be infinite.
     """
-    rows = _rows(numbers)
-    real = jnp.isfinite(arrivals.time)
-    last = jnp.max(jnp.where(real, arrivals.time, 0.0), axis=1, keepdims=True)
-    finite = jnp.where(real, arrivals.time, last)
-    following = jnp.minimum(arrivals.time[:, 1:], duration)
-    time = finite[:, :-1]
-    lasts = jnp.where(real[:, :-1], following - time, 0.0)
-    jumps = arrivals.weights() * rows.gain
+    rows = jax.tree.map(lambda x: x[None, None, :], numbers)
+    real = jnp.isfinite(time)
+    last = jnp.max(jnp.where(real, time, 0.0), axis=1, keepdims=True)
+    following = jnp.pad(time[:, 1:], ((0, 0), (0, 1), (0, 0)), constant_values=jnp.inf)
+    time = jnp.where(real, time, last)
+    lasts = jnp.where(real, jnp.minimum(following, duration) - time, 0.0)
 
     def add(first: tuple[Array, ...], second: tuple[Array, ...]) -> tuple[Array, ...]:
         (t1, v1, i1), (t2, v2, i2) = first, second
@@ -70,26 +74,24 @@ def prefixes(numbers: Physics, arrivals: Arrivals, duration: float) -> Prefixes:
     return Prefixes(time, lasts, v, i)
 
 
-def first_crossings(
-    numbers: Physics, arrivals: Arrivals, duration: float
-) -> Float[Array, "B N"]:
-    """Return the time of the first spike of each neuron in seconds, ``+inf`` where silent."""
-    rows = _rows(numbers)
-    behind = prefixes(numbers, arrivals, duration)
+def first_crossings(numbers: Physics, arrivals: Arrivals, duration: float) -> Float[Array, "B N"]:
+    """Return the time of the first spike of each neuron in seconds, ``+inf`` where silent.
+
+    Args:
+      numbers: the neurons, at rest below their threshold.
+      arrivals: what reaches them.
+      duration: end of the simulation in seconds, may be infinite.
+    """
+    rows = numbers.lanes()
+    jumps = arrivals.weights() * rows.gain[None]
+    behind = prefixes(numbers, arrivals.time[:, :-1], jumps, duration)
     lasts = jnp.broadcast_to(behind.lasts, behind.v.shape)
-    found = crosses(behind.v, behind.i, lasts, rows)
+    found = crosses(behind.v, behind.i, lasts, jax.tree.map(lambda x: x[None], rows))
     at = jnp.argmax(found, axis=1, keepdims=True)
 
     def chosen(x: Array) -> Array:
         return jnp.take_along_axis(jnp.broadcast_to(x, found.shape), at, axis=1)[:, 0]
 
     exists = jnp.any(found, axis=1)
-    delay = delay_until(
-        exists, chosen(behind.v), chosen(behind.i), chosen(lasts), numbers.lanes()
-    )
+    delay = delay_until(exists, chosen(behind.v), chosen(behind.i), chosen(lasts), rows)
     return jnp.where(exists, chosen(behind.time) + delay, jnp.inf)
-
-
-def _rows(numbers: Physics) -> Physics:
-    """Return the numbers as ``(1, 1, N)``, which broadcast over samples and arrivals."""
-    return jax.tree.map(lambda x: x[None, None, :], numbers)

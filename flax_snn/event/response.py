@@ -97,7 +97,7 @@ def current(
 
 
 def remaining(lanes: Lanes) -> Float[Array, "B L"]:
-    """Return what is left of the reset potential, ``exp(-(t - r) / tau_mem)``; 1 without a reset."""
+    """Return what is left of a reset potential, ``exp(-(t - r) / tau_mem)``; 1 without one."""
     reset = _was_reset(lanes)
     age = jnp.where(reset, lanes.time, 0.0) - jnp.where(reset, lanes.restart, 0.0)
     return jnp.exp(-jnp.maximum(age, 0.0) / lanes.numbers.tau_mem)

@@ -8,9 +8,11 @@ What a network returns, spikes or membranes ``(*B, T, C)``, is first reduced ove
     coordinates     y = v_T, or mean_t v_t, or max_t v_t          `membrane_readout`
 
 and the loss compares that with the target: a cross-entropy with class labels, a mean squared error
-with coordinates. The predicted class is the argmax of the logits; ties go to the lower class. A
-class may have several output neurons, `pool_population`. Each loss is a mean over samples, or with
-``per_sample=True`` that of each sample.
+with coordinates. Spike times may also be compared as they are, with target times or with the time
+of the label neuron; `wake_silent` continues them for neurons that never fire. The predicted class
+is the argmax of the logits; ties go to the lower class. A class may have several output neurons,
+`pool_population`. Each loss is a mean over samples, or with ``per_sample=True`` that of each
+sample.
 
 Reductions are in float32, or in the dtype of the array where that is wider.
 """
@@ -38,6 +40,8 @@ from flax_snn.losses.readout import (
     spike_count_logits,
 )
 from flax_snn.losses.regression import mean_squared_error, membrane_mean_squared_error
+from flax_snn.losses.silence import wake_silent
+from flax_snn.losses.spike_time import mean_squared_spike_time, spike_time_margin, target_times
 
 __all__ = [
     "Reduction",
@@ -46,6 +50,7 @@ __all__ = [
     "first_spike_times",
     "lower_count_regularizer",
     "mean_squared_error",
+    "mean_squared_spike_time",
     "membrane_cross_entropy",
     "membrane_logits",
     "membrane_mean_squared_error",
@@ -55,5 +60,8 @@ __all__ = [
     "softmax_cross_entropy",
     "spike_count_logits",
     "spike_rate_regularizer",
+    "spike_time_margin",
+    "target_times",
     "upper_count_regularizer",
+    "wake_silent",
 ]

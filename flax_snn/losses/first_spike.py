@@ -18,11 +18,11 @@ from __future__ import annotations
 import math
 
 import jax.numpy as jnp
-import numpy as np
 
 from flax_snn.losses.cross_entropy import of_label, softmax_cross_entropy
 from flax_snn.losses.population import pool_population
 from flax_snn.losses.precision import wide
+from flax_snn.losses.silence import check_silent_time, count_silent
 from flax_snn.losses.validity import (
     check_classes,
     check_floating,
@@ -192,25 +192,8 @@ def _class_times(times: Array, silent_time: float | None, population: int) -> Ar
     check_floating("times", times)
     check_population(times, population)
     check_classes(times, population)
-    if silent_time is not None:
-        check_positive("silent_time", silent_time, "seconds")
-        _check_last_spike(times, silent_time)
-    times = pool_population(times, population, pool="min")
-    constant = math.inf if silent_time is None else silent_time
-    return jnp.where(jnp.isposinf(times), constant, times)
-
-
-def _check_last_spike(times: Array, silent_time: float) -> None:
-    known = values(times)
-    if known is None:
-        return
-    last = np.max(known, initial=0.0, where=np.isfinite(known))
-    # In the dtype of the times, in which the end of the window may round up.
-    if last > known.dtype.type(silent_time):
-        raise ValueError(
-            f"expected every spike no later than silent_time={silent_time!r} s, got one at {last}"
-            " s; a silent neuron must not come first: give the end of the window"
-        )
+    check_silent_time(times, silent_time)
+    return count_silent(pool_population(times, population, pool="min"), silent_time)
 
 
 def _checked_tau(tau: float) -> float:

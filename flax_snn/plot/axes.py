@@ -19,8 +19,8 @@ _LEGEND_ROWS = 12
 """Most rows of a legend beside the axes; more entries make a further column."""
 
 
-def new_axes(rows: int = 1, **options: Any) -> list[Axes]:
-    """Return the axes of a new figure, one below the other; options as of ``plt.subplots``.
+def new_axes(rows: int = 1, columns: int = 1, **options: Any) -> list[Axes]:
+    """Return the axes of a new figure, row by row; options as of ``plt.subplots``.
 
     Raises:
       ImportError: matplotlib is not installed.
@@ -32,7 +32,8 @@ def new_axes(rows: int = 1, **options: Any) -> list[Axes]:
             "flax_snn.plot draws with matplotlib, which is not installed:"
             " pip install 'flax-snn[plot]'"
         ) from error
-    return list(plt.subplots(rows, squeeze=False, layout="constrained", **options)[1][:, 0])
+    grid = plt.subplots(rows, columns, squeeze=False, layout="constrained", **options)[1]
+    return list(grid.ravel())
 
 
 def size_in_points(ax: Axes) -> tuple[float, float]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+
+Extent: TypeAlias = tuple[float, float, float, float]
+"""Edges of a part of the plane: x low, x high, y low, y high."""
 
 
 def numbers(name: str, values: npt.ArrayLike) -> np.ndarray:
@@ -85,3 +88,32 @@ def check_dt(dt: float) -> None:
     """Refuse all but a finite number of seconds > 0."""
     if not (math.isfinite(dt) and dt > 0.0):
         raise ValueError(f"dt: expected a step in seconds > 0, got {dt!r}")
+
+
+def classes(
+    name: str, values: npt.ArrayLike, shape: tuple[int, ...] | None = None, lowest: int = 0
+) -> np.ndarray:
+    """Return classes as int64; of the shape, where one is given.
+
+    Raises:
+      TypeError: not integers.
+      ValueError: another shape, or a class below the lowest.
+    """
+    array = np.asarray(values)
+    if shape is not None and array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(f"{name}: expected classes as integers, got {array.dtype}")
+    if array.size and array.min() < lowest:
+        raise ValueError(f"{name}: expected classes >= {lowest}, got {array.min()}")
+    return array.astype(np.int64)
+
+
+def check_extent(extent: Extent) -> None:
+    """Refuse all but two rising pairs of finite numbers."""
+    rising = len(extent) == 4 and extent[0] < extent[1] and extent[2] < extent[3]
+    if not (rising and all(map(math.isfinite, extent))):
+        raise ValueError(
+            f"extent: expected (x low, x high, y low, y high), each low below its high, got"
+            f" {extent!r}"
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +16,13 @@ from flax_snn.plot.axes import (
     size_in_points,
     time_axis,
 )
-from flax_snn.plot.checks import check_dt, finite, is_index, numbers, sequence, spike_counts
+from flax_snn.plot.checks import check_dt, finite, numbers, sequence, spike_counts
+from flax_snn.plot.roles import OTHER, Roles, class_roles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 else:
     Axes = Any
-
-Roles: TypeAlias = dict[int, tuple[str, str]]
-"""Role of a class, in words, and its colour."""
-
-_TRUE, _PREDICTED, _OTHER = "tab:blue", "tab:red", "0.7"
-"""Colours of the true class, of the predicted class where it is another, and of the rest."""
 
 _RASTER = 0.5
 """Height of the rows of spikes, as a multiple of the height of the running counts."""
@@ -83,9 +78,7 @@ def readout(
     outputs_TxC = check("outputs", outputs, sample)
     steps, classes = outputs_TxC.shape
     check_dt(dt)
-    for name, value in (("label", label), ("predicted", predicted)):
-        if value is not None and not is_index(value, classes):
-            raise ValueError(f"{name}: expected a class in [0, {classes}), got {value!r}")
+    roles = class_roles(label, predicted, classes)
     targets_C = _targets(targets, classes)
     if targets_C is not None and not (label is None and predicted is None and not spiking):
         raise ValueError(
@@ -94,8 +87,7 @@ def readout(
         )
 
     ax = new_axes(figsize=(8.0, 4.0))[0] if ax is None else ax
-    roles = _roles(label, predicted)
-    colors = [roles[c][1] if c in roles else _OTHER for c in range(classes)]
+    colors = [roles[c][1] if c in roles else OTHER for c in range(classes)]
     colors = colors if roles else class_colors(classes)
     times = np.arange(steps) * dt * 1e3
     if spiking:
@@ -112,14 +104,6 @@ def readout(
     _legend(ax, colors, roles, regression=targets_C is not None)
     time_axis(ax, steps, dt)
     return ax
-
-
-def _roles(label: int | None, predicted: int | None) -> Roles:
-    """Return name and colour of the role of each class that has one."""
-    if label is not None and label == predicted:
-        return {label: ("true and predicted", _TRUE)}
-    named = ((label, "true", _TRUE), (predicted, "predicted", _PREDICTED))
-    return {int(c): (name, color) for c, name, color in named if c is not None}
 
 
 def _style(highlighted: bool) -> dict[str, Any]:
@@ -174,7 +158,7 @@ def _legend(ax: Axes, colors: Sequence[Any], roles: Roles, regression: bool) -> 
         for c, role in shown.items()
     ]
     if len(shown) < len(colors):
-        handles.append(Line2D([], [], color=_OTHER, label="other classes"))
+        handles.append(Line2D([], [], color=OTHER, label="other classes"))
     if regression:
         handles.append(Line2D([], [], color="0.3", linestyle="--", label="target"))
     legend_beside(ax, handles)

@@ -1,4 +1,4 @@
-"""Firing rates: how a layer's activity is spread over its neurons."""
+"""Firing rates and numbers of spikes: how a layer's activity is spread over its neurons."""
 
 from __future__ import annotations
 
@@ -49,44 +49,98 @@ def firing_rates(
       ValueError: no layers, rates of another rank, without neurons, negative or not finite; bins
         below 1.
     """
-    layers: Mapping[str, npt.ArrayLike] = rates if isinstance(rates, Mapping) else {"": rates}
-    checked = {name: _checked(name, values) for name, values in layers.items()}
-    if not checked:
-        raise ValueError("rates: expected at least one layer, got none; pass the rates of a layer")
+    layers = {name: _rates(name, values) for name, values in _by_name("rates", rates).items()}
+    return _histogram(layers, bins, ax, "firing rate (Hz)", "mean {:.1f} Hz")
+
+
+def spike_counts(
+    counts: npt.ArrayLike | Mapping[str, npt.ArrayLike],
+    *,
+    bins: int = 30,
+    ax: Axes | None = None,
+) -> Axes:
+    r"""Draw a histogram of the numbers of spikes of neurons, of one layer or several.
+
+    As `firing_rates`, for spikes in continuous time, where a sample need not have an end: the
+    number of spikes of a neuron is the mean over samples, and silent is one without a spike in any
+    of them.
+
+    >>> from flax_snn import plot
+    >>> ax = plot.spike_counts({"hidden_1": [[1, 0, 2], [1, 0, 1]]})
+    >>> ax.get_xlabel(), ax.get_legend().get_texts()[0].get_text()
+    ('spikes per sample', 'hidden_1: mean 0.83 per sample\n1 of 3 silent')
+
+    Args:
+      counts: number of spikes of each neuron in each of S samples, ``(S, N)``; or such arrays by
+        the name of the layer.
+      bins: number of bins, 30 by default.
+      ax: axes to draw into; those of a new figure by default.
+
+    Returns:
+      The axes: mean number of spikes per sample, share of the layer's neurons in %.
+
+    Raises:
+      ImportError: matplotlib is not installed.
+      TypeError: counts that are not numbers.
+      ValueError: no layers, counts of another rank, without samples or neurons, negative or not
+        finite; bins below 1.
+    """
+    layers = {name: _counts(name, values) for name, values in _by_name("counts", counts).items()}
+    return _histogram(layers, bins, ax, "spikes per sample", "mean {:.2f} per sample")
+
+
+def _histogram(
+    layers: Mapping[str, np.ndarray], bins: int, ax: Axes | None, xlabel: str, mean: str
+) -> Axes:
+    """Draw the histogram of the values ``(N,)`` of each layer; `mean` says their mean."""
     if bins < 1:
         raise ValueError(f"bins: expected at least 1, got {bins}")
-
     ax = new_axes(figsize=(8.0, 4.0))[0] if ax is None else ax
-    top = max(float(values.max()) for values in checked.values())
+    top = max(float(values.max()) for values in layers.values())
     edges = np.linspace(0.0, top or 1.0, bins + 1)
-    colors, handles = class_colors(len(checked)), []
-    for color, (name, rates_N) in zip(colors, checked.items(), strict=True):
-        handles.append(_draw_layer(ax, name, rates_N, edges, color, alone=len(checked) == 1))
+    colors, handles = class_colors(len(layers)), []
+    for color, (name, values_N) in zip(colors, layers.items(), strict=True):
+        text = mean.format(_draw_layer(ax, values_N, edges, color, alone=len(layers) == 1))
+        text += f"\n{int((values_N == 0.0).sum()) or 'none'} of {values_N.size} silent"
+        handles.append(_entry(f"{name}: {text}" if name else text, color))
     ax.set_xlim(0.0, edges[-1])
     ax.set_ylim(bottom=0.0)
-    ax.set_xlabel("firing rate (Hz)")
+    ax.set_xlabel(xlabel)
     ax.set_ylabel("share of the neurons (%)")
     legend_beside(ax, handles)
     return ax
 
 
 def _draw_layer(
-    ax: Axes, name: str, rates_N: np.ndarray, edges: np.ndarray, color: Any, alone: bool
-) -> Line2D:
-    """Draw histogram and mean of a layer; returns its entry in the legend."""
-    from matplotlib.lines import Line2D
-
-    shares = 100.0 * np.histogram(rates_N, edges)[0] / rates_N.size
+    ax: Axes, values_N: np.ndarray, edges: np.ndarray, color: Any, alone: bool
+) -> float:
+    """Draw histogram and mean of a layer; returns the mean."""
+    shares = 100.0 * np.histogram(values_N, edges)[0] / values_N.size
     ax.stairs(shares, edges, fill=alone, color=color, linewidth=1.5)
-    mean, silent = float(rates_N.mean()), int((rates_N == 0.0).sum())
+    mean = float(values_N.mean())
     # Above the axes, where no histogram hides it.
     above = ax.get_xaxis_transform()
     ax.plot(mean, 1.02, marker="v", color=color, clip_on=False, transform=above)
-    text = f"mean {mean:.1f} Hz\n{silent or 'none'} of {rates_N.size} silent"
-    return Line2D([], [], color=color, marker="v", label=f"{name}: {text}" if name else text)
+    return mean
 
 
-def _checked(name: str, values: npt.ArrayLike) -> np.ndarray:
+def _entry(text: str, color: Any) -> Line2D:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=color, marker="v", label=text)
+
+
+def _by_name(
+    what: str, values: npt.ArrayLike | Mapping[str, npt.ArrayLike]
+) -> Mapping[str, npt.ArrayLike]:
+    """Return the arrays by name of the layer, with the empty name for one that has none."""
+    layers: Mapping[str, npt.ArrayLike] = values if isinstance(values, Mapping) else {"": values}
+    if not layers:
+        raise ValueError(f"{what}: expected at least one layer, got none; pass the {what} of one")
+    return layers
+
+
+def _rates(name: str, values: npt.ArrayLike) -> np.ndarray:
     what = f"rates of {name}" if name else "rates"
     array = numbers(what, values)
     if array.ndim != 1 or array.size == 0:
@@ -98,3 +152,19 @@ def _checked(name: str, values: npt.ArrayLike) -> np.ndarray:
     if rates_N.min() < 0.0:
         raise ValueError(f"{what}: expected rates >= 0 Hz, got {rates_N.min():g}")
     return rates_N
+
+
+def _counts(name: str, values: npt.ArrayLike) -> np.ndarray:
+    """Return the mean over samples, ``(N,)``."""
+    what = f"counts of {name}" if name else "counts"
+    array = numbers(what, values)
+    if array.ndim != 2 or array.size == 0:
+        raise ValueError(
+            f"{what}: expected shape (S, N) with at least one sample and one neuron, got"
+            f" {array.shape}; give the number of spikes of each neuron in each sample"
+        )
+    counts_SxN = finite(what, array)
+    if counts_SxN.min() < 0.0:
+        raise ValueError(f"{what}: expected numbers of spikes >= 0, got {counts_SxN.min():g}")
+    mean_N: np.ndarray = counts_SxN.mean(axis=0)
+    return mean_N

@@ -66,6 +66,7 @@ def test_text_says_what_was_found():
             "test_loss": 0.5,
             "rates_hz": {"hidden_1": 12.5},
             "activity": {"hidden_1": 0.025},
+            "slot": "step",
             "confusion": [[3, 0], [2, 2]],
         }
     )

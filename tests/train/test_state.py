@@ -12,9 +12,9 @@ import pytest
 from flax_snn import losses
 from train.config import NetworkConfig, RandmanData, TrainingConfig
 from train.data import epoch_order, load_randman, padded_order
-from train.model import build_network
 from train.objective import CLASSIFICATION
 from train.optimizer import optimizer
+from train.raster_model import build_network
 from train.state import create_state, evaluate, train_batches
 
 TRAINING = TrainingConfig(
@@ -135,7 +135,8 @@ def test_the_learning_rate_ends_at_zero():
 @pytest.mark.parametrize("size", [1, 5, 12, 100])
 def test_padding_counts_for_nothing(size):
     part, net, params = data().test, model(), state_of().params
-    logits, spikes = net.apply(params, jnp.asarray(part.inputs), jax.random.key(0))
+    output = net.apply(params, jnp.asarray(part.inputs), jax.random.key(0))
+    logits, spikes = output.z, output.spikes
     found = evaluate(net, params, *map(jnp.asarray, part), padded_order(len(part.labels), size))
     labels = jnp.asarray(part.labels)
     sums, samples = found.sums, len(part.labels)
@@ -159,8 +160,8 @@ def test_every_weight_gets_a_gradient(readout):
     params = state_of(readout).params
 
     def loss_of(params):
-        logits, _ = net.apply(params, jnp.asarray(part.inputs), jax.random.key(0))
-        return losses.softmax_cross_entropy(logits, jnp.asarray(part.labels))
+        output = net.apply(params, jnp.asarray(part.inputs), jax.random.key(0))
+        return losses.softmax_cross_entropy(output.z, jnp.asarray(part.labels))
 
     for grad in jax.tree.leaves(jax.grad(loss_of)(params)):
         assert jnp.isfinite(grad).all() and jnp.any(grad != 0)
@@ -210,7 +211,7 @@ def test_the_gradient_norm_is_that_of_the_mean_loss():
     x, y = jnp.asarray(part.inputs[order[0]]), jnp.asarray(part.labels[order[0]])
 
     def loss_of(params):
-        return losses.softmax_cross_entropy(net.apply(params, x, jax.random.key(0))[0], y)
+        return losses.softmax_cross_entropy(net.apply(params, x, jax.random.key(0)).z, y)
 
     grads = jax.tree.leaves(jax.grad(loss_of)(params))
     norm = np.sqrt(sum(float((np.asarray(g, np.float64) ** 2).sum()) for g in grads))

@@ -1,0 +1,25 @@
+"""Encoders: from spike events or analog values to rasters and spike times, and back.
+
+A raster has the axes (*B, T, F), batch-major: one cell per sample, time step and unit.
+`times_to_raster` and `raster_to_times` work on the host in NumPy and are exact; `latency`, `rate`
+and `spatio_temporal` turn intensities into spikes in JAX and may be jitted. An intensity that an
+encoder must refuse raises when its value is known; inside `jax.jit`, where it is not, its spikes
+are NaN.
+"""
+
+from __future__ import annotations
+
+from flax_snn.encode.latency import latency, latency_times
+from flax_snn.encode.raster import Events, raster_to_times, times_to_raster
+from flax_snn.encode.rate import rate
+from flax_snn.encode.spatio_temporal import spatio_temporal
+
+__all__ = [
+    "Events",
+    "latency",
+    "latency_times",
+    "raster_to_times",
+    "rate",
+    "spatio_temporal",
+    "times_to_raster",
+]

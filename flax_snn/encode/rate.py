@@ -1,0 +1,104 @@
+"""Rate code: spikes at random, the more the stronger a feature is.
+
+P(spike in a step) = max_rate * dt * x
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike, DTypeLike
+
+from flax_snn.encode.validity import (
+    check_floating,
+    check_intensities,
+    check_settings,
+    is_known,
+    poisoned,
+)
+from flax_snn.typing import Array, Float, PRNGKey
+
+
+def rate(
+    key: PRNGKey,
+    x: Float[Array, "*B F"],
+    *,
+    max_rate: float,
+    dt: float,
+    steps: int,
+    sample: ArrayLike | None = None,
+    dtype: DTypeLike = jnp.float32,
+) -> Float[Array, "*B T F"]:
+    """Independent Bernoulli spikes, the discrete Poisson process: p = max_rate * dt * x per step.
+
+    The randomness of a sample hangs on `key` and its number in `sample` alone. Fold the seed and
+    the epoch into `key` and give the sample's number in the data set, and the spikes are the same
+    whatever batch the sample comes in.
+
+    Args:
+      key: JAX random key.
+      x: intensities, usually in [0, 1], floating point: (*B, F).
+      max_rate: rate at intensity 1 in Hz.
+      dt: duration of a step in seconds.
+      steps: T.
+      sample: number of each sample, integers >= 0: (*B,). By default its position in the batch.
+      dtype: floating type of the raster, float32 by default.
+
+    Raises:
+      TypeError: `x` or `dtype` is not of a floating type, or `sample` not of an integer one.
+      ValueError: a probability outside [0, 1], for it is not clipped; a NaN; `sample` of another
+        shape; or a setting outside its range.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from flax_snn.encode import rate
+      >>> spikes = rate(jax.random.key(0), jnp.full((2, 3), 0.5), max_rate=200.0, dt=1e-3, steps=50)
+      >>> spikes.shape
+      (2, 50, 3)
+    """
+    check_settings(max_rate=max_rate, dt=dt, steps=steps)
+    check_floating("dtype", jnp.dtype(dtype))
+    check_intensities(x)
+    batch, features = x.shape[:-1], x.shape[-1]
+    positions = np.arange(math.prod(batch)).reshape(batch)
+    numbers = _sample_numbers(positions if sample is None else sample, batch)
+    if is_known(x) and not ((max_rate * dt) * np.asarray(x) <= 1).all():
+        raise ValueError(
+            "expected max_rate * dt * x <= 1, the chance of a spike in a step, got "
+            f"{max_rate * dt * np.max(x)}; lower max_rate or dt, or scale x to [0, 1]"
+        )
+    p = (max_rate * dt) * x
+
+    def encode_one(number: Array, p_F: Array) -> Array:
+        draws_TxF = jax.random.uniform(
+            jax.random.fold_in(key, number), (steps, features), p_F.dtype
+        )
+        return draws_TxF < jnp.broadcast_to(p_F[None], draws_TxF.shape)
+
+    spikes = jax.vmap(encode_one)(numbers.reshape(-1), p.reshape(numbers.size, features))
+    spikes = spikes.reshape(*batch, steps, features).astype(dtype)
+    allowed = jnp.broadcast_to(((p >= 0) & (p <= 1))[..., None, :], spikes.shape)
+    return poisoned(spikes, allowed)
+
+
+def _sample_numbers(sample: ArrayLike, batch: tuple[int, ...]) -> Array:
+    if not jnp.issubdtype(jnp.result_type(sample), jnp.integer):
+        raise TypeError(
+            f"expected sample numbers to be integers, got {sample!r}; number the samples"
+        )
+    if np.shape(sample) != batch:
+        raise ValueError(
+            f"expected one sample number for each of x, shape {batch}, got {np.shape(sample)}; "
+            "leave out the feature axis"
+        )
+    if is_known(sample):
+        known = np.asarray(sample)
+        if not ((known >= 0) & (known <= np.iinfo(np.int32).max)).all():
+            raise ValueError(
+                f"expected sample numbers in [0, 2**31), got {known.min()} to {known.max()}; "
+                "count the samples from 0"
+            )
+    return jnp.asarray(sample, jnp.int32)

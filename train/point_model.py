@@ -1,0 +1,219 @@
+"""A model that classifies points by spike times: values become times, first spikes a class."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+import flax_snn as snn
+from flax_snn import event, losses
+from flax_snn.encode import spatio_temporal
+from flax_snn.typing import Array, Float
+from train.config import SpikeTimeLoss, TrainingConfig, YinYangNetwork
+from train.errors import ConfigError
+from train.health import Remedies
+from train.model import Model, Output
+from train.objective import CLASSIFICATION
+from train.point_network import EventNetwork, GridNetwork, Layers, PointNetwork
+from train.raster_model import rate_penalty
+from train.spike_time_objective import FirstSpikes, spike_time_objective
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PointModel(Model):
+    """A network whose inputs are points ``(B, F)`` with values in [0, 1], each a spike time.
+
+    Activity is the number of spikes per sample: a slot is the whole sample.
+
+    Attributes:
+      network: layers in continuous time or on a grid, over the same parameters.
+      config: settings of the network.
+      loss: settings of the loss.
+
+    The other attributes are those of `Model`.
+    """
+
+    network: PointNetwork
+    config: YinYangNetwork
+    loss: SpikeTimeLoss
+
+    input_dtype: ClassVar[Any] = jnp.float32
+    slot_name: ClassVar[str] = "sample"
+    remedies: ClassVar[Remedies] = Remedies(
+        silent="raise the mean of the weights to it (--input-mean, --layer-mean, --readout-mean)",
+        saturated=None,
+        vanished="wake the layers in front of the output, raise --input-mean or --layer-mean, or"
+        " --continuation-slope",
+    )
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a layer has room for a limited number of spikes."""
+        return self.config.method == "eventprop"
+
+    @property
+    def depth(self) -> int:
+        """Number of hidden layers."""
+        return len(self.config.hidden)
+
+    def init(self, key: Array) -> Any:
+        """Return fresh parameters."""
+        return self.network.init(key, self.times(jnp.zeros((1, *self.input_shape))))
+
+    def times(self, points: Float[Array, "B F"]) -> Float[Array, "B _"]:
+        """Return the spike times of the inputs in seconds, that of the bias last."""
+        return spatio_temporal(
+            points,
+            t_early=0.0,
+            t_late=self.config.window,
+            mirror=False,
+            bias_time=0.0 if self.config.bias else None,
+        )
+
+    def augment(
+        self, inputs: Float[Array, "B F"], key: Array, deviation: float
+    ) -> Float[Array, "B F"]:
+        """Shift each input spike but that of the bias by a normal number of seconds.
+
+        Shifts are reflected at the ends of the window: no spike is lost, and a value stays one.
+        """
+        if not deviation:
+            return inputs
+        noise = jax.random.normal(key, inputs.shape, inputs.dtype)
+        return reflect(inputs + deviation / self.config.window * noise)
+
+    def apply(self, params: Any, inputs: Float[Array, "B F"], noise_key: Array) -> Output:
+        """Run the network."""
+        found = self.network.run(params, self.times(inputs), noise_key)
+        z: Any
+        if found.times is None:
+            z = self.loss.max_scale * found.v_max
+        else:
+            z = FirstSpikes(found.times, self._continued(found.times, found.v_max))
+        return Output(z, found.spikes, found.counts, found.lost)
+
+    def penalty(self, config: TrainingConfig, output: Output) -> Array | float:
+        """Return the firing-rate penalty, which a network on a grid may have."""
+        return rate_penalty(config, output.spikes, self.config.dt)
+
+    def spikes(self, params: Any, inputs: Float[Array, "B F"]) -> tuple[event.Spikes, ...]:
+        """Return the spikes of the input and of each layer that spikes, as times and neurons."""
+        output = self.apply(params, inputs, jax.random.key(0))
+        return (
+            event.from_times(self.times(inputs)),
+            *(self.network.events(layer) for layer in output.spikes),
+        )
+
+    def on_grid(self, inputs: Float[Array, "B F"]) -> tuple[nn.Module, Float[Array, "B T F"]]:
+        """Return the layers, and their input in time steps; refused in continuous time."""
+        if not isinstance(self.network, GridNetwork):
+            return super().on_grid(inputs)
+        return self.network.layers, self.network.raster(self.times(jnp.asarray(inputs)))
+
+    def _continued(self, times: Array, v_max: Array) -> Array:
+        return losses.wake_silent(
+            times,
+            v_max,
+            threshold=self.config.threshold,
+            cap=self.config.duration,
+            slope=self.loss.continuation_slope,
+        )
+
+
+def build_point_model(
+    config: YinYangNetwork, loss: SpikeTimeLoss, *, features: int, classes: int
+) -> PointModel:
+    """Build the network that the settings describe.
+
+    Args:
+      config: settings of the network.
+      loss: what its output neurons are trained for.
+      features: values of a point.
+      classes: number of output neurons.
+
+    Returns:
+      The model, without parameters.
+
+    Raises:
+      ConfigError: settings that the layers refuse.
+    """
+    spiking = loss.loss != "max"
+    try:
+        cells = _cells(config, classes, spiking)
+        make = _on_grid if config.method == "surrogate" else _in_continuous_time
+        network: PointNetwork = make(config, cells, spiking)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"network: {error}") from error
+    layers = tuple(f"hidden_{k + 1}" for k in range(len(config.hidden)))
+    return PointModel(
+        network=network,
+        objective=spike_time_objective(loss) if spiking else CLASSIFICATION,
+        input_shape=(features,),
+        layers=(*layers, "output") if spiking else layers,
+        slot=config.duration,
+        config=config,
+        loss=loss,
+    )
+
+
+def reflect(values: Float[Array, "*B"]) -> Float[Array, "*B"]:
+    """Fold numbers into [0, 1] by reflecting them at both ends, as often as needed."""
+    return jnp.abs(jnp.mod(values + 1.0, 2.0) - 1.0)
+
+
+def _cells(config: YinYangNetwork, classes: int, spiking: bool) -> list[nn.RNNCellBase]:
+    neuron = snn.LIFDynamics(
+        tau_mem=config.tau_mem,
+        tau_syn=config.tau_syn,
+        threshold=config.threshold,
+        dt=config.dt,
+        surrogate=snn.surrogate.superspike(config.surrogate_slope),
+    )
+    integrator = snn.LIDynamics(tau_mem=config.tau_mem, tau_syn=config.tau_syn, dt=config.dt)
+    weights = [(config.input_mean, config.input_std)]
+    weights += [(config.layer_mean, config.layer_std)] * (len(config.hidden) - 1)
+    cells: list[nn.RNNCellBase] = [
+        snn.LIFCell(size, dynamics=neuron, kernel_init=_normal(mean, std))
+        for size, (mean, std) in zip(config.hidden, weights, strict=True)
+    ]
+    init = _normal(config.readout_mean, config.readout_std)
+    if spiking:
+        return [*cells, snn.LIFCell(classes, dynamics=neuron, kernel_init=init)]
+    return [*cells, snn.LeakyIntegratorReadout(classes, dynamics=integrator, kernel_init=init)]
+
+
+def _on_grid(config: YinYangNetwork, cells: list[nn.RNNCellBase], spiking: bool) -> GridNetwork:
+    layers = Layers(tuple(snn.RNN(cell) for cell in cells))
+    return GridNetwork(layers, spiking, config.dt, round(config.duration / config.dt))
+
+
+def _in_continuous_time(
+    config: YinYangNetwork, cells: list[nn.RNNCellBase], spiking: bool
+) -> EventNetwork:
+    options: dict[str, Any] = {
+        "method": config.method,
+        "duration": config.duration,
+        "delays": None if config.delays == "none" else config.delays,
+    }
+
+    def layer(cell: Any) -> nn.Module:
+        room = {}
+        if config.method == "eventprop":
+            budget = math.ceil(config.budget * cell.features)
+            room = {"budget": budget, "max_spikes": config.max_spikes or None}
+        return event.RNN(cell, **options, **room)
+
+    arguments = (("return_membrane", True),) if spiking else ()
+    return EventNetwork(Layers(tuple(layer(cell) for cell in cells), arguments), spiking)
+
+
+def _normal(mean: float, std: float) -> Any:
+    def init(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+        return mean + std * jax.random.normal(key, shape, dtype)
+
+    return init

@@ -198,7 +198,7 @@ class YinYangNetwork:
     """Their standard deviation."""
     max_spikes: int = 0
     """Most spikes of a neuron in a sample (`eventprop`); 0: no bound."""
-    budget: float = 3.0
+    budget: float = 1.5
     """Room for the spikes of a layer in a sample, per neuron (`eventprop`). Spikes that find none
     are counted and reported."""
     dt: float = 5e-4

@@ -15,6 +15,9 @@ from train.data import Part
 from train.model import Model
 from train.objective import CLASSIFICATION
 from train.pictures import LayerActivity, PartScores, SampleActivity, draw_run
+from train.point_gallery import draw_point_gallery
+from train.point_model import PointModel
+from train.raster_model import RasterModel
 from train.record import activity_of
 from train.state import Evaluation
 
@@ -40,6 +43,24 @@ def draw_gallery(
     Returns:
       The files that were written.
     """
+    if isinstance(model, PointModel):
+        return draw_point_gallery(path, model, params, part, records)
+    if isinstance(model, RasterModel):
+        return _draw_raster_gallery(path, model, params, part, scored, records)
+    raise TypeError(
+        f"model: expected a RasterModel or a PointModel, got {type(model).__name__}; draw its"
+        " pictures in train.gallery"
+    )
+
+
+def _draw_raster_gallery(
+    path: Path,
+    model: RasterModel,
+    params: Any,
+    part: Part,
+    scored: Evaluation,
+    records: Sequence[dict[str, Any]],
+) -> list[Path]:
     objective = model.objective
     classes = objective is CLASSIFICATION
     labels, inputs = np.asarray(part.labels), np.asarray(part.inputs)
@@ -64,7 +85,7 @@ def draw_gallery(
     )
 
 
-def _sample(model: Model, params: Any, inputs: Any, label: Any) -> SampleActivity:
+def _sample(model: RasterModel, params: Any, inputs: Any, label: Any) -> SampleActivity:
     """Run one sample, and keep what every layer did."""
     x = jnp.asarray(inputs)[None]
     output, cells = jax.jit(model.trace)(params, x, jax.random.key(0))
@@ -85,7 +106,7 @@ def _sample(model: Model, params: Any, inputs: Any, label: Any) -> SampleActivit
     )
 
 
-def _pooled(model: Model, output: jax.Array) -> jax.Array:
+def _pooled(model: RasterModel, output: jax.Array) -> jax.Array:
     """Return one output per class: all spikes of its neurons, or the mean of their membranes."""
     pool: Literal["sum", "mean"] = "sum" if model.spiking_output else "mean"
     return losses.pool_population(output, model.population, pool=pool)

@@ -201,15 +201,20 @@ def _in_continuous_time(
         "delays": None if config.delays == "none" else config.delays,
     }
 
-    def layer(cell: Any) -> nn.Module:
-        room = {}
-        if config.method == "eventprop":
-            budget = math.ceil(config.budget * cell.features)
-            room = {"budget": budget, "max_spikes": config.max_spikes or None}
-        return event.RNN(cell, **options, **room)
+    room: dict[str, Any] = {}
+    if config.method == "eventprop":
+        room = {"max_spikes": config.max_spikes or None}
 
+    def hidden(cell: Any) -> nn.Module:
+        budget = math.ceil(config.budget * cell.features) if room else None
+        return event.RNN(cell, budget=budget, **room, **options)
+
+    *front, last = cells
+    # Of an output neuron only the first spike is read.
+    output = event.RNN(last, **options, **({"max_spikes": 1} if room and spiking else {}))
     arguments = (("return_membrane", True),) if spiking else ()
-    return EventNetwork(Layers(tuple(layer(cell) for cell in cells), arguments), spiking)
+    layers = Layers((*(hidden(cell) for cell in front), output), arguments)
+    return EventNetwork(layers, spiking)
 
 
 def _normal(mean: float, std: float) -> Any:

@@ -63,12 +63,12 @@ class Events(NamedTuple):
     Attributes:
       source: input sources ``(B, M)``, -1 for none.
       time: spike times of the layer in seconds, ``(B, K)``, ``+inf`` for none, in order.
-      index: their neurons, -1 for none.
+      index: their neurons, -1 for none; ``None`` where slot n is that of neuron n.
     """
 
     source: Array
     time: Array
-    index: Array
+    index: Any
 
 
 def gradient(
@@ -90,7 +90,8 @@ def gradient(
     before = None if single else spikes_before(events, layer.kernel.shape[1])
     lanes = _lanes(layer.numbers, events, before)
     real = jnp.isfinite(events.time)
-    arrival, weight = reaching(layer, events, jnp.maximum(events.index, 0))
+    neuron = None if events.index is None else jnp.maximum(events.index, 0)
+    arrival, weight = reaching(layer, events, neuron)
     tau_mem, theta = lanes.numbers.tau_mem, lanes.numbers.threshold
     rise = current(lanes, arrival, weight) - theta
     # abs: a neuron that rests above its threshold has a negative one.
@@ -107,7 +108,6 @@ def gradient(
     costate = jnp.where(real, costate, 0.0)
 
     def excess(layer: Layer) -> Array:
-        neuron = jnp.maximum(events.index, 0)
         lanes = _lanes(layer.numbers, events, before)
         v = potential(lanes, *reaching(layer, events, neuron))
         return jnp.sum(costate * jnp.where(real, v - lanes.numbers.threshold, 0.0))
@@ -131,14 +131,14 @@ def spikes_before(events: Events, neurons: int) -> Float[Array, "B K"]:
 
 
 def reaching(
-    layer: Layer, events: Events, neuron: Int[Array, "B L"]
+    layer: Layer, events: Events, neuron: Int[Array, "B L"] | None
 ) -> tuple[Float[Array, "B M _"], Float[Array, "B M L"]]:
     """Return what reaches neurons: arrival times, and weights in units of potential.
 
     Args:
       layer: the layer.
       events: input spikes, and the spikes of the layer where it feeds itself.
-      neuron: the neuron of each lane.
+      neuron: the neuron of each lane; ``None`` where lane n is neuron n.
 
     Returns:
       Arrival times ``(B, M, L)``, or ``(B, M, 1)`` where all are the same, and weights.
@@ -153,29 +153,38 @@ def reaching(
             [jnp.broadcast_to(a, a.shape[:2] + lanes) for a in (arrival, more)], axis=1
         )
         weight = jnp.concatenate([weight, inner_weight], axis=1)
-    return arrival, weight * layer.numbers.of(neuron).gain[:, None, :]
+    numbers = layer.numbers.lanes() if neuron is None else layer.numbers.of(neuron)
+    return arrival, weight * numbers.gain[:, None, :]
 
 
 def _over(
-    kernel: Array, delay: Array | None, time: Array, source: Array, neuron: Array
+    kernel: Array, delay: Array | None, time: Array, source: Array, neuron: Array | None
 ) -> tuple[Array, Array]:
     """Return arrival times and weights over one set of connections."""
     real = (jnp.isfinite(time) & (source >= 0))[:, :, None]
-    source, target = jnp.maximum(source, 0)[:, :, None], neuron[:, None, :]
+    source = jnp.maximum(source, 0)
     arrival = jnp.where(real, jnp.where(real, time[:, :, None], 0.0), jnp.inf)
     if delay is not None:
-        arrival = (
-            arrival
-            + delay[
-                source if delay.shape[0] > 1 else jnp.zeros_like(source),
-                target if delay.shape[1] > 1 else jnp.zeros_like(target),
-            ]
-        )
-    return arrival, jnp.where(real, kernel[source, target], 0.0)
+        arrival = arrival + _between(delay, source, neuron)
+    return arrival, jnp.where(real, _between(kernel, source, neuron), 0.0)
+
+
+def _between(
+    matrix: Float[Array, "_ _"], source: Int[Array, "B M"], neuron: Int[Array, "B L"] | None
+) -> Float[Array, "B M L"]:
+    """Return entries ``(source, neuron)``; rows or columns of length 1 are shared by all."""
+    rows, columns = matrix.shape
+    if neuron is None or columns == 1:
+        # Whole rows: far cheaper than entries, here and in the reverse pass.
+        return matrix[source] if rows > 1 else matrix[None]
+    if rows == 1:
+        return matrix[0, neuron][:, None, :]
+    return matrix[source[:, :, None], neuron[:, None, :]]
 
 
 def _lanes(numbers: Physics, events: Events, before: Array | None) -> Lanes:
-    numbers = numbers.of(jnp.maximum(events.index, 0))
+    index = events.index
+    numbers = numbers.lanes() if index is None else numbers.of(jnp.maximum(index, 0))
     return Lanes(events.time, None if before is None else before + numbers.hold, numbers)
 
 

@@ -29,7 +29,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from flax_snn.event.flow import current_after, kernel, membrane_after
+from flax_snn.event.flow import current_after, membrane_after
 from flax_snn.event.physics import Physics
 from flax_snn.typing import Array, Bool, Float
 
@@ -83,15 +83,16 @@ def delay_until(
     square = 2.0 * tau_mem * tau_syn * (1.0 - theta / height)
     start = jnp.maximum(peak - jnp.sqrt(jnp.maximum(square, 0.0)), 0.0)
 
-    t = jnp.minimum(start, end)
-    for _ in range(NEWTON_STEPS[jnp.finfo(v.dtype).bits]):
-        decayed = current_after(i, t, numbers)
-        membrane = v * jnp.exp(-t / tau_mem) + i * kernel(t, numbers)
+    def step(_: int, t: Array) -> Array:
+        decayed, membrane = current_after(i, t, numbers), membrane_after(v, i, t, numbers)
         gap, rise = jnp.maximum(theta - membrane, 0.0), decayed - membrane
         # Right of the maximum, where only rounding can lead, the membrane no longer rises.
-        t = jnp.minimum(
-            t + jnp.where(rise > 0, tau_mem * gap / jnp.where(rise > 0, rise, 1.0), 0.0), end
-        )
+        move = jnp.where(rise > 0, tau_mem * gap / jnp.where(rise > 0, rise, 1.0), 0.0)
+        return jnp.minimum(t + move, end)
+
+    # A loop, not unrolled: the compiler would solve again wherever the time is used.
+    steps = NEWTON_STEPS[jnp.finfo(v.dtype).bits]
+    t = jax.lax.fori_loop(0, steps, step, jnp.minimum(start, end))
     return jnp.where(exists, t, 0.0)
 
 

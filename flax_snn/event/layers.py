@@ -228,8 +228,7 @@ def _first_forward(duration: float, floor: float, layer: Layer, source: Array) -
 
 def _first_backward(duration: float, floor: float, kept: Any, cotangent: Array) -> Any:
     layer, source, time = kept
-    neurons = jnp.arange(time.shape[1], dtype=jnp.int32)[None, :]
-    events = Events(source, time, jnp.broadcast_to(neurons, time.shape))
+    events = Events(source, time, None)
     return gradient(layer, events, cotangent, single=True, floor=floor), None
 
 

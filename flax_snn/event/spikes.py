@@ -15,6 +15,9 @@ from flax_snn.typing import Array, Float, Int
 __all__ = ["Spikes", "check_spikes", "from_times", "merge"]
 
 
+_FEW = 200
+
+
 @struct.dataclass
 class Spikes:
     """Spikes of a layer of sources, sorted by time, in K slots per sample.
@@ -117,9 +120,9 @@ def from_times(times: Float[Array, "B N"]) -> Spikes:
             "from_times: expected times >= 0 in seconds, +inf for no spike, got"
             f" {known[~(known >= 0)][0]}"
         )
-    order = jnp.argsort(times, axis=1, stable=True)
+    order = _order(times)
     time = jnp.take_along_axis(times, order, axis=1)
-    index = jnp.where(jnp.isposinf(time), -1, order.astype(jnp.int32))
+    index = jnp.where(jnp.isposinf(time), -1, order)
     return Spikes(time, index, jnp.zeros(len(times), jnp.int32), times.shape[1])
 
 
@@ -155,7 +158,7 @@ def merge(*spikes: Spikes) -> Spikes:
         jnp.where(s.index < 0, -1, s.index + int(offset))
         for s, offset in zip(spikes, offsets[:-1], strict=True)
     ]
-    order = jnp.argsort(time, axis=1, stable=True)
+    order = _order(time)
     return Spikes(
         jnp.take_along_axis(time, order, axis=1),
         jnp.take_along_axis(jnp.concatenate(shifted, axis=1), order, axis=1),
@@ -251,6 +254,22 @@ def _check_values(what: str, spikes: Spikes, size: int | None) -> None:
             f"{what}: expected the index of a source, 0 to {'N - 1' if size is None else size - 1},"
             f" for each finite time, got {bad}"
         )
+
+
+def _order(time: Float[Array, "B K"]) -> Int[Array, "B K"]:
+    """Return the stable order of the times of each sample."""
+    slots = time.shape[1]
+    if slots > _FEW:
+        return jnp.argsort(time, axis=1, stable=True).astype(jnp.int32)
+    # For few slots counting is several times faster than sorting. NaN goes to the end, as there.
+    time = jax.lax.stop_gradient(jnp.where(jnp.isnan(time), jnp.inf, time))
+    slot = jnp.arange(slots, dtype=jnp.int32)
+    mine, other = time[:, :, None], time[:, None, :]
+    before = (other < mine) | ((other == mine) & (slot[None, None, :] < slot[None, :, None]))
+    rank = jnp.sum(before, axis=2, dtype=jnp.int32)
+    return jnp.zeros_like(rank).at[_rows(time), rank].set(
+        jnp.broadcast_to(slot[None], rank.shape), unique_indices=True
+    )
 
 
 def _rows(time: Array) -> Array:

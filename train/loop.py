@@ -99,9 +99,11 @@ def _start(run: Run, resumed: bool, progress: Progress) -> Start:
         start = find_start(run.path, run.first, progress.note)
         if start.records or start.batches:
             return start
-    else:
+    start = run.beginning(progress.note)
+    _check_room(run, start)
+    if not resumed:
         run_directory.start(run.path, run.settings)
-    return run.beginning(progress.note)
+    return start
 
 
 def _train(run: Run, start: Start, progress: Progress, options: RunOptions) -> tuple[int, float]:
@@ -157,6 +159,15 @@ def _check_finite(run: Run, epoch: Epoch) -> None:
             " evaluate the best of them, or lower --learning-rate, or set --clip-norm 1, and train"
             " again with --overwrite"
         )
+
+
+def _check_room(run: Run, start: Start) -> None:
+    """Refuse a network whose layers have too little room, before anything is replaced."""
+    if not run.model.bounded:
+        return
+    lost = float(run.score(start.state.params, run.data.validation).sums.lost)
+    if lost:
+        raise LostSpikesError(f"before training: {lost_spikes(lost, 'validation')}")
 
 
 def _lost(epoch: Epoch) -> list[str]:
@@ -242,12 +253,10 @@ def _opening(run: Run) -> str:
 
 
 def _say_before(run: Run, start: Start, health: Health, progress: Progress) -> None:
-    """Say how the network does before its first update; refuse one that loses spikes."""
+    """Say how the network does before its first update."""
     if start.epochs or start.batches:
         return
     sums = run.score(start.state.params, run.data.validation).sums
-    if float(sums.lost):
-        raise LostSpikesError(f"before training: {lost_spikes(float(sums.lost), 'validation')}")
     rates = ", ".join(f"{name} {hz:.1f} Hz" for name, hz in rates_hz(run.model, sums).items())
     score = format_score(run.model.objective.score, share(sums.points, sums.samples))
     progress.note(f"before training: validation {score}, {rates}")

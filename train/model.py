@@ -115,7 +115,8 @@ class Model(abc.ABC):
 
     def predict(self, params: Any, inputs: Num[Array, "B ..."]) -> Array:
         """Return the prediction for each sample: a class, or values ``(B, D)``."""
-        return self.objective.predict(self.apply(params, inputs, jax.random.key(0)).z)
+        output = jax.jit(self.apply)(params, inputs, jax.random.key(0))
+        return self.objective.predict(output.z)
 
     def begin(self, params: Any, batch: Callable[[], Any]) -> tuple[Any, list[str]]:
         """Return the parameters that training begins with.

@@ -103,7 +103,8 @@ class PointModel(Model):
 
     def spikes(self, params: Any, inputs: Float[Array, "B F"]) -> tuple[event.Spikes, ...]:
         """Return the spikes of the input and of each layer that spikes, as times and neurons."""
-        output = self.apply(params, inputs, jax.random.key(0))
+        # Op by op, the first call of an event layer takes longer than to compile it as a whole.
+        output = jax.jit(self.apply)(params, inputs, jax.random.key(0))
         return (
             event.from_times(self.times(inputs)),
             *(self.network.events(layer) for layer in output.spikes),

@@ -6,7 +6,8 @@ runs in the environment of ``jaxsnn.txt`` alone and imports nothing of ours. The
 the loss, the optimizer and all settings are those of ``yinyang_layered_event_prop`` in the wheel
 of jaxsnn 0.3.0: 5 sources that spike 5 times each at one moment, 100 and 3 neurons that spike at
 most once (a reset to -1000 sees to that), 125 events for the hidden layer (25 inputs and 100
-spikes), 103 for the output (100 and 3), 4992 samples in batches of 64.
+spikes), 103 for the output (100 and 3), 4992 samples in batches of 64. ``weights_first`` and
+``weights_second`` are mean and deviation of the first weights.
 
 Each line of standard input is a JSON object, each answer one line of JSON:
 
@@ -58,6 +59,8 @@ SETTINGS: dict[str, Any] = {
     "tau_syn": TAU_SYN,
     "tau_mem": 2 * TAU_SYN,
     "threshold": 1.0,
+    "weights_first": [3 / 5, 1.6 / 5],
+    "weights_second": [0.5, 0.8],
     "v_reset": -1000.0,
     "steps_hidden": 125,
     "steps_output": 103,
@@ -166,8 +169,8 @@ class Example:
                 "input": Source(5),
                 "hidden": LIF(s["hidden"], s["steps_hidden"], neuron),
                 "output": LIF(CLASSES, s["steps_output"], neuron),
-                "first": Linear(mean=3 / 5, std=1.6 / 5),
-                "second": Linear(mean=0.5, std=0.8),
+                "first": Linear(*s["weights_first"]),
+                "second": Linear(*s["weights_second"]),
             }
         )
         path = ("input", "first", "hidden", "second", "output")

@@ -25,50 +25,16 @@ What is kept of the forward pass are input spikes and spikes. Source: Wunderlich
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import math
 
 import jax
 import jax.numpy as jnp
 
+from flax_snn.event.connections import Events, Layer, over
+from flax_snn.event.contraction import block_sizes, contracted, currents, lanes_of
 from flax_snn.event.flow import kernel as response_kernel
-from flax_snn.event.physics import Physics
-from flax_snn.event.response import Lanes, current, potential, remaining
-from flax_snn.typing import Array, Float, Int
-
-
-class Layer(NamedTuple):
-    """What a layer is made of and what comes in: all that gradients are taken for.
-
-    Attributes:
-      numbers: the neurons.
-      time: input spike times in seconds, ``(B, M)``.
-      kernel: weights ``(F, N)``.
-      delay: delays in seconds: ``(F, N)``, ``(F, 1)`` of axons, ``(1, N)`` of dendrites, or
-        ``None``.
-      recurrent_kernel: weights within the layer ``(N, N)``, (pre, post), or ``None``.
-      recurrent_delay: delays within the layer, as ``delay``.
-    """
-
-    numbers: Physics
-    time: Array
-    kernel: Array
-    delay: Any = None
-    recurrent_kernel: Any = None
-    recurrent_delay: Any = None
-
-
-class Events(NamedTuple):
-    """Spikes that are known.
-
-    Attributes:
-      source: input sources ``(B, M)``, -1 for none.
-      time: spike times of the layer in seconds, ``(B, K)``, ``+inf`` for none, in order.
-      index: their neurons, -1 for none; ``None`` where slot n is that of neuron n.
-    """
-
-    source: Array
-    time: Array
-    index: Any
+from flax_snn.event.response import Lanes, remaining
+from flax_snn.typing import Array, Float
 
 
 def gradient(
@@ -87,32 +53,48 @@ def gradient(
     Returns:
       Gradients in the places of what they belong to.
     """
+    inputs = layer.time.shape[1]
+    layer, events, cotangent = _in_blocks(layer, events, cotangent)
     before = None if single else spikes_before(events, layer.kernel.shape[1])
-    lanes = _lanes(layer.numbers, events, before)
+    lanes = lanes_of(layer.numbers, events, before)
+    theta = lanes.numbers.threshold
     real = jnp.isfinite(events.time)
-    neuron = None if events.index is None else jnp.maximum(events.index, 0)
-    arrival, weight = reaching(layer, events, neuron)
-    tau_mem, theta = lanes.numbers.tau_mem, lanes.numbers.threshold
-    rise = current(lanes, arrival, weight) - theta
+    arriving, restarted = currents(layer, events, lanes)
     # abs: a neuron that rests above its threshold has a negative one.
-    slope = jnp.maximum(rise, floor * jnp.abs(theta)) / tau_mem
+    slope = jnp.maximum(arriving - theta, floor * jnp.abs(theta)) / lanes.numbers.tau_mem
     loss = jnp.where(real, cotangent, 0.0)
     if single and layer.recurrent_kernel is None:
         costate = -loss / slope
     else:
         resumed = jnp.zeros_like(loss)
         if before is not None:
-            restarted = current(lanes, arrival, weight, at_restart=True) - lanes.numbers.reset
-            resumed = jnp.where(jnp.isfinite(before), remaining(lanes) * restarted / tau_mem, 0.0)
+            rise = (restarted - lanes.numbers.reset) / lanes.numbers.tau_mem
+            resumed = jnp.where(jnp.isfinite(before), remaining(lanes) * rise, 0.0)
         costate = _backwards(layer, events, lanes, loss, slope, resumed)
-    costate = jnp.where(real, costate, 0.0)
+    result = contracted(layer, events, before, jnp.where(real, costate, 0.0))
+    return result._replace(time=result.time[:, :inputs])
 
-    def excess(layer: Layer) -> Array:
-        lanes = _lanes(layer.numbers, events, before)
-        v = potential(lanes, *reaching(layer, events, neuron))
-        return jnp.sum(costate * jnp.where(real, v - lanes.numbers.threshold, 0.0))
 
-    return jax.grad(excess)(layer)
+def _in_blocks(layer: Layer, events: Events, cotangent: Array) -> tuple[Layer, Events, Array]:
+    """Add empty slots, so that all slots are in whole blocks."""
+    each = events.index is None
+    slots = events.time.shape[1]
+    arrivals, spikes = block_sizes(layer.time.shape[1], slots, each)
+
+    def padded(x: Array, block: int, empty: float) -> Array:
+        more = -x.shape[1] % max(block, 1)
+        return jnp.pad(x, ((0, 0), (0, more)), constant_values=empty)
+
+    if layer.recurrent_kernel is not None:
+        # Spikes are arrivals too.
+        spikes = math.lcm(spikes, block_sizes(slots, slots, each)[0])
+    layer = layer._replace(time=padded(layer.time, arrivals, math.inf))
+    events = Events(
+        source=padded(events.source, arrivals, -1),
+        time=padded(events.time, spikes, math.inf),
+        index=None if each else padded(events.index, spikes, -1),
+    )
+    return layer, events, padded(cotangent, spikes, 0.0)
 
 
 def spikes_before(events: Events, neurons: int) -> Float[Array, "B K"]:
@@ -128,64 +110,6 @@ def spikes_before(events: Events, neurons: int) -> Float[Array, "B K"]:
     none = jnp.full((len(events.time), neurons), -jnp.inf, events.time.dtype)
     _, before = jax.lax.scan(step, none, (events.time.T, events.index.T))
     return before.T
-
-
-def reaching(
-    layer: Layer, events: Events, neuron: Int[Array, "B L"] | None
-) -> tuple[Float[Array, "B M _"], Float[Array, "B M L"]]:
-    """Return what reaches neurons: arrival times, and weights in units of potential.
-
-    Args:
-      layer: the layer.
-      events: input spikes, and the spikes of the layer where it feeds itself.
-      neuron: the neuron of each lane; ``None`` where lane n is neuron n.
-
-    Returns:
-      Arrival times ``(B, M, L)``, or ``(B, M, 1)`` where all are the same, and weights.
-    """
-    arrival, weight = _over(layer.kernel, layer.delay, layer.time, events.source, neuron)
-    if layer.recurrent_kernel is not None:
-        time = jax.lax.stop_gradient(events.time)
-        inner = (layer.recurrent_kernel, layer.recurrent_delay)
-        more, inner_weight = _over(*inner, time, events.index, neuron)
-        lanes = jnp.broadcast_shapes(arrival.shape[2:], more.shape[2:])
-        arrival = jnp.concatenate(
-            [jnp.broadcast_to(a, a.shape[:2] + lanes) for a in (arrival, more)], axis=1
-        )
-        weight = jnp.concatenate([weight, inner_weight], axis=1)
-    numbers = layer.numbers.lanes() if neuron is None else layer.numbers.of(neuron)
-    return arrival, weight * numbers.gain[:, None, :]
-
-
-def _over(
-    kernel: Array, delay: Array | None, time: Array, source: Array, neuron: Array | None
-) -> tuple[Array, Array]:
-    """Return arrival times and weights over one set of connections."""
-    real = (jnp.isfinite(time) & (source >= 0))[:, :, None]
-    source = jnp.maximum(source, 0)
-    arrival = jnp.where(real, jnp.where(real, time[:, :, None], 0.0), jnp.inf)
-    if delay is not None:
-        arrival = arrival + _between(delay, source, neuron)
-    return arrival, jnp.where(real, _between(kernel, source, neuron), 0.0)
-
-
-def _between(
-    matrix: Float[Array, "_ _"], source: Int[Array, "B M"], neuron: Int[Array, "B L"] | None
-) -> Float[Array, "B M L"]:
-    """Return entries ``(source, neuron)``; rows or columns of length 1 are shared by all."""
-    rows, columns = matrix.shape
-    if neuron is None or columns == 1:
-        # Whole rows: far cheaper than entries, here and in the reverse pass.
-        return matrix[source] if rows > 1 else matrix[None]
-    if rows == 1:
-        return matrix[0, neuron][:, None, :]
-    return matrix[source[:, :, None], neuron[:, None, :]]
-
-
-def _lanes(numbers: Physics, events: Events, before: Array | None) -> Lanes:
-    index = events.index
-    numbers = numbers.lanes() if index is None else numbers.of(jnp.maximum(index, 0))
-    return Lanes(events.time, None if before is None else before + numbers.hold, numbers)
 
 
 def _backwards(
@@ -223,7 +147,7 @@ def _caused(
     neuron = jnp.maximum(events.index, 0)
     time, source = events.time[:, k, None], events.index[:, k, None]
     inner = (layer.recurrent_kernel, layer.recurrent_delay)
-    arrival, weight = _over(*inner, time, source, neuron)
+    arrival, weight = over(*inner, time, source, neuron)
     arrival, numbers = jnp.broadcast_to(arrival[:, 0], costate.shape), lanes.numbers
     felt = jnp.isfinite(lanes.time) & (arrival < lanes.time)
     free = felt if lanes.restart is None else felt & (arrival > lanes.restart)

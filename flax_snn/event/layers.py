@@ -15,8 +15,9 @@ import jax.numpy as jnp
 
 from flax_snn.dynamics import LIFParameters
 from flax_snn.event import event_loop
-from flax_snn.event.adjoint import Events, Layer, gradient
+from flax_snn.event.adjoint import gradient
 from flax_snn.event.arrivals import Arrivals, Recurrence, arrivals
+from flax_snn.event.connections import Events, Layer
 from flax_snn.event.event_loop import Limits
 from flax_snn.event.physics import Physics, certainly_zero, physics, rests_above
 from flax_snn.event.prefix import first_crossings

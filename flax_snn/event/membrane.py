@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from flax_snn.event.adjoint import Events, Layer, reaching
+from flax_snn.event.connections import Layer, over
 from flax_snn.event.crossing import time_of_peak
 from flax_snn.event.flow import membrane_after
 from flax_snn.event.prefix import prefixes
@@ -149,7 +149,17 @@ class Membrane:
         return self._onto(self._every(lanes))
 
     def _onto(self, neuron: Int[Array, "B L"]) -> tuple[Array, Array]:
-        return reaching(self.layer, Events(self.source, self.time, self.index), neuron)
+        """Return arrival times and weights, in units of potential, at neurons."""
+        layer = self.layer
+        arrival, weight = over(layer.kernel, layer.delay, layer.time, self.source, neuron)
+        if layer.recurrent_kernel is not None:
+            inner = (layer.recurrent_kernel, layer.recurrent_delay)
+            more, inner_weight = over(*inner, self.time, self.index, neuron)
+            lanes = max(arrival.shape[2], more.shape[2])
+            both = [jnp.broadcast_to(a, (*a.shape[:2], lanes)) for a in (arrival, more)]
+            arrival = jnp.concatenate(both, axis=1)
+            weight = jnp.concatenate([weight, inner_weight], axis=1)
+        return arrival, weight * layer.numbers.of(neuron).gain[:, None, :]
 
     def _lanes(self, time: Float[Array, "B L"]) -> tuple[Lanes, Bool[Array, "B L"]]:
         """Return lanes with the last reset before each time, and whether it is held then."""

@@ -48,23 +48,32 @@ def potential(
       arrival: arrival times, ``+inf`` for none, ``(B, M, L)`` or ``(B, M, 1)``.
       weight: weights in units of potential.
     """
+    return driven(lanes, arrival, weight) + left_of_reset(lanes)
+
+
+def driven(
+    lanes: Lanes, arrival: Float[Array, "B M _"], weight: Float[Array, "B M L"]
+) -> Float[Array, "B L"]:
+    """Return what arrivals contribute to the potential; see `potential`."""
     numbers = _with_arrivals(lanes.numbers)
     time = lanes.time[:, None, :]
-    asks = jnp.isfinite(time)
-    felt = asks & (arrival < time)
+    felt = jnp.isfinite(time) & (arrival < time)
+    arrival = jnp.where(felt, arrival, 0.0)
     start = arrival
-    left = jnp.ones((1, 1, 1), weight.dtype)
     if lanes.restart is not None:
-        restart = lanes.restart[:, None, :]
-        start = jnp.maximum(arrival, restart)
-        age = jnp.where(felt, start, 0.0) - jnp.where(felt, arrival, 0.0)
-        left = jnp.exp(-age / numbers.tau_syn)
-    since = jnp.where(felt, jnp.where(felt, time, 0.0) - jnp.where(felt, start, 0.0), 0.0)
-    response = left * kernel(jnp.maximum(since, 0.0), numbers)
-    v = jnp.sum(jnp.where(felt, weight * response, 0.0), axis=1)
+        start = jnp.where(felt, jnp.maximum(arrival, lanes.restart[:, None, :]), 0.0)
+    since = jnp.where(felt, time, 0.0) - start
+    response = kernel(jnp.maximum(since, 0.0), numbers)
+    if lanes.restart is not None:
+        response = response * jnp.exp(-(start - arrival) / numbers.tau_syn)
+    return jnp.sum(jnp.where(felt, weight * response, 0.0), axis=1)
+
+
+def left_of_reset(lanes: Lanes) -> Float[Array, "B L"]:
+    """Return what the last reset contributes to the potential, 0 without one."""
     if lanes.restart is None:
-        return v
-    return v + jnp.where(_was_reset(lanes), lanes.numbers.reset * remaining(lanes), 0.0)
+        return jnp.zeros_like(lanes.time)
+    return jnp.where(_was_reset(lanes), lanes.numbers.reset * remaining(lanes), 0.0)
 
 
 def current(

@@ -267,8 +267,10 @@ def _order(time: Float[Array, "B K"]) -> Int[Array, "B K"]:
     mine, other = time[:, :, None], time[:, None, :]
     before = (other < mine) | ((other == mine) & (slot[None, None, :] < slot[None, :, None]))
     rank = jnp.sum(before, axis=2, dtype=jnp.int32)
-    return jnp.zeros_like(rank).at[_rows(time), rank].set(
-        jnp.broadcast_to(slot[None], rank.shape), unique_indices=True
+    return (
+        jnp.zeros_like(rank)
+        .at[_rows(time), rank]
+        .set(jnp.broadcast_to(slot[None], rank.shape), unique_indices=True)
     )
 
 

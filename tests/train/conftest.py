@@ -1,4 +1,4 @@
-"""A run of the app that takes seconds: two classes, four units, eight neurons."""
+"""Runs of the app that take seconds: a handful of samples, units and neurons."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,13 +6,18 @@ from pathlib import Path
 import jax
 import pytest
 
-from train import randman, randman_regression
+from train import randman, randman_regression, yin_yang
 from train.cli import run_command
 from train.task import Task
 
 FLAGS: list[str] = (
     "--classes 2 --units 4 --alpha 3 --steps 20 --dt 5e-3 --samples-per-class 40 --hidden 8"
     " --batch-size 16 --epochs 2 --no-plots --quiet"
+).split()
+
+YIN_YANG_FLAGS: list[str] = (
+    "--train-samples 60 --test-samples 30 --hidden 6 --batch-size 20 --epochs 2 --input-mean 3"
+    " --readout-mean 3 --no-plots --quiet"
 ).split()
 
 
@@ -44,6 +49,13 @@ def train(tiny_flags: list[str]) -> Callable[..., int]:
 def train_regression(tiny_flags: list[str]) -> Callable[..., int]:
     """``python -m train.randman_regression`` on the tiny data set."""
     return command(randman_regression.TASK, [*tiny_flags, "--classes", "1"])
+
+
+@pytest.fixture(scope="session")
+def train_yin_yang(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., int]:
+    """``python -m train.yin_yang`` on 60 points."""
+    cache = ["--cache-dir", str(tmp_path_factory.getbasetemp() / "xla")]
+    return command(yin_yang.TASK, [*YIN_YANG_FLAGS, *cache])
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,92 @@
+"""Figures of a run: made without pyplot, so that a thread may draw them, and written whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PLOTS = "plots"
+"""Folder of the pictures in a run directory."""
+
+_DPI = 100
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return a figure that pyplot knows nothing of.
+
+    Args:
+      width: width in inches; a PNG has 100 pixels an inch.
+      height: height in inches.
+
+    Returns:
+      The figure, with a canvas that draws pixels.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all.
+
+    Args:
+      figure: what to write.
+      path: the file, which is replaced if it is there.
+
+    Returns:
+      The file.
+    """
+    beside = path.with_name(f"{path.name}.tmp")
+    try:
+        figure.savefig(beside, format="png", dpi=_DPI)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def save_all(figures: dict[str, Figure], path: Path) -> list[Path]:
+    """Write figures as PNG files of their names into the folder ``plots`` of a run directory.
+
+    Args:
+      figures: by name of the file.
+      path: the run directory; its folder is made if need be.
+
+    Returns:
+      The files.
+    """
+    folder = path / PLOTS
+    folder.mkdir(parents=True, exist_ok=True)
+    return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
+
+
+def title(ax: Axes, text: str) -> None:
+    """Write a title above the left edge of the axes."""
+    ax.set_title(text, loc="left", fontsize="medium")
+
+
+def spread(items: list[Any], most: int) -> list[Any]:
+    """Return at most so many items: the first, the last, and others evenly between."""
+    if len(items) <= most:
+        return items
+    return [items[round(k * (len(items) - 1) / (most - 1))] for k in range(most)]
+
+
+def which(layers: list[str], name: str, most: int) -> str:
+    """Say which layer it is, where more than so many are not all drawn."""
+    return f" ({layers.index(name) + 1} of {len(layers)})" if len(layers) > most else ""
+
+
+def spike_total(spikes: np.ndarray | int) -> str:
+    """Return a number of spikes, or the sum of several, in words."""
+    count = int(np.sum(spikes))
+    return "1 spike" if count == 1 else f"{count or 'no'} spikes"

@@ -1,0 +1,79 @@
+"""Pictures of results that every run has: learning curves, and what is taken for what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from flax_snn import metrics, plot
+from flax_snn.plot.learning import Records
+from train.pictures.figure import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def draw_learning_curves(records: Records, score: str, loss: str) -> Figure:
+    """Draw loss, score and, where the records have them, firing rates against epochs.
+
+    Args:
+      records: metrics, one mapping per epoch, see `flax_snn.plot.learning_curves`.
+      score: name of the score in the records.
+      loss: name of the loss, with its unit.
+
+    Returns:
+      The figure.
+    """
+    panels = 3 if any(record.get("rates_hz") for record in records) else 2
+    figure = new_figure(8.0, 2.3 * panels)
+    axes: Sequence[Axes] = list(figure.subplots(panels, 1, sharex=True))
+    for ax in plot.learning_curves(records, score=score, loss=loss, axes=axes):
+        ax.label_outer()
+    return figure
+
+
+def draw_confusion(
+    targets: npt.ArrayLike, predictions: npt.ArrayLike, classes: int, part: str
+) -> Figure:
+    """Draw which class is taken for which.
+
+    Args:
+      targets: true classes ``(S,)``.
+      predictions: predicted classes ``(S,)``.
+      classes: number of classes.
+      part: name of the part that the samples are of.
+
+    Returns:
+      The figure.
+    """
+    counts = metrics.confusion_matrix(targets, predictions, classes)
+    side = min(max(0.36 * classes, 3.8), 7.6)
+    figure = new_figure(side + 1.6, side + 0.8)
+    plot.confusion_matrix(counts, ax=figure.add_subplot())
+    share = metrics.accuracy(targets, predictions)
+    figure.suptitle(f"{part}: {100.0 * share:.2f} % of {counts.sum()} samples right")
+    return figure
+
+
+def draw_predictions(
+    targets: npt.ArrayLike, predictions: npt.ArrayLike, part: str, quantity: str
+) -> Figure:
+    """Draw predicted against true values.
+
+    Args:
+      targets: true values, ``(S,)`` or ``(S, D)``.
+      predictions: predicted values, as the targets.
+      part: name of the part that the samples are of.
+      quantity: what the values are, with their unit.
+
+    Returns:
+      The figure.
+    """
+    figure = new_figure(5.6, 5.7)
+    plot.predictions(targets, predictions, quantity=quantity, ax=figure.add_subplot())
+    figure.suptitle(f"{len(np.asarray(targets))} samples of the {part} part")
+    return figure

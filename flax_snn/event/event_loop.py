@@ -21,6 +21,7 @@ from flax_snn.event.arrivals import Arrivals, Recurrence
 from flax_snn.event.crossing import next_crossing, next_crossing_tonic
 from flax_snn.event.flow import current_after, membrane_after
 from flax_snn.event.physics import Physics
+from flax_snn.event.spikes import time_order
 from flax_snn.typing import Array, Float, Int
 
 
@@ -99,7 +100,8 @@ def run(
     state = jax.lax.while_loop(lambda state: state.busy, body, state)
     time, index = state.spike_time, state.spike_index
     if recurrence is None:
-        time, index = jax.lax.sort((time, index), dimension=1, num_keys=2)
+        order = time_order(time)
+        time, index = (jnp.take_along_axis(x, order, axis=1) for x in (time, index))
     return time, index, jnp.maximum(state.used - limits.budget, 0)
 
 

@@ -133,6 +133,7 @@ def simulate(
                 f" {recorded.time.shape[0]}"
             )
         known = (recorded.time.astype(layer.kernel.dtype), recorded.index.astype(jnp.int32))
+        max_spikes = None  # what was measured may hold more
     limits = Limits(budget, max_spikes, duration, not certainly_zero(parameters.refractory), tonic)
     time, index, lost = _simulated(limits, float(slope_floor), layer, spikes.index, known)
     time = jnp.where(_valid(spikes, numbers, tonic), time, jnp.nan)

@@ -120,7 +120,7 @@ def from_times(times: Float[Array, "B N"]) -> Spikes:
             "from_times: expected times >= 0 in seconds, +inf for no spike, got"
             f" {known[~(known >= 0)][0]}"
         )
-    order = _order(times)
+    order = time_order(times)
     time = jnp.take_along_axis(times, order, axis=1)
     index = jnp.where(jnp.isposinf(time), -1, order)
     return Spikes(time, index, jnp.zeros(len(times), jnp.int32), times.shape[1])
@@ -158,7 +158,7 @@ def merge(*spikes: Spikes) -> Spikes:
         jnp.where(s.index < 0, -1, s.index + int(offset))
         for s, offset in zip(spikes, offsets[:-1], strict=True)
     ]
-    order = _order(time)
+    order = time_order(time)
     return Spikes(
         jnp.take_along_axis(time, order, axis=1),
         jnp.take_along_axis(jnp.concatenate(shifted, axis=1), order, axis=1),
@@ -256,7 +256,7 @@ def _check_values(what: str, spikes: Spikes, size: int | None) -> None:
         )
 
 
-def _order(time: Float[Array, "B K"]) -> Int[Array, "B K"]:
+def time_order(time: Float[Array, "B K"]) -> Int[Array, "B K"]:
     """Return the stable order of the times of each sample."""
     slots = time.shape[1]
     if slots > _FEW:

@@ -61,16 +61,18 @@ def gradient(
     real = jnp.isfinite(events.time)
     arriving, restarted = currents(layer, events, lanes)
     # abs: a neuron that rests above its threshold has a negative one.
-    slope = jnp.maximum(arriving - theta, floor * jnp.abs(theta)) / lanes.numbers.tau_mem
+    rising = jnp.maximum(arriving - theta, floor * jnp.abs(theta))
+    # A floor of 0 leaves no gradient to a membrane that only touches its threshold.
+    span = jnp.where(rising > 0, lanes.numbers.tau_mem / jnp.where(rising > 0, rising, 1.0), 0.0)
     loss = jnp.where(real, cotangent, 0.0)
     if single and layer.recurrent_kernel is None:
-        costate = -loss / slope
+        costate = -loss * span
     else:
         resumed = jnp.zeros_like(loss)
         if before is not None:
             rise = (restarted - lanes.numbers.reset) / lanes.numbers.tau_mem
             resumed = jnp.where(jnp.isfinite(before), remaining(lanes) * rise, 0.0)
-        costate = _backwards(layer, events, lanes, loss, slope, resumed)
+        costate = _backwards(layer, events, lanes, loss, span, resumed)
     result = contracted(layer, events, before, jnp.where(real, costate, 0.0))
     return result._replace(time=result.time[:, :inputs])
 
@@ -113,9 +115,18 @@ def spikes_before(events: Events, neurons: int) -> Float[Array, "B K"]:
 
 
 def _backwards(
-    layer: Layer, events: Events, lanes: Lanes, loss: Array, slope: Array, resumed: Array
+    layer: Layer, events: Events, lanes: Lanes, loss: Array, span: Array, resumed: Array
 ) -> Float[Array, "B K"]:
-    """Visit the spikes from the last to the first and return their costates lambda."""
+    """Visit the spikes from the last to the first and return their costates lambda.
+
+    Args:
+      layer: the layer.
+      events: its spikes.
+      lanes: the membrane of each spike.
+      loss: gradient of the loss with respect to each spike time.
+      span: ``1 / V'(t_k^-)``.
+      resumed: ``exp(-(t_k - r) / tau_mem) V'(r^+)`` behind the reset before, 0 without one.
+    """
     batch, slots = loss.shape
     row = jnp.arange(batch, dtype=jnp.int32)
 
@@ -126,7 +137,7 @@ def _backwards(
         jump = loss[:, k] - pull.at[row, target].get(mode="fill", fill_value=0.0)
         if layer.recurrent_kernel is not None:
             jump = jump + _caused(layer, events, lanes, costate, k)
-        here = jnp.where(neuron < 0, 0.0, -jump / slope[:, k])
+        here = jnp.where(neuron < 0, 0.0, -jump * span[:, k])
         pull = pull.at[row, target].set(here * resumed[:, k], mode="drop")
         return (costate.at[:, k].set(here), pull), None
 

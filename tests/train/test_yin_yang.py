@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import re
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -395,9 +396,7 @@ def test_randman_has_one_method(tiny_run, capsys):
 
 
 @pytest.mark.parametrize("method", ["surrogate", *EVENTS])
-def test_a_stopped_run_ends_as_an_unbroken_one(train_yin_yang, runs, tmp_path, monkeypatch, method):
-    import signal
-
+def test_a_stopped_run_ends_as_an_unbroken_one(train_yin_yang, tmp_path, method):
     stopped = []
 
     def stop(self, record, score):
@@ -411,7 +410,7 @@ def test_a_stopped_run_ends_as_an_unbroken_one(train_yin_yang, runs, tmp_path, m
         patch.setattr(Progress, "epoch", stop)
         assert train_yin_yang(run, *flags) == 143
     assert len(records(run)) == 2
-    assert train_yin_yang(run, "--resume") == 0
+    assert train_yin_yang(run, "--resume", *flags) == 0
     assert records(run) == records(tmp_path / "whole")
 
 
@@ -434,20 +433,20 @@ def test_runs_of_two_methods_side_by_side(runs):
 
 @pytest.mark.optimizer
 def test_surrogate_gradients_learn():
-    """On 300 points for 12 epochs: far above the two thirds of a linear classifier."""
+    """A linear classifier is right on less than two thirds."""
     config = YinYangConfig(
-        network=YinYangNetwork(method="surrogate", hidden=(60,), dt=1e-3),
+        network=YinYangNetwork(method="surrogate", hidden=(60,), dt=2e-3),
         loss=SpikeTimeLoss(loss="max"),
         training=TrainingConfig(
-            epochs=40, batch_size=50, learning_rate=2e-2, weight_decay=0.0, label_smoothing=0.0
+            epochs=25, batch_size=50, learning_rate=3e-2, label_smoothing=0.0, jitter=0.0
         ),
     )
     net = build(config)
     data = datasets.yin_yang(1000, 1)
     x, y = jnp.asarray(data.x, jnp.float32), jnp.asarray(data.labels)
-    state = create_state(net, config.training, 40 * 20, jnp.uint32(0))
+    state = create_state(net, config.training, 25 * 20, jnp.uint32(0))
     train = jax.jit(functools.partial(train_batches, net, config.training))
-    for _ in range(40):
+    for _ in range(25):
         state, sums = train(state, x, y, np.arange(1000, dtype=np.int32).reshape(20, 50))
     assert float(sums.points / sums.samples) > 0.85
 

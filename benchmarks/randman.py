@@ -10,21 +10,12 @@ tutorial's own setting change besides is in their commands.
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import json
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import describe_machine, write_results
+from benchmarks.rows import Row, Shown, main
 
 RESULTS = Path(__file__).parent / "results" / "randman.json"
-COMMAND = "python -m benchmarks.randman"
 
 FEED_FORWARD = "--variant torch --no-recurrent"
 DEEP = "--no-recurrent --hidden 128 128 128 128 128 128 --epochs 15"
@@ -36,33 +27,6 @@ TUTORIAL_TRAINING = (
     " --schedule constant --warm-up 0 --clip-norm 0 --label-smoothing 0 --jitter 0 --count-scale 1"
     " --batch-size 48"
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """Runs that differ by their seed.
-
-    Attributes:
-      flags: of ``python -m train.randman``.
-      seeds: seeds of the runs.
-      required: least accuracy asked for, ``None`` for none.
-      of: what has to reach it: the ``mean`` of the seeds, or their ``min``.
-      data_seeds: seed of the data set, where each run has its own; else the default for all.
-    """
-
-    flags: str = ""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    required: float | None = None
-    of: str = "mean"
-    data_seeds: tuple[int, ...] | None = None
-
-    def commands(self) -> list[str]:
-        """Return the flags of each run."""
-        data = self.data_seeds or (None,) * len(self.seeds)
-        return [
-            f"{self.flags} --seed {seed}" + ("" if d is None else f" --data-seed {d}")
-            for seed, d in zip(self.seeds, data, strict=True)
-        ]
 
 
 FIVE = (0, 1, 2, 3, 4)
@@ -85,29 +49,14 @@ ROWS = {
 }
 
 
-def run(flags: str) -> dict[str, Any]:
-    """Train once, as a user would; return what its files and its screen say."""
-    with tempfile.TemporaryDirectory() as folder:
-        workdir = Path(folder, "run")
-        command = [sys.executable, "-m", "train.randman", *flags.split(), "--no-plots"]
-        started = time.time()
-        shown = subprocess.run(
-            [*command, "--workdir", str(workdir)], check=True, text=True, stderr=subprocess.PIPE
-        ).stderr
-        result: dict[str, Any] = json.loads((workdir / "result.json").read_text())
-        lines = (workdir / "metrics.jsonl").read_text().splitlines()
-    records = [json.loads(line) for line in lines]
-    begun = result["first_step_unix_time"] - started
-    before = [line for line in shown.splitlines() if line.startswith("before training: valid")]
+def speed(run: Shown) -> dict[str, Any]:
+    """Return how soon a run was good, and how active its layers were before and after."""
+    before = [line for line in run.text.splitlines() if line.startswith("before training: valid")]
     return {
-        "test": result["test_accuracy"],
-        "validation": result["validation_accuracy"],
-        "best_epoch": result["best_epoch"],
-        "seconds": result["seconds"],
-        "epochs_to_90": _reached(records, 0.90, "epoch", 0),
-        "seconds_to_99": _reached(records, 0.99, "seconds", begun),
+        "epochs_to_90": _reached(run.records, 0.90, "epoch", 0),
+        "seconds_to_99": _reached(run.records, 0.99, "seconds", run.begun),
         "rates_hz_before": before[0].split(", ", 1)[1],
-        "rates_hz": {name: round(hz, 2) for name, hz in result["test_rates_hz"].items()},
+        "rates_hz": {name: round(hz, 2) for name, hz in run.result["test_rates_hz"].items()},
     }
 
 
@@ -117,38 +66,5 @@ def _reached(records: list[dict[str, Any]], share: float, unit: str, offset: flo
     return round(found[0] + offset, 1) if found else None
 
 
-def measure(name: str) -> dict[str, Any]:
-    """Run all seeds of a row."""
-    row = ROWS[name]
-    runs = {}
-    for flags in row.commands():
-        runs[flags.removeprefix(row.flags).strip()] = found = run(flags)
-        print(f"  {name}: {flags}: {found['test']:.2%} in {found['seconds']:.0f} s", flush=True)
-    accuracies = [found["test"] for found in runs.values()]
-    reached = min(accuracies) if row.of == "min" else statistics.mean(accuracies)
-    return {
-        "command": f"python -m train.randman {row.flags}".strip(),
-        "runs": runs,
-        "mean": round(statistics.mean(accuracies), 6),
-        "min": min(accuracies),
-        "required": None if row.required is None else {row.of: row.required},
-        "passed": None if row.required is None else reached >= row.required,
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog=COMMAND)
-    parser.add_argument("--rows", nargs="*", default=[""], help="beginnings of names of rows")
-    wanted = parser.parse_args().rows
-    for name in ROWS:
-        if any(name.startswith(beginning) for beginning in wanted):
-            row = measure(name) | {"machine": describe_machine()}
-            # Read anew: another process may measure other rows.
-            stored = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else {}
-            rows = stored | {name: row}
-            write_results(RESULTS, COMMAND, {"rows": {n: rows[n] for n in ROWS if n in rows}})
-            print(f"{name}: mean {row['mean']:.2%}", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    main("randman", ROWS, RESULTS, speed)

@@ -187,7 +187,8 @@ class Example:
         arrays |= {f"{name}_targets": part[1] for name, part in parts.items()}
         arrays |= {f"weights_{name}": weights[name] for name in ("first", "second")}
         arrays |= {f"grads_{name}": grads[name] for name in ("first", "second")}
-        np.savez(path, loss=loss, **{name: np.asarray(x) for name, x in arrays.items()})
+        arrays |= {"loss": loss}
+        np.savez(path, allow_pickle=False, **{name: np.asarray(x) for name, x in arrays.items()})
 
 
 def answer(content: dict[str, Any]) -> None:

@@ -83,7 +83,7 @@ def delay_until(
     square = 2.0 * tau_mem * tau_syn * (1.0 - theta / height)
     start = jnp.maximum(peak - jnp.sqrt(jnp.maximum(square, 0.0)), 0.0)
 
-    def step(_: int, t: Array) -> Array:
+    def step(_: Array, t: Array) -> Array:
         decayed, membrane = current_after(i, t, numbers), membrane_after(v, i, t, numbers)
         gap, rise = jnp.maximum(theta - membrane, 0.0), decayed - membrane
         # Right of the maximum, where only rounding can lead, the membrane no longer rises.
@@ -129,7 +129,7 @@ def next_crossing_tonic(v: Array, i: Array, horizon: Array, numbers: Physics) ->
     start = jnp.where(allowed, start, 0.0)
     exists = allowed & (membrane_after(v, i, end, numbers) > theta)
 
-    def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
         middle = 0.5 * (low + high)
         crossed = membrane_after(v, i, middle, numbers) > theta

@@ -1,0 +1,285 @@
+"""Training in the loop with an imperfect substrate; rewrites benchmarks/results/substrate.json.
+
+    python -m benchmarks.substrate                     trains the ideal networks first
+    python -m benchmarks.substrate --runs DIR DIR ...  takes those of these runs of the app
+
+Networks are trained by ``python -m train.yin_yang``, one per seed, and each is put on a chip of its
+own, a simulated one (`flax_snn.event.substrate`): neurons whose time constants and thresholds
+differ, weights of 6 bits and a sign, spikes that jitter and get lost anew in each run. Accuracies:
+
+    ideal        the network as it was trained
+    deployed     its weights on the chip
+    in the loop  weights trained on: spikes of the chip, recorded, and gradients of the ideal
+                 neurons at these spikes; nothing else is known of the chip
+    off the loop the same training without the chip, for comparison, and then its weights on it
+
+The epoch is that of the best validation accuracy on the chip, the deployed weights among them; on
+the chip an accuracy is the mean over runs that differ in jitter and lost spikes. An output of which
+no spike arrives names no class. About a quarter of an hour on 2 cores, a third of it without the
+training of the ideal networks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.machine import write_results
+from flax_snn import event, losses
+from train.optimizer import optimizer
+from train.trained import Trained, load_trained
+
+RESULTS = Path(__file__).parent / "results" / "substrate.json"
+COMMAND = "python -m benchmarks.substrate"
+NETWORK = "--method first_spike --hidden 100"
+
+
+@dataclasses.dataclass(frozen=True)
+class Imperfection:
+    """What is wrong with a chip.
+
+    Attributes:
+      mismatch: standard deviation of the logarithm of time constants and thresholds.
+      jitter: standard deviation of the shift of a spike in seconds.
+      drop: probability that a spike is lost.
+      bits: bits of a weight, besides its sign.
+    """
+
+    mismatch: float = 0.2
+    jitter: float = 0.1e-3
+    drop: float = 2e-3
+    bits: int = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How training goes on.
+
+    Attributes:
+      epochs: passes over the training samples.
+      learning_rate: the highest; it falls to 0 as half a cosine.
+      slope_floor: of the layers in the loop. A recorded spike can come where the model's membrane
+        does not rise, and its gradient is divided by this then.
+      runs: runs of an evaluation on the chip.
+    """
+
+    epochs: int = 20
+    learning_rate: float = 2e-3
+    slope_floor: float = 0.1
+    runs: int = 5
+
+
+class Chip:
+    """A network on a chip: its first spikes come from neurons that are not those of the model."""
+
+    def __init__(self, trained: Trained, chip: int, faults: Imperfection) -> None:
+        self._model: Any = trained.model
+        self._faults, self._key = faults, jax.random.key(chip)
+
+    def run(self, params: Any, inputs: jax.Array, key: jax.Array) -> list[event.Spikes]:
+        """Return the spikes of each layer, as they arrive."""
+        faults = self._faults
+        spikes, found = event.from_times(self._model.times(inputs)), []
+        for k, layer in enumerate(self._model.network.layers.layers):
+            neurons = event.mismatched(
+                layer.cell.dynamics.parameters,
+                jax.random.fold_in(self._key, k),
+                layer.cell.features,
+                tau_mem=faults.mismatch,
+                tau_syn=faults.mismatch,
+                threshold=faults.mismatch,
+            )
+            kernel = event.quantized(params[f"layers_{k}"]["cell"]["kernel"], faults.bits)
+            times = event.first_spikes(spikes, kernel, neurons, duration=layer.duration)
+            spikes = event.disturbed(
+                event.from_times(times),
+                jax.random.fold_in(key, k),
+                jitter=faults.jitter,
+                drop=faults.drop,
+            )
+            found.append(spikes)
+        return found
+
+    def accuracy(self, params: Any, part: Any, key: jax.Array, runs: int) -> jax.Array:
+        """Return the share of samples whose label neuron is the first from which a spike comes."""
+
+        def one(key: jax.Array) -> jax.Array:
+            first = self.run(params, part.inputs, key)[-1].index[:, 0]
+            return jnp.mean((first == part.labels).astype(jnp.float32))
+
+        return jnp.mean(jax.lax.map(one, jax.random.split(key, runs)))
+
+
+class Continued:
+    """Training that goes on from a trained network, in the loop with a chip or without it."""
+
+    def __init__(
+        self, trained: Trained, data: Any, chip: Chip, settings: Settings, in_the_loop: bool
+    ) -> None:
+        self._trained, self._data, self._chip = trained, data, chip
+        self._settings, self._in_the_loop = settings, in_the_loop
+        layers: Any = trained.model.network.layers
+        self._layers = layers.clone(
+            layers=tuple(one.clone(slope_floor=settings.slope_floor) for one in layers.layers)
+        )
+        training = dataclasses.replace(
+            trained.config.training, learning_rate=settings.learning_rate, warm_up=0.0
+        )
+        self._batch = training.batch_size
+        self._updates = len(data.train.labels) // self._batch
+        self._tx = optimizer(training, settings.epochs * self._updates, trained.model.depth)
+        self._epoch = jax.jit(self._update_all)
+        self._score = jax.jit(functools.partial(chip.accuracy, runs=settings.runs))
+
+    def run(self, seed: int) -> dict[str, Any]:
+        """Train; return accuracies on the chip before and at the best epoch."""
+        keys = jax.random.split(jax.random.key(seed), 3 + self._settings.epochs)
+        params, validation = self._trained.params, self._data.validation
+        state, order = self._tx.init(params), np.random.default_rng(seed)
+        best, curve = params, [float(self._score(params, validation, keys[0]))]
+        for key in keys[3:]:
+            rows = order.permutation(len(self._data.train.labels))[: self._updates * self._batch]
+            rows = jnp.asarray(rows.reshape(self._updates, self._batch), jnp.int32)
+            params, state = self._epoch(params, state, rows, key)
+            curve.append(float(self._score(params, validation, jax.random.fold_in(key, 0))))
+            if curve[-1] >= max(curve):
+                best = params
+        return {
+            "deployed": float(self._score(self._trained.params, self._data.test, keys[1])),
+            "continued": float(self._score(best, self._data.test, keys[2])),
+            "epoch": len(curve) - 1 - int(np.argmax(curve[::-1])),
+            "validation": [round(v, 4) for v in curve],
+        }
+
+    def _update_all(self, params: Any, state: Any, rows: jax.Array, key: jax.Array) -> Any:
+        def update(carry: Any, now: Any) -> Any:
+            (params, state), (rows, key) = carry, now
+            x, y = (part[rows] for part in self._data.train)
+            grads = jax.grad(self._loss)(params, x, y, key)
+            updates, state = self._tx.update(grads, state, params)
+            return (jax.tree.map(jnp.add, params, updates), state), None
+
+        keys = jax.random.split(key, len(rows))
+        return jax.lax.scan(update, (params, state), (rows, keys))[0]
+
+    def _loss(self, params: Any, x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
+        model: Any = self._trained.model
+        variables = {"params": params}
+        if self._in_the_loop:
+            found = self._chip.run(params, x, key)
+            variables["recorded"] = {f"layers_{k}": {"spikes": s} for k, s in enumerate(found)}
+        outputs: Any = self._layers.apply(variables, event.from_times(model.times(x)))
+        spikes, membrane = outputs[-1]
+        threshold = model.config.threshold
+        times = losses.wake_silent(
+            spikes.first_times(),
+            # What was lost on the chip may spike in the model; there is nothing to wake then.
+            jnp.minimum(membrane.maximum(), threshold),
+            threshold=threshold,
+            cap=model.config.duration,
+            slope=model.loss.continuation_slope,
+        )
+        return losses.first_spike_cross_entropy(
+            times,
+            y,
+            tau=model.loss.loss_tau,
+            late_penalty=model.loss.late_penalty,
+            late_tau=model.loss.late_tau,
+        )
+
+
+def measure(
+    trained: Trained, number: int, faults: Imperfection, settings: Settings
+) -> dict[str, Any]:
+    """Put a network on a chip, train it there, and return the accuracies."""
+    parts = trained.load_data()
+    data = type(parts)(*(type(part)(*map(jnp.asarray, part)) for part in parts))
+    ideal = trained.evaluate(parts.test).sums
+    chip = Chip(trained, number, faults)
+    start = time.perf_counter()
+    inside = Continued(trained, data, chip, settings, True).run(number)
+    seconds = time.perf_counter() - start
+    outside = Continued(trained, data, chip, settings, False).run(number)
+    return {
+        "ideal": float(ideal.points / ideal.samples),
+        "deployed": inside["deployed"],
+        "in the loop": inside["continued"],
+        "off the loop": outside["continued"],
+        "epochs": {"in the loop": inside["epoch"], "off the loop": outside["epoch"]},
+        "validation on the chip": {
+            "in the loop": inside["validation"],
+            "off the loop": outside["validation"],
+        },
+        "seconds in the loop": round(seconds, 1),
+    }
+
+
+def summary(rows: dict[str, Any]) -> dict[str, Any]:
+    """Return means and deviations over the chips, and the share of lost points that came back."""
+    found: dict[str, Any] = {}
+    for name in ("ideal", "deployed", "in the loop", "off the loop"):
+        values = [row[name] for row in rows.values()]
+        found[name] = {
+            "mean": round(statistics.mean(values), 5),
+            "deviation": round(statistics.stdev(values), 5) if len(values) > 1 else None,
+        }
+    means = {name: value["mean"] for name, value in found.items()}
+    lost = means["ideal"] - means["deployed"]
+    for name in ("in the loop", "off the loop"):
+        found[f"recovered {name}"] = round((means[name] - means["deployed"]) / lost, 4)
+    return found
+
+
+def ideal_run(seed: int, folder: Path) -> Path:
+    """Train an ideal network with the app, unless it is there."""
+    path = folder / f"seed_{seed}"
+    command = [sys.executable, "-m", "train.yin_yang", *NETWORK.split(), "--seed", str(seed)]
+    command += ["--workdir", str(path), "--no-plots", "--quiet"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog=COMMAND)
+    parser.add_argument("--runs", nargs="*", type=Path, help="run directories of the app")
+    parser.add_argument("--chips", type=int, default=5, help="networks to train, without --runs")
+    options = parser.parse_args()
+    faults, settings = Imperfection(), Settings()
+    rows: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for chip in range(len(options.runs) if options.runs else options.chips):
+            path = options.runs[chip] if options.runs else ideal_run(chip, Path(folder))
+            trained = load_trained(path)
+            row = measure(trained, chip, faults, settings)
+            rows[f"network and chip {chip}"] = row
+            shown = ("ideal", "deployed", "in the loop", "off the loop")
+            print(f"chip {chip}: ", *(f"{name} {row[name]:.2%} " for name in shown), flush=True)
+    found = summary(rows)
+    print(*(f"{name}: {value}" for name, value in found.items()), sep="\n")
+    write_results(
+        RESULTS,
+        COMMAND,
+        {
+            "network": f"python -m train.yin_yang {NETWORK} --seed N",
+            "imperfection": dataclasses.asdict(faults),
+            "settings": dataclasses.asdict(settings),
+            "summary": found,
+            "rows": rows,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
+import itertools
 import math
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize_scalar
 
 Event = tuple[float, int]
 
@@ -61,12 +62,60 @@ class Run:
 
     spikes: list[Event]
     margin: float
-    states: list[_Neuron]
+    history: list[list[_Neuron]]
+    duration: float
 
-    def potential(self, n: int, t: float) -> float:
-        """Potential of a neuron at the end of the run."""
-        neuron = self.states[n]
-        return neuron.at(t)[0] + neuron.rest
+    def potential(self, n: int, t: Any) -> np.ndarray:
+        """Potential of a neuron at times; at that of an event, from below."""
+        return np.array([self._before(n, x).at(x)[0] + self._before(n, x).rest for x in t])
+
+    def current(self, n: int, t: Any) -> np.ndarray:
+        """Synaptic current, times resistance, of a neuron at times."""
+        return np.array([self._before(n, x).at(x)[1] for x in t])
+
+    def integral(self, n: int) -> float:
+        """Integral of the potential of a neuron over the run, by quadrature between events."""
+        nodes, weights = np.polynomial.legendre.leggauss(30)
+        total = 0.0
+        for low, high in self._pieces(n):
+            half = 0.5 * (high - low)
+            # Pieces are short against the time constants, or the last one, cut in 8.
+            for k in range(8):
+                part = half / 8
+                t = low + (2 * k + 1) * part + part * nodes
+                total += part * float(weights @ self.potential(n, t))
+        return total
+
+    def maximum(self, n: int) -> float:
+        """Largest potential of a neuron, the resting potential at least."""
+        neuron = self.history[n][0]
+        if any(k == n for _, k in self.spikes):
+            return neuron.threshold + neuron.rest
+        best = neuron.rest
+        for low, high in self._pieces(n):
+            grid = np.linspace(low, high, 200)
+            v = self.potential(n, grid)
+            k = int(np.argmax(v))
+            best = max(best, float(v[k]))
+            around = (grid[max(k - 1, 0)], grid[min(k + 1, len(grid) - 1)])
+            top = minimize_scalar(
+                lambda t: -self.potential(n, [t])[0],
+                bounds=around,
+                method="bounded",
+                options={"xatol": 1e-10},
+            )
+            best = max(best, -float(top.fun))
+        return best
+
+    def _before(self, n: int, t: float) -> _Neuron:
+        return [state for state in self.history[n] if state.time < t or state.time == 0.0][-1]
+
+    def _pieces(self, n: int) -> list[tuple[float, float]]:
+        cuts = {self.duration}
+        for state in self.history[n]:
+            cuts |= {state.time, min(state.free, self.duration)}
+        edges = sorted(cuts)
+        return [(a, b) for a, b in itertools.pairwise(edges) if a < b]
 
     def table(self, neurons: int, slots: int) -> np.ndarray:
         """Spike times ``(N, slots)``, padded with infinity."""
@@ -114,8 +163,9 @@ class _Neuron:
             return math.inf, float(-gap(grid).max()) if v < self.threshold else 0.0
         right = grid[above[0]]
         root = brentq(gap, grid[above[0] - 1], right, xtol=1e-15, rtol=1e-15)
-        slope = (flow(v, i, root, self.tau_mem, self.tau_syn)[1] - self.threshold) / self.tau_mem
-        return start + root, slope * self.tau_syn
+        slope = flow(v, i, root, self.tau_mem, self.tau_syn)[1] - self.threshold
+        # How far a parabola of this slope rises above the threshold.
+        return start + root, 0.5 * slope**2
 
 
 def simulate(
@@ -152,6 +202,7 @@ def simulate(
         for n in range(size)
     ]
     spikes: list[Event] = []
+    history = [[dataclasses.replace(neuron)] for neuron in neurons]
     margin = math.inf
     while len(spikes) < most:
         end = min(queue[0][0] if queue else math.inf, duration)
@@ -168,6 +219,7 @@ def simulate(
             neuron.v, neuron.time, neuron.free = neuron.reset, time, time + neuron.hold
             neuron.fired += 1
             spikes.append((time, n))
+            history[n].append(dataclasses.replace(neuron))
             if network.recurrent_kernel is not None:
                 send(time, network.recurrent_kernel, network.recurrent_delay, n)
         elif queue and queue[0][0] < duration:
@@ -175,6 +227,7 @@ def simulate(
             neuron = neurons[n]
             neuron.v, neuron.i = neuron.at(time)
             neuron.i, neuron.time = neuron.i + weight, time
+            history[n].append(dataclasses.replace(neuron))
         else:
             break
-    return Run(spikes, margin, neurons)
+    return Run(spikes, margin, history, duration)

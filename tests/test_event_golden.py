@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from event_layer import QUICK
 
 import flax_snn as snn
 from flax_snn.dynamics import LIFParameters
@@ -102,7 +103,7 @@ def feedforward(method: str, end: float) -> Any:
         states = [jnp.concatenate(x, axis=1) for x in zip(*states, strict=True)]
         return weighted(spikes, table), (spikes_of, states)
 
-    return jax.jit(jax.value_and_grad(run, has_aux=True))
+    return jax.jit(jax.value_and_grad(run, has_aux=True), compiler_options=QUICK)
 
 
 @functools.cache
@@ -124,7 +125,7 @@ def recurrent(end: float) -> Any:
         state = end_state(inputs, p["W_in"], parameters, out, end, **parts)
         return weighted(out, table), (out, state)
 
-    return jax.jit(jax.value_and_grad(run, has_aux=True))
+    return jax.jit(jax.value_and_grad(run, has_aux=True), compiler_options=QUICK)
 
 
 def check(dtype: str, d: Any, out: Any, state: Any, grads: Any, golden: Any) -> None:
@@ -149,8 +150,10 @@ def given(d: Any, names: tuple[str, ...], dtype: str) -> dict[str, jax.Array]:
 LAYERS = ("W1", "W2", "D1", "D2", "theta1", "theta2", "tau_m", "tau_s", "V_L", "V_r", "t_ref")
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("method", ["first_spikes", "single", "multi"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "method", ["first_spikes", pytest.param("single", marks=pytest.mark.slow), "multi"]
+)
 @pytest.mark.parametrize("ratio", RATIOS)
 def test_feedforward(ratio: str, method: str, dtype: str) -> None:
     d = load(f"ff_{'multi' if method == 'multi' else 'first'}_r{ratio}")
@@ -166,8 +169,10 @@ def test_feedforward(ratio: str, method: str, dtype: str) -> None:
     check(dtype, d, zip(out, times, strict=True), state, grads, golden)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", ["nodelay_r2", "delay_r1", "delay_r2", "delay_r3"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", [pytest.param("nodelay_r2", marks=pytest.mark.slow), "delay_r1", "delay_r2", "delay_r3"]
+)
 def test_recurrent(name: str, dtype: str) -> None:
     d = load(f"rec_{name}")
     fields = ("W_in", "W", "theta", "tau_m", "tau_s", "V_L", "V_r", "t_ref")
@@ -182,6 +187,7 @@ def test_recurrent(name: str, dtype: str) -> None:
     check(dtype, d, [(out, padded(d["spikes"], np.inf)[None])], state, grads, golden)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("ratio", RATIOS)
 def test_single_neurons(ratio: str, dtype: str) -> None:
@@ -210,6 +216,7 @@ def test_single_neurons(ratio: str, dtype: str) -> None:
     check(dtype, d, [(out, padded(d["spikes"], np.inf)[None])], state, grads, golden)
 
 
+@pytest.mark.slow
 def test_the_runner_over_learned_parameters_and_delays(x64: None) -> None:
     """Two cells that learn, in `nn.Sequential`: logarithms have the gradient times the value."""
     d = load("ff_multi_r3")
@@ -245,12 +252,10 @@ def test_the_runner_over_learned_parameters_and_delays(x64: None) -> None:
     )
     table = jnp.asarray(padded(d["C"], 0.0))
 
-    @jax.jit
-    @jax.value_and_grad
     def loss(params: Any) -> jax.Array:
         return weighted(net.apply({"params": params}, inputs), table)
 
-    value, grads = loss(params)
+    value, grads = jax.jit(jax.value_and_grad(loss), compiler_options=QUICK)(params)
     np.testing.assert_allclose(value, d["loss"], rtol=1e-10)
     for k in range(2):
         cell, n = grads[f"layers_{k}"]["cell"], k + 1

@@ -18,6 +18,7 @@ from flax import struct
 from flax_snn.event.connections import Layer, over
 from flax_snn.event.crossing import time_of_peak
 from flax_snn.event.flow import membrane_after
+from flax_snn.event.physics import Physics
 from flax_snn.event.prefix import prefixes
 from flax_snn.event.response import Lanes, current, potential
 from flax_snn.typing import Array, Bool, Float, Int
@@ -183,31 +184,45 @@ class Membrane:
 
     def _time_of_maximum(self) -> Float[Array, "B N"]:
         """Return when membranes without resets are largest; ``inf`` for those never above rest."""
-        arrival, weight = self._reaching(self.neurons)
-        order = jnp.argsort(jax.lax.stop_gradient(arrival), axis=1, stable=True)
-        arrival = jnp.take_along_axis(arrival, order, axis=1)
-        jumps = jnp.take_along_axis(weight, jnp.broadcast_to(order, weight.shape), axis=1)
+        arrival, jumps = self._reaching(self.neurons)
+        shifted = self.layer.delay is not None and self.layer.delay.shape[0] > 1
+        if shifted or self.layer.recurrent_kernel is not None:
+            order = jnp.argsort(jax.lax.stop_gradient(arrival), axis=1, stable=True)
+            arrival = jnp.take_along_axis(arrival, order, axis=1)
+            jumps = jnp.take_along_axis(jumps, jnp.broadcast_to(order, jumps.shape), axis=1)
+        if jumps.shape[1] == 0:
+            return jnp.full((jumps.shape[0], jumps.shape[2]), jnp.inf, jumps.dtype)
         fixed = jax.lax.stop_gradient((self.layer.numbers, arrival, jumps))
-        height, wait = _peaks(*fixed, self.duration)
-        best = jnp.argmax(height, axis=1, keepdims=True)
+        shape = (jumps.shape[0], jumps.shape[2])
+        behind, wait = jax.lax.cond(
+            jnp.any(jnp.isfinite(arrival)),
+            lambda: _largest(*fixed, self.duration),
+            lambda: (jnp.zeros(shape, jnp.int32), jnp.full(shape, jnp.inf, jumps.dtype)),
+        )
+        start = jnp.take_along_axis(jnp.broadcast_to(arrival, jumps.shape), behind[:, None], axis=1)
+        return jnp.where(jnp.isfinite(wait), jnp.minimum(start[:, 0] + wait, self.duration), wait)
 
-        def chosen(x: Array) -> Array:
-            return jnp.take_along_axis(jnp.broadcast_to(x, height.shape), best, axis=1)[:, 0]
 
-        time = jnp.minimum(chosen(arrival) + chosen(wait), self.duration)
-        return jnp.where(chosen(height) > 0, time, jnp.inf)
+def _largest(
+    numbers: Physics, time: Float[Array, "B M _"], jumps: Float[Array, "B M N"], duration: float
+) -> tuple[Int[Array, "B N"], Float[Array, "B N"]]:
+    """Return behind which arrival a membrane is largest, and how long after it.
+
+    Infinitely long for one that is never above rest.
+    """
+    height, wait = _peaks(numbers, time, jumps, duration)
+    best = jnp.argmax(height, axis=1, keepdims=True).astype(jnp.int32)
+    height, wait = (jnp.take_along_axis(x, best, axis=1)[:, 0] for x in (height, wait))
+    return best[:, 0], jnp.where(height > 0, wait, jnp.inf)
 
 
 def _peaks(
-    numbers: Any, time: Float[Array, "B M _"], jumps: Float[Array, "B M N"], duration: float
+    numbers: Physics, time: Float[Array, "B M _"], jumps: Float[Array, "B M N"], duration: float
 ) -> tuple[Float[Array, "B M N"], Float[Array, "B M N"]]:
     """Return the largest potential behind each arrival, and how long after the arrival it comes.
 
     -inf where it comes with the next arrival, and where there is no arrival.
     """
-    none = jnp.full_like(jumps[:, :1], -jnp.inf)
-    if jumps.shape[1] == 0:
-        return none, jnp.zeros_like(none)
     rows = jax.tree.map(lambda x: x[None, None, :], numbers)
     behind = prefixes(numbers, time, jumps, duration)
     rises = (behind.i > 0) & (behind.i > behind.v)

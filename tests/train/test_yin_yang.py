@@ -217,20 +217,34 @@ def test_initial_weights_have_their_mean_and_deviation():
 @pytest.mark.parametrize("method", EVENTS)
 def test_a_fine_grid_gives_the_spikes_of_continuous_time(method):
     """One parameter tree, two simulations that know nothing of each other."""
-    exact = model(method=method, max_spikes=1 if method == "eventprop" else 0)
+    exact = model(method=method)
     grid = model(dt=2e-5)
     params = initial(grid)
+    # Outputs that do not all spike at once.
+    params["layers_1"]["cell"]["kernel"] *= jnp.array([[0.5, 1.0, 1.5]])
     x = jnp.asarray(points().x, jnp.float32)
     a, b = (jax.jit(net.apply)(params, x, jax.random.key(0)) for net in (exact, grid))
-    fired = np.isfinite(a.z.times)
+    if method == "first_spike":
+        # On a grid nothing keeps a neuron from spiking again.
+        once = np.asarray((b.activity[0] <= 1).all(axis=1))
+        assert once.mean() > 0.3
+        a, b = (jax.tree.map(lambda x: x[once], ran.z) for ran in (a, b))
+    else:
+        a, b = a.z, b.z
+    fired = np.isfinite(a.times)
     assert fired.mean() > 0.5
     # A membrane that all but reaches its threshold may do so in one simulation alone.
-    assert (fired == np.isfinite(b.z.times)).mean() > 0.98
-    both = fired & np.isfinite(b.z.times)
-    # The error of a step is of the order of dt, and a layer is as late as the one before.
-    np.testing.assert_allclose(a.z.times[both], b.z.times[both], atol=10 * 2e-5)
-    predicted = (net.objective.predict(ran.z) for net, ran in ((exact, a), (grid, b)))
-    assert np.equal(*predicted).mean() > 0.95
+    assert (fired == np.isfinite(b.times)).mean() > 0.98
+    both = fired & np.isfinite(b.times)
+    # The error of a step is of the order of dt, over the slope of the membrane, and a layer is as
+    # late as the one before: far larger where the threshold is grazed.
+    error = np.abs(np.asarray(a.times - b.times))[both]
+    assert (error < 10 * 2e-5).mean() > 0.95
+    first, second = np.sort(np.asarray(a.times), axis=1)[:, :2].T
+    clear = second - first > 2 * error.max()
+    assert clear.mean() > 0.3
+    one, other = exact.objective.predict(a), grid.objective.predict(b)
+    np.testing.assert_array_equal(one[clear], other[clear])
 
 
 def test_spikes_of_all_layers_can_be_looked_at():
@@ -335,6 +349,7 @@ def test_lost_spikes_are_summed():
     assert float(cut.sums.lost) > 0
 
 
+@pytest.mark.slow
 def test_too_little_room_is_refused_before_anything_is_replaced(train_yin_yang, runs, capsys):
     run = runs("surrogate")
     before = (run / "config.json").read_text()
@@ -395,7 +410,9 @@ def test_randman_has_one_method(tiny_run, capsys):
     assert "run in one way only" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("method", ["surrogate", *EVENTS])
+@pytest.mark.parametrize(
+    "method", ["surrogate", *(pytest.param(m, marks=pytest.mark.slow) for m in METHODS[1:])]
+)
 def test_a_stopped_run_ends_as_an_unbroken_one(train_yin_yang, tmp_path, method):
     stopped = []
 
@@ -414,6 +431,7 @@ def test_a_stopped_run_ends_as_an_unbroken_one(train_yin_yang, tmp_path, method)
     assert records(run) == records(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_streamed_points_are_those_in_memory(train_yin_yang, runs, tmp_path):
     run = tmp_path / "run"
     streamed = ("--method", "surrogate", "--feed", "streamed", "--chunk", "2")

@@ -15,9 +15,9 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 
 def test_the_python_of_the_readme_runs(capsys: Any) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     x = (jax.random.uniform(jax.random.key(0), (4, 6, 8)) < 0.3).astype(jnp.float32)
-    names: dict[str, Any] = {"key": jax.random.key(1), "x_first": x[:, 0]}
+    names: dict[str, Any] = {"key": jax.random.key(1), "x_first": x[:, 0], "jnp": jnp}
     names["stream"] = [x[:, t] for t in range(6)]
 
     exec(blocks[0], names)
@@ -32,3 +32,7 @@ def test_the_python_of_the_readme_runs(capsys: Any) -> None:
     snn = names["snn"]
     whole = snn.RNN(snn.LIFCell(16)).apply({"params": names["params"]}, x)
     np.testing.assert_array_equal(names["spikes"], whole[:, -1])
+
+    exec(blocks[3], names)
+    assert names["spikes"].time.shape == names["spikes"].index.shape
+    assert names["grid"].shape == (1, 400, 3)

@@ -75,7 +75,7 @@ def over(
 
 def _between(
     matrix: Float[Array, "_ _"], source: Int[Array, "B M"], neuron: Int[Array, "B L"] | None
-) -> Float[Array, "B M L"]:
+) -> Float[Array, "_ _ _"]:
     """Return entries ``(source, neuron)``; rows or columns of length 1 are shared by all."""
     rows, columns = matrix.shape
     if neuron is None or columns == 1:

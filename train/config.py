@@ -184,16 +184,17 @@ class YinYangNetwork:
     """Whether one more input spikes at time 0 in each sample."""
     duration: float = 50e-3
     """Length of a sample in seconds; later spikes are not simulated."""
-    input_mean: float = 1.5
-    """Mean of the initial weights from the inputs."""
-    input_std: float = 0.78
+    input_mean: float = 3.5
+    """Mean of the initial weights from the inputs. Neurons that stay silent on all samples never
+    learn: nearly all of them spike with the default."""
+    input_std: float = 2.0
     """Their standard deviation."""
     layer_mean: float = 0.6
     """Mean of the initial weights between hidden layers."""
     layer_std: float = 0.3
     """Their standard deviation."""
-    readout_mean: float = 0.6
-    """Mean of the initial weights to the output neurons."""
+    readout_mean: float = 0.4
+    """Mean of the initial weights to the output neurons; about 1 with 30 hidden neurons."""
     readout_std: float = 0.3
     """Their standard deviation."""
     max_spikes: int = 0
@@ -201,6 +202,10 @@ class YinYangNetwork:
     budget: float = 1.5
     """Room for the spikes of a layer in a sample, per neuron (`eventprop`). Spikes that find none
     are counted and reported."""
+    slope_floor: float = 0.3
+    """Least slope of a membrane at its spike by which a gradient is divided, in thresholds per
+    --tau-mem (`first_spike`, `eventprop`). A spike that was all but missed has an all but infinite
+    gradient, which would take over its batch."""
     dt: float = 5e-4
     """Length of a time step in seconds (`surrogate`)."""
     surrogate_slope: float = 10.0
@@ -214,7 +219,7 @@ class SpikeTimeLoss:
     loss: Literal["ttfs", "mse", "max"] = "ttfs"
     """`ttfs`: cross-entropy of the first spike times; `mse`: squared distance of these to target
     times; `max`: the output neurons do not spike, cross-entropy of their highest potentials."""
-    loss_tau: float = 0.5e-3
+    loss_tau: float = 0.25e-3
     """`ttfs`: time in seconds by which an earlier spike multiplies the odds of its class by e;
     `mse`: unit of time of the distance."""
     late_penalty: float = 3e-3
@@ -225,7 +230,7 @@ class SpikeTimeLoss:
     """`mse`: time in seconds at which the label neuron is to spike."""
     target_late: float = 30e-3
     """`mse`: time in seconds at which the other output neurons are to spike."""
-    continuation_slope: float = 10e-3
+    continuation_slope: float = 20e-3
     """A silent output neuron counts as spiking after the sample, the later the further its highest
     potential stayed below threshold: so many seconds per unit of potential."""
     max_scale: float = 4.0
@@ -241,8 +246,8 @@ class YinYangConfig:
     loss: SpikeTimeLoss = SpikeTimeLoss()
     training: TrainingConfig = TrainingConfig(
         epochs=150,
-        batch_size=150,
-        learning_rate=5e-3,
+        batch_size=75,
+        learning_rate=2e-2,
         warm_up=0.0,
         weight_decay=0.0,
         clip_norm=0.5,

@@ -199,6 +199,7 @@ def _in_continuous_time(
     options: dict[str, Any] = {
         "method": config.method,
         "duration": config.duration,
+        "slope_floor": config.slope_floor,
         "delays": None if config.delays == "none" else config.delays,
     }
 

@@ -46,7 +46,7 @@ def _check_network(network: YinYangNetwork) -> None:
         number(flag(name), getattr(network, name), "> 0, in seconds")
     for name in ("threshold", "surrogate_slope", "budget"):
         number(flag(name), getattr(network, name), "> 0")
-    for name in ("input_std", "layer_std", "readout_std"):
+    for name in ("input_std", "layer_std", "readout_std", "slope_floor"):
         number(flag(name), getattr(network, name), ">= 0")
     for name in ("input_mean", "layer_mean", "readout_mean"):
         # A mean may have either sign.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flax_snn.event.spikes import Spikes
-from flax_snn.typing import Array, Bool, Float, Num
+from flax_snn.typing import Array, Bool, Float, Int, Num
 
 __all__ = ["from_raster", "to_raster"]
 
@@ -18,6 +18,9 @@ def to_raster(
     spikes: Spikes, *, dt: float, steps: int, size: int | None = None
 ) -> Float[Array, "B T N"]:
     """Count spikes in time steps; a spike at t falls into step floor(t / dt).
+
+    A time that is the start of a step up to rounding belongs to that step, so that
+    ``to_raster(from_raster(raster, dt=dt), dt=dt, steps=steps)`` is ``raster``.
 
     Args:
       spikes: spikes of N sources.
@@ -39,7 +42,7 @@ def to_raster(
         raise ValueError(f"to_raster: steps: expected a whole number >= 1, got {steps!r}")
     size = spikes._size(size, "to_raster")
     real = jnp.isfinite(spikes.time)
-    step = jnp.floor(jnp.where(real, spikes.time, -dt) / dt).astype(jnp.int32)
+    step = _step_of(jnp.where(real, spikes.time, -dt), dt)
     late = real & (step >= steps)
     if not isinstance(late, jax.core.Tracer) and bool(late.any()):
         last = float(spikes.time[late].max())
@@ -97,6 +100,14 @@ def from_raster(
         index[row, : times.sum()] = np.repeat(source, times)
     lost = jnp.zeros(len(counts), jnp.int32)
     return Spikes(jnp.asarray(time), jnp.asarray(index), lost, counts.shape[2])
+
+
+def _step_of(time: Float[Array, "B K"], dt: float) -> Int[Array, "B K"]:
+    """Return the time step of each time; 5e-3 / 1e-3 in float32 is a little less than 5."""
+    steps = time / dt
+    nearest = jnp.round(steps)
+    at_start = jnp.abs(steps - nearest) <= 4.0 * jnp.finfo(time.dtype).eps * jnp.abs(nearest)
+    return jnp.where(at_start, nearest, jnp.floor(steps)).astype(jnp.int32)
 
 
 def _check_step(what: str, dt: float) -> None:

@@ -42,7 +42,9 @@ def build(method: str, hidden: int, spikes: int) -> nn.Sequential:
     once: dict[str, Any] = {"method": method, "duration": DURATION}
     layers = []
     for features, most in ((hidden, spikes), (OUTPUTS, 1)):
-        limits = {} if method == "first_spike" else {"max_spikes": most, "budget": features * most}
+        limits: dict[str, Any] = {}
+        if method == "eventprop":
+            limits = {"max_spikes": most, "budget": features * most}
         layers.append(event.RNN(LIFCell(features, dynamics=NEURON), **once, **limits))
     return nn.Sequential(layers)
 

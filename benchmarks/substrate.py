@@ -28,7 +28,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ from train.trained import Trained, load_trained
 RESULTS = Path(__file__).parent / "results" / "substrate.json"
 COMMAND = "python -m benchmarks.substrate"
 NETWORK = "--method first_spike --hidden 100"
+WAYS = ("ideal", "deployed", "in the loop", "off the loop")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,32 +71,33 @@ class Settings:
     Attributes:
       epochs: passes over the training samples.
       learning_rate: the highest; it falls to 0 as half a cosine.
-      slope_floor: of the layers in the loop. A recorded spike can come where the model's membrane
-        does not rise, and its gradient is divided by this then.
       runs: runs of an evaluation on the chip.
     """
 
     epochs: int = 20
-    learning_rate: float = 2e-3
-    slope_floor: float = 0.1
+    learning_rate: float = 5e-3
     runs: int = 5
 
 
-class Chip:
-    """A network on a chip: its first spikes come from neurons that are not those of the model."""
+class Chips:
+    """Networks on chips: their first spikes come from neurons that are not those of the model.
 
-    def __init__(self, trained: Trained, chip: int, faults: Imperfection) -> None:
-        self._model: Any = trained.model
-        self._faults, self._key = faults, jax.random.key(chip)
+    A chip is a random key, and so is a run on it.
+    """
 
-    def run(self, params: Any, inputs: jax.Array, key: jax.Array) -> list[event.Spikes]:
+    def __init__(self, model: Any, faults: Imperfection) -> None:
+        self._model, self._faults = model, faults
+
+    def run(
+        self, params: Any, inputs: jax.Array, chip: jax.Array, key: jax.Array
+    ) -> list[event.Spikes]:
         """Return the spikes of each layer, as they arrive."""
         faults = self._faults
         spikes, found = event.from_times(self._model.times(inputs)), []
         for k, layer in enumerate(self._model.network.layers.layers):
             neurons = event.mismatched(
                 layer.cell.dynamics.parameters,
-                jax.random.fold_in(self._key, k),
+                jax.random.fold_in(chip, k),
                 layer.cell.features,
                 tau_mem=faults.mismatch,
                 tau_syn=faults.mismatch,
@@ -112,28 +114,26 @@ class Chip:
             found.append(spikes)
         return found
 
-    def accuracy(self, params: Any, part: Any, key: jax.Array, runs: int) -> jax.Array:
+    def accuracy(
+        self, params: Any, part: Any, chip: jax.Array, key: jax.Array, *, runs: int
+    ) -> jax.Array:
         """Return the share of samples whose label neuron is the first from which a spike comes."""
 
         def one(key: jax.Array) -> jax.Array:
-            first = self.run(params, part.inputs, key)[-1].index[:, 0]
+            first = self.run(params, part.inputs, chip, key)[-1].index[:, 0]
             return jnp.mean((first == part.labels).astype(jnp.float32))
 
         return jnp.mean(jax.lax.map(one, jax.random.split(key, runs)))
 
 
-class Continued:
+class Training:
     """Training that goes on from a trained network, in the loop with a chip or without it."""
 
     def __init__(
-        self, trained: Trained, data: Any, chip: Chip, settings: Settings, in_the_loop: bool
+        self, trained: Trained, data: Any, chips: Chips, settings: Settings, *, in_the_loop: bool
     ) -> None:
-        self._trained, self._data, self._chip = trained, data, chip
+        self._model, self._data, self._chips = trained.model, data, chips
         self._settings, self._in_the_loop = settings, in_the_loop
-        layers: Any = trained.model.network.layers
-        self._layers = layers.clone(
-            layers=tuple(one.clone(slope_floor=settings.slope_floor) for one in layers.layers)
-        )
         training = dataclasses.replace(
             trained.config.training, learning_rate=settings.learning_rate, warm_up=0.0
         )
@@ -141,46 +141,52 @@ class Continued:
         self._updates = len(data.train.labels) // self._batch
         self._tx = optimizer(training, settings.epochs * self._updates, trained.model.depth)
         self._epoch = jax.jit(self._update_all)
-        self._score = jax.jit(functools.partial(chip.accuracy, runs=settings.runs))
+        self._score = jax.jit(functools.partial(chips.accuracy, runs=settings.runs))
 
-    def run(self, seed: int) -> dict[str, Any]:
-        """Train; return accuracies on the chip before and at the best epoch."""
-        keys = jax.random.split(jax.random.key(seed), 3 + self._settings.epochs)
-        params, validation = self._trained.params, self._data.validation
-        state, order = self._tx.init(params), np.random.default_rng(seed)
-        best, curve = params, [float(self._score(params, validation, keys[0]))]
+    def run(self, params: Any, number: int) -> dict[str, Any]:
+        """Train the network of a chip; return accuracies on it, before and at the best epoch."""
+        chip, *keys = jax.random.split(jax.random.key(number), 4 + self._settings.epochs)
+        validation, test = self._data.validation, self._data.test
+        before = best = params
+        state, order = self._tx.init(params), np.random.default_rng(number)
+        curve = [float(self._score(params, validation, chip, keys[0]))]
         for key in keys[3:]:
-            rows = order.permutation(len(self._data.train.labels))[: self._updates * self._batch]
-            rows = jnp.asarray(rows.reshape(self._updates, self._batch), jnp.int32)
-            params, state = self._epoch(params, state, rows, key)
-            curve.append(float(self._score(params, validation, jax.random.fold_in(key, 0))))
+            shuffled = order.permutation(len(self._data.train.labels))
+            rows = jnp.asarray(shuffled[: self._updates * self._batch], jnp.int32)
+            rows = rows.reshape(self._updates, self._batch)
+            params, state = self._epoch(params, state, rows, chip, key)
+            curve.append(float(self._score(params, validation, chip, jax.random.fold_in(key, 0))))
             if curve[-1] >= max(curve):
                 best = params
         return {
-            "deployed": float(self._score(self._trained.params, self._data.test, keys[1])),
-            "continued": float(self._score(best, self._data.test, keys[2])),
+            "deployed": float(self._score(before, test, chip, keys[1])),
+            "continued": float(self._score(best, test, chip, keys[2])),
             "epoch": len(curve) - 1 - int(np.argmax(curve[::-1])),
             "validation": [round(v, 4) for v in curve],
         }
 
-    def _update_all(self, params: Any, state: Any, rows: jax.Array, key: jax.Array) -> Any:
+    def _update_all(
+        self, params: Any, state: Any, rows: jax.Array, chip: jax.Array, key: jax.Array
+    ) -> Any:
         def update(carry: Any, now: Any) -> Any:
             (params, state), (rows, key) = carry, now
             x, y = (part[rows] for part in self._data.train)
-            grads = jax.grad(self._loss)(params, x, y, key)
+            grads = jax.grad(self._loss)(params, x, y, chip, key)
             updates, state = self._tx.update(grads, state, params)
             return (jax.tree.map(jnp.add, params, updates), state), None
 
         keys = jax.random.split(key, len(rows))
         return jax.lax.scan(update, (params, state), (rows, keys))[0]
 
-    def _loss(self, params: Any, x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
-        model: Any = self._trained.model
+    def _loss(
+        self, params: Any, x: jax.Array, y: jax.Array, chip: jax.Array, key: jax.Array
+    ) -> jax.Array:
+        model: Any = self._model
         variables = {"params": params}
         if self._in_the_loop:
-            found = self._chip.run(params, x, key)
+            found = self._chips.run(params, x, chip, key)
             variables["recorded"] = {f"layers_{k}": {"spikes": s} for k, s in enumerate(found)}
-        outputs: Any = self._layers.apply(variables, event.from_times(model.times(x)))
+        outputs: Any = model.network.layers.apply(variables, event.from_times(model.times(x)))
         spikes, membrane = outputs[-1]
         threshold = model.config.threshold
         times = losses.wake_silent(
@@ -200,36 +206,39 @@ class Continued:
         )
 
 
-def measure(
-    trained: Trained, number: int, faults: Imperfection, settings: Settings
-) -> dict[str, Any]:
-    """Put a network on a chip, train it there, and return the accuracies."""
-    parts = trained.load_data()
+def measure(runs: Sequence[Path], faults: Imperfection, settings: Settings) -> dict[str, Any]:
+    """Put each network on a chip, train it there, and return the accuracies."""
+    networks = [load_trained(path) for path in runs]
+    first, rows = networks[0], {}
+    parts = first.load_data()
     data = type(parts)(*(type(part)(*map(jnp.asarray, part)) for part in parts))
-    ideal = trained.evaluate(parts.test).sums
-    chip = Chip(trained, number, faults)
-    start = time.perf_counter()
-    inside = Continued(trained, data, chip, settings, True).run(number)
-    seconds = time.perf_counter() - start
-    outside = Continued(trained, data, chip, settings, False).run(number)
-    return {
-        "ideal": float(ideal.points / ideal.samples),
-        "deployed": inside["deployed"],
-        "in the loop": inside["continued"],
-        "off the loop": outside["continued"],
-        "epochs": {"in the loop": inside["epoch"], "off the loop": outside["epoch"]},
-        "validation on the chip": {
-            "in the loop": inside["validation"],
-            "off the loop": outside["validation"],
-        },
-        "seconds in the loop": round(seconds, 1),
-    }
+    chips = Chips(first.model, faults)
+    inside, outside = (
+        Training(first, data, chips, settings, in_the_loop=loop) for loop in (True, False)
+    )
+    for number, trained in enumerate(networks):
+        ideal = trained.evaluate(parts.test).sums
+        looped, alone = (way.run(trained.params, number) for way in (inside, outside))
+        rows[f"network and chip {number}"] = row = {
+            "ideal": float(ideal.points / ideal.samples),
+            "deployed": looped["deployed"],
+            "in the loop": looped["continued"],
+            "off the loop": alone["continued"],
+            "epochs": {"in the loop": looped["epoch"], "off the loop": alone["epoch"]},
+            "validation on the chip": {
+                "in the loop": looped["validation"],
+                "off the loop": alone["validation"],
+            },
+        }
+        shown = (f"{name} {row[name]:.2%}" for name in WAYS)
+        print(f"chip {number}: {', '.join(shown)}", flush=True)
+    return rows
 
 
 def summary(rows: dict[str, Any]) -> dict[str, Any]:
     """Return means and deviations over the chips, and the share of lost points that came back."""
     found: dict[str, Any] = {}
-    for name in ("ideal", "deployed", "in the loop", "off the loop"):
+    for name in WAYS:
         values = [row[name] for row in rows.values()]
         found[name] = {
             "mean": round(statistics.mean(values), 5),
@@ -243,7 +252,7 @@ def summary(rows: dict[str, Any]) -> dict[str, Any]:
 
 
 def ideal_run(seed: int, folder: Path) -> Path:
-    """Train an ideal network with the app, unless it is there."""
+    """Train an ideal network with the app; return its run directory."""
     path = folder / f"seed_{seed}"
     command = [sys.executable, "-m", "train.yin_yang", *NETWORK.split(), "--seed", str(seed)]
     command += ["--workdir", str(path), "--no-plots", "--quiet"]
@@ -254,18 +263,12 @@ def ideal_run(seed: int, folder: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(prog=COMMAND)
     parser.add_argument("--runs", nargs="*", type=Path, help="run directories of the app")
-    parser.add_argument("--chips", type=int, default=5, help="networks to train, without --runs")
+    parser.add_argument("--networks", type=int, default=5, help="how many to train, without --runs")
     options = parser.parse_args()
     faults, settings = Imperfection(), Settings()
-    rows: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for chip in range(len(options.runs) if options.runs else options.chips):
-            path = options.runs[chip] if options.runs else ideal_run(chip, Path(folder))
-            trained = load_trained(path)
-            row = measure(trained, chip, faults, settings)
-            rows[f"network and chip {chip}"] = row
-            shown = ("ideal", "deployed", "in the loop", "off the loop")
-            print(f"chip {chip}: ", *(f"{name} {row[name]:.2%} " for name in shown), flush=True)
+        runs = options.runs or [ideal_run(seed, Path(folder)) for seed in range(options.networks)]
+        rows = measure(runs, faults, settings)
     found = summary(rows)
     print(*(f"{name}: {value}" for name, value in found.items()), sep="\n")
     write_results(

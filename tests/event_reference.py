@@ -52,7 +52,8 @@ def flow(v: Any, i: Any, t: Any, tau_mem: float, tau_syn: float) -> tuple[Any, A
     if abs(a - b) < 1e-9 * a:
         kernel = a * t * np.exp(-a * t)
     else:
-        kernel = a / (b - a) * (np.exp(-a * t) - np.exp(-b * t))
+        # exp(-a t) - exp(-b t), of which little would be left near equal time constants.
+        kernel = a / (b - a) * np.exp(-a * t) * -np.expm1((a - b) * t)
     return v * np.exp(-a * t) + i * kernel, i * np.exp(-b * t)
 
 

@@ -228,9 +228,7 @@ def test_the_runner_over_learned_parameters_and_delays(x64: None) -> None:
             tau_mem=9.0, tau_syn=9.0, dt=0.1, refractory=float(d["t_ref"][k]), threshold=9.0
         )
         cell = snn.LIFCell(features, dynamics=dynamics, learn=learn, param_dtype=jnp.float64)
-        layers.append(
-            snn.event.RNN(cell, delays="synaptic", budget=40, duration=float(d["T"]))
-        )
+        layers.append(snn.event.RNN(cell, delays="synaptic", budget=40, duration=float(d["T"])))
     net = nn.Sequential(layers)
     params: dict[str, Any] = {}
     for k, features in enumerate((5, 3)):
@@ -247,9 +245,7 @@ def test_the_runner_over_learned_parameters_and_delays(x64: None) -> None:
             },
         }
     params = jax.tree.map(jnp.asarray, params)
-    inputs = snn.event.Spikes(
-        jnp.asarray(d["t_in"]), jnp.asarray(d["ch_in"], jnp.int32), None, 4
-    )
+    inputs = snn.event.Spikes(jnp.asarray(d["t_in"]), jnp.asarray(d["ch_in"], jnp.int32), None, 4)
     table = jnp.asarray(padded(d["C"], 0.0))
 
     def loss(params: Any) -> jax.Array:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from event_layer import B, DIFFERENTIABLE, M, N, Case, layer, random_case, spike_loss
+from event_layer import DIFFERENTIABLE, B, Case, M, N, layer, random_case, spike_loss
 
 import flax_snn as snn
 from flax_snn.dynamics import LIFParameters

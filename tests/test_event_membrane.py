@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from event_layer import DURATION, N, QUERIES, QUICK, B, Case, Loss
+from event_layer import DURATION, QUERIES, QUICK, B, Case, Loss, N
 from scipy.integrate import solve_ivp
 
 import flax_snn as snn
@@ -35,14 +35,16 @@ def clear(ratio: float, refractory: float) -> list[tuple[Case, list[reference.Ru
 
 
 @pytest.mark.parametrize(("ratio", "refractory"), [(2.0, 0.3), (1.0, 0.0), (4.7, 0.3)])
-def test_losses_on_the_voltage_of_spiking_layers(ratio: float, refractory: float, x64: None) -> None:
+def test_losses_on_the_voltage_of_spiking_layers(
+    ratio: float, refractory: float, x64: None
+) -> None:
     """Their gradients pass through the spike times, recurrence and delays."""
     kinds = [("time", "kernel"), ("recurrent_kernel",), ("delay", "recurrent_delay")]
     kinds += [("tau_mem",), ("tau_syn",), ("threshold",), ("v_rest",), ("v_reset",)]
     if refractory:
         kinds.append(("refractory",))
     for case, runs in clear(ratio, refractory):
-        for part, loss in LOSSES.items():
+        for loss in LOSSES.values():
             (value, (spikes, parts)), grads = layers.layer(case, loss, with_membrane=True)
             layers.assert_same_spikes(spikes, runs)
             assert 0 < len(runs[0].spikes)

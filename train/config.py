@@ -184,10 +184,10 @@ class YinYangNetwork:
     """Whether one more input spikes at time 0 in each sample."""
     duration: float = 50e-3
     """Length of a sample in seconds; later spikes are not simulated."""
-    input_mean: float = 3.5
+    input_mean: float = 2.5
     """Mean of the initial weights from the inputs. Neurons that stay silent on all samples never
     learn: nearly all of them spike with the default."""
-    input_std: float = 2.0
+    input_std: float = 1.5
     """Their standard deviation."""
     layer_mean: float = 0.6
     """Mean of the initial weights between hidden layers."""
@@ -202,7 +202,7 @@ class YinYangNetwork:
     budget: float = 1.5
     """Room for the spikes of a layer in a sample, per neuron (`eventprop`). Spikes that find none
     are counted and reported."""
-    slope_floor: float = 0.3
+    slope_floor: float = 0.1
     """Least slope of a membrane at its spike by which a gradient is divided, in thresholds per
     --tau-mem (`first_spike`, `eventprop`). A spike that was all but missed has an all but infinite
     gradient, which would take over its batch."""
@@ -245,7 +245,7 @@ class YinYangConfig:
     network: YinYangNetwork = YinYangNetwork()
     loss: SpikeTimeLoss = SpikeTimeLoss()
     training: TrainingConfig = TrainingConfig(
-        epochs=150,
+        epochs=300,
         batch_size=75,
         learning_rate=2e-2,
         warm_up=0.0,

@@ -4,7 +4,10 @@
 
 takes a run directory, whose best checkpoint by validation accuracy is meant, or one of the numbered
 folders in its ``checkpoints``, and prints accuracy, confusion matrix and firing rates; with
-``--json`` one JSON object, as the last line.
+``--json`` one JSON object, as the last line. A network of ``train.yin_yang`` may be run by another
+method than the one that trained it:
+
+    python -m train.evaluate --checkpoint RUN --method surrogate
 """
 
 from __future__ import annotations

@@ -213,7 +213,7 @@ def _in_continuous_time(
 
     *front, last = cells
     # Of an output neuron only the first spike is read.
-    output = event.RNN(last, **options, **({"max_spikes": 1} if room and spiking else {}))
+    output = event.RNN(last, max_spikes=1 if room and spiking else None, **options)
     arguments = (("return_membrane", True),) if spiking else ()
     layers = Layers((*(hidden(cell) for cell in front), output), arguments)
     return EventNetwork(layers, spiking)

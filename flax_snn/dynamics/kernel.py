@@ -50,12 +50,12 @@ def membrane_kernel(t: Scalar, tau_mem: Scalar, tau_syn: Scalar) -> Scalar:
     x = (b - a) * t
     near = xp.abs(x) < 0.5
     # |x| and min(a, b) have no derivative at a == b: K = a t exp(-(a + b) t / 2) sinh(x/2) / (x/2).
-    even = xp.exp(-0.5 * (a + b) * t) * _sinhc(xp.where(near, 0.5 * x, 0.0))
+    even = xp.exp(-0.5 * (a + b) * t) * sinhc(xp.where(near, 0.5 * x, 0.0))
     far = xp.where(near, 1.0, xp.abs(x))
     return a * t * xp.where(near, even, xp.exp(-xp.minimum(a, b) * t) * -xp.expm1(-far) / far)
 
 
-def _sinhc(x: Scalar) -> Scalar:
+def sinhc(x: Scalar) -> Scalar:
     """Return ``sinh(x) / x`` for ``|x| <= 1/4``, to the last digit of float64."""
     y = x * x
     rest = 1.0 + y / 72.0 * (1.0 + y / 110.0)

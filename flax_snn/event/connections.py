@@ -51,7 +51,7 @@ def over(
     time: Float[Array, "B M"],
     source: Int[Array, "B M"],
     neuron: Int[Array, "B L"] | None,
-) -> tuple[Float[Array, "B M _"], Float[Array, "B M L"]]:
+) -> tuple[Float[Array, "B M _"], Float[Array, "B M _"]]:
     """Return what reaches neurons over one set of connections.
 
     Args:
@@ -62,8 +62,8 @@ def over(
       neuron: the neuron of each lane; ``None`` where lane n is neuron n.
 
     Returns:
-      Arrival times, ``+inf`` for none, ``(B, M, L)``, or ``(B, M, 1)`` where all are the same, and
-      weights, 0 for none.
+      Arrival times, ``+inf`` for none, and weights, 0 for none; each ``(B, M, L)``, or
+      ``(B, M, 1)`` where all are the same.
     """
     real = (jnp.isfinite(time) & (source >= 0))[:, :, None]
     source = jnp.maximum(source, 0)

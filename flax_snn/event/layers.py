@@ -118,7 +118,7 @@ def simulate(
         recurrent_kernel=recurrent_kernel,
         recurrent_delay=_delay(what, "recurrent_delay", recurrent_delay, size, size, kernel.dtype),
     )
-    tonic = rests_above(numbers)
+    tonic = rests_above(parameters, layer.kernel.dtype)
     if tonic and math.isinf(duration):
         raise ValueError(
             f"{what}: expected a finite duration for neurons that rest at or above their"
@@ -181,7 +181,7 @@ def first_spikes(
     """
     what = "first_spikes"
     layer, numbers = checked_layer(what, spikes, kernel, parameters, delay, duration)
-    if rests_above(numbers):
+    if rests_above(parameters, layer.kernel.dtype):
         raise ValueError(
             f"{what}: expected neurons that rest below their threshold; use simulate, or"
             " method='eventprop', for those that spike without input"

@@ -121,10 +121,18 @@ def certainly_zero(value: Any) -> bool:
     return known and bool(np.all(np.asarray(value) == 0))
 
 
-def rests_above(numbers: Physics) -> bool:
-    """Whether some neuron is known to rest at or above its threshold."""
-    threshold = numbers.threshold
-    return not isinstance(threshold, jax.core.Tracer) and bool((np.asarray(threshold) <= 0).any())
+def rests_above(parameters: LIFParameters, dtype: Any) -> bool:
+    """Whether some neuron is known to rest at or above its threshold.
+
+    Read from the parameters: what `physics` computes is not known while a function is traced, even
+    where the parameters are.
+    """
+    names = ("threshold", "v_rest", "resistance", "bias")
+    values = [getattr(parameters, name) for name in names]
+    if any(isinstance(value, jax.core.Tracer) for value in values):
+        return False
+    threshold, rest, resistance, bias = (np.asarray(value, dtype) for value in values)
+    return bool((threshold - (rest + resistance * bias) <= 0).any())
 
 
 def _row(what: str, name: str, value: Any, size: int, dtype: Any) -> Array:

@@ -85,9 +85,11 @@ def from_raster(
     if counts.ndim != 3:
         raise ValueError(f"from_raster: expected a raster (B, T, N), got shape {counts.shape}")
     whole = np.asarray(counts, np.float64)
-    if not ((whole >= 0) & (whole == np.floor(whole))).all():
-        bad = whole[~((whole >= 0) & (whole == np.floor(whole)))][0]
-        raise ValueError(f"from_raster: expected numbers of spikes, 0, 1, 2, ..., got {bad}")
+    good = np.isfinite(whole) & (whole >= 0) & (whole == np.floor(whole))
+    if not good.all():
+        raise ValueError(
+            f"from_raster: expected numbers of spikes, 0, 1, 2, ..., got {whole[~good][0]}"
+        )
     numbers = whole.astype(np.int64)
     budget = max(int(numbers.sum(axis=(1, 2)).max(initial=0)), 1)
     dtype = counts.dtype if np.issubdtype(counts.dtype, np.floating) else jnp.float32

@@ -39,7 +39,7 @@ class Lanes(NamedTuple):
 
 
 def potential(
-    lanes: Lanes, arrival: Float[Array, "B M _"], weight: Float[Array, "B M L"]
+    lanes: Lanes, arrival: Float[Array, "B M _"], weight: Float[Array, "B M _"]
 ) -> Float[Array, "B L"]:
     """Return the potential above rest, 0 for lanes that ask nothing.
 
@@ -52,7 +52,7 @@ def potential(
 
 
 def driven(
-    lanes: Lanes, arrival: Float[Array, "B M _"], weight: Float[Array, "B M L"]
+    lanes: Lanes, arrival: Float[Array, "B M _"], weight: Float[Array, "B M _"]
 ) -> Float[Array, "B L"]:
     """Return what arrivals contribute to the potential; see `potential`."""
     numbers = _with_arrivals(lanes.numbers)
@@ -79,7 +79,7 @@ def left_of_reset(lanes: Lanes) -> Float[Array, "B L"]:
 def current(
     lanes: Lanes,
     arrival: Float[Array, "B M _"],
-    weight: Float[Array, "B M L"],
+    weight: Float[Array, "B M _"],
     *,
     at_restart: bool = False,
 ) -> Float[Array, "B L"]:

@@ -93,7 +93,7 @@ class Spikes:
         return size
 
 
-def from_times(times: Float[Array, "B N"]) -> Spikes:
+def from_times(times: Float[Array | np.ndarray, "B N"]) -> Spikes:
     """Make spikes of sources that spike at most once.
 
     Args:

@@ -218,3 +218,16 @@ def test_the_gradient_norm_is_that_of_the_mean_loss():
     train = jax.jit(functools.partial(train_batches, net, TRAINING))
     _, sums = train(state_of(), part.inputs, part.labels, order)
     assert float(sums.grad_norm / sums.samples) == pytest.approx(norm, rel=1e-4)
+
+
+@pytest.mark.optimizer
+def test_rasters_can_be_looked_at_as_events():
+    part, net, params = data().test, model(), state_of().params
+    inputs = jnp.asarray(part.inputs)
+    source, *layers = net.spikes(params, inputs)
+    np.testing.assert_array_equal(source.counts(), part.inputs.sum(axis=1))
+    np.testing.assert_allclose(source.first_times(), part.inputs.argmax(axis=1) * 5e-3, rtol=1e-6)
+    output = net.apply(params, inputs, jax.random.key(0))
+    for events, raster in zip(layers, output.spikes, strict=True):
+        np.testing.assert_array_equal(events.counts(), raster.sum(axis=1))
+    np.testing.assert_array_equal(net.predict(params, inputs), output.z.argmax(axis=-1))

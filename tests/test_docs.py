@@ -1,0 +1,53 @@
+"""The pages under docs: their code runs, and the names that they point to are where they say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+EVENTS = (DOCS / "events.md").read_text()
+
+
+def test_the_python_of_the_page_on_events_runs(capsys: Any) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", EVENTS, flags=re.DOTALL)
+    assert len(blocks) == 6
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)
+        promised = [line[2:] for line in block.splitlines() if line.startswith("# ")]
+        assert capsys.readouterr().out.splitlines() == promised
+
+    exact, stepped = names["spikes"].first_times(), names["on_grid"].first_times()
+    fired = jnp.isfinite(exact)
+    assert 3 <= int(fired.sum()) < exact.size
+    # A grid sees a spike up to a step late, and counts it at the beginning of its step.
+    np.testing.assert_allclose(exact[fired], stepped[fired], rtol=0, atol=2e-4)
+    gradient = names["gradient"]["cell"]["cells_0"]["kernel"]
+    assert bool(jnp.isfinite(gradient).all()) and float(jnp.abs(gradient).max()) > 0
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_pages_link_to_files_that_exist(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    local = {link.split("#")[0] for link in links if "://" not in link} - {""}
+    missing = sorted(link for link in local if not (DOCS / link).exists())
+    assert not missing, f"docs/{page.name} links to {missing}"
+
+
+def test_names_on_the_page_on_events_are_defined_in_the_files_beside_them() -> None:
+    entries = re.findall(r"\[`([\w.]+)`\]\(([^)\s]+\.py)\)", EVENTS)
+    assert len(entries) > 30
+    missing = [
+        f"{name} in {path}"
+        for name, path in entries
+        if not re.search(
+            rf"^\s*(?:def|class) {name.split('.')[-1]}\b", (DOCS / path).read_text(), re.MULTILINE
+        )
+    ]
+    assert not missing, f"docs/events.md looks for {missing}"

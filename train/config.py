@@ -277,6 +277,9 @@ class RunOptions:
     `streamed`: they come in chunks of batches. `auto`: resident where they fit."""
     chunk: int = 16
     """Batches of a chunk, where they are streamed."""
+    save_every: float = 1.0
+    """Least time in seconds from one checkpoint to the next. A run that is killed loses so much at
+    most, and the epoch that runs."""
     plots: bool = True
     """Draw learning curves, a sample, firing rates, ... into the run directory at the end."""
     tensorboard: bool = False

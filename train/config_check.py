@@ -132,6 +132,7 @@ def check_options(options: RunOptions, on_disk: bool = True) -> None:
       ConfigError: so it is.
     """
     whole("--chunk", options.chunk, 1)
+    number("--save-every", options.save_every, ">= 0, in seconds")
     if options.resume and options.overwrite:
         raise ConfigError("--resume goes on with a run, --overwrite replaces it; give one of them")
     if options.data == "tfds" and not on_disk:

@@ -120,7 +120,7 @@ def _train(run: Run, start: Start, progress: Progress, options: RunOptions) -> t
 
         health = Health(run.model.remedies)
         _say_before(run, start, health, progress)
-        writer = CheckpointWriter(run.path, run.settings, objective.score)
+        writer = CheckpointWriter(run.path, run.settings, objective.score, options.save_every)
         events = open_events(run.path, options.tensorboard, start.epochs)
         done = start.epochs
         with writer, MetricsFile(run.path) as metrics, events as log:

@@ -150,5 +150,5 @@ def _row(what: str, name: str, value: Any, size: int, dtype: Any) -> Array:
 def _check(what: str, name: str, row: Array, good: Array, wanted: str) -> None:
     if isinstance(good, jax.core.Tracer) or bool(np.all(np.asarray(good))):
         return
-    bad = np.asarray(row)[~np.broadcast_to(np.asarray(good), row.shape)][0]
-    raise ValueError(f"{what}: {name}: expected {wanted}, got {bad}")
+    values, fine = np.broadcast_arrays(np.asarray(row), np.asarray(good))
+    raise ValueError(f"{what}: {name}: expected {wanted}, got {values[~fine][0]}")

@@ -1,12 +1,14 @@
-"""Saving: after each epoch in the background, or within one when a streamed run is stopped."""
+"""Saving: after epochs in the background, or within one when a streamed run is stopped."""
 
 from __future__ import annotations
 
+import math
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as managers
@@ -32,9 +34,15 @@ class CheckpointWriter:
       run: the run directory.
       settings: what `config_json.to_json` returned for the run.
       score: name of the score, of which the best is kept: ``accuracy``, ``r2``.
+      every: least time in seconds from one save to the next. Epochs in between are held in memory,
+        as far as they are the latest or the best; they are saved in the end, whatever happens but
+        a SIGKILL.
     """
 
-    def __init__(self, run: Path, settings: Mapping[str, Any], score: str):
+    def __init__(self, run: Path, settings: Mapping[str, Any], score: str, every: float = 0.0):
+        self._every, self._saved = every, -math.inf
+        self._latest: _Held | None = None
+        self._best: _Held | None = None
         self._settings = dict(settings)
         self._score = score
         self._folder = (run / FOLDER).absolute()
@@ -57,7 +65,7 @@ class CheckpointWriter:
     def save(
         self, epoch: int, state: Any, data: Mapping[str, Any], metrics: Mapping[str, Any]
     ) -> None:
-        """Save one epoch; returns as soon as the arrays are copied.
+        """Save one epoch, now or with a later one; returns as soon as the arrays are copied.
 
         Args:
           epoch: number of the epoch, from 1: the name of the checkpoint.
@@ -66,14 +74,23 @@ class CheckpointWriter:
           metrics: metrics of the epoch, for JSON, the validation score among them.
         """
         meta = self._meta(epoch, state, metrics)
-        self._manager.wait_until_finished()
-        shutil.rmtree(self._folder / DELETED, ignore_errors=True)
-        self._manager.save(
-            epoch, args=_items(state, data, meta), metrics={_BEST: validation_score(meta)}
-        )
-        if self._interrupted.exists():  # this epoch contains it
+        self._latest = _Held(epoch, state, data, meta, validation_score(meta))
+        if self._best is None or self._latest.score >= self._best.score:
+            self._best = self._latest
+        if time.monotonic() - self._saved >= self._every:
+            self._save_held()
+
+    def _save_held(self) -> None:
+        held = {h.epoch: h for h in (self._best, self._latest) if h is not None}
+        for _, (epoch, state, data, meta, score) in sorted(held.items()):
+            self._manager.wait_until_finished()
+            shutil.rmtree(self._folder / DELETED, ignore_errors=True)
+            self._manager.save(epoch, args=_items(state, data, meta), metrics={_BEST: score})
+        if held and self._interrupted.exists():  # the latest epoch contains it
             self._manager.wait_until_finished()
             _remove(self._interrupted)
+        self._latest = self._best = None
+        self._saved = time.monotonic()
 
     def save_within(self, epoch: int, state: Any, data: Mapping[str, Any]) -> None:
         """Save in the middle of an epoch, and wait until it is on disk.
@@ -83,6 +100,7 @@ class CheckpointWriter:
           state: the state so far.
           data: where the run stands, for JSON.
         """
+        self._save_held()
         with ocp.CheckpointManager(self._interrupted) as manager:
             meta = self._meta(epoch, state, {})
             manager.save(int(state.step), args=_items(state, data, meta))
@@ -98,7 +116,8 @@ class CheckpointWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Wait until everything is on disk, whatever happened."""
+        """Save what is held, and wait until everything is on disk, whatever happened."""
+        self._save_held()
         self._manager.wait_until_finished()
         self._manager.close()
         shutil.rmtree(self._folder / DELETED, ignore_errors=True)
@@ -114,6 +133,16 @@ class CheckpointWriter:
             "metrics": dict(metrics),
             "versions": versions(),
         }
+
+
+class _Held(NamedTuple):
+    """An epoch that is not yet saved."""
+
+    epoch: int
+    state: Any
+    data: Mapping[str, Any]
+    meta: Mapping[str, Any]
+    score: float
 
 
 _BEST = "validation_score"

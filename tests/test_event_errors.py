@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -71,7 +72,8 @@ def test_coefficients_have_no_physics() -> None:
     dynamics = snn.LIFDynamics(tau_syn=5e-3)
     numbers = dynamics.coefficients()
     assert isinstance(numbers, Coefficients)
-    given = snn.LIFDynamics.from_coefficients(numbers, 1e-3, dynamics.rule)
+    rule = dataclasses.replace(dynamics.rule, discretization=None)
+    given = snn.LIFDynamics.from_coefficients(numbers, dt=1e-3, rule=rule)
     with pytest.raises(ValueError, match="time constants, got coefficients of a time step"):
         RNN(snn.LIFCell(3, dynamics=given))
 

@@ -156,12 +156,12 @@ def _over_blocks(
         if time.shape[1] == 0 or events.time.shape[1] == 0:
             continue
         arrivals, spikes = block_sizes(time.shape[1], events.time.shape[1], each)
-        columns, rows = time.shape[1] // arrivals, events.time.shape[1] // spikes
-        if columns * rows == 1:
+        whole = events.time.shape[1] // spikes
+        if time.shape[1] // arrivals * whole == 1:
             total = add(total, _Block(within, spikes, arrivals, 0, 0))
             continue
         columns = _used(time, arrivals)
-        rows = rows if each else _used(events.time, spikes)
+        rows = whole if each else _used(events.time, spikes)
 
         def body(
             number: Array, total: Any, shape: Any = (within, spikes, arrivals, columns)

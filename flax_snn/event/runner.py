@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any, Literal
 
@@ -130,7 +131,7 @@ class RNN(nn.Module):
             layer, _ = checked_layer(what, spikes, kernel, parameters, delay, self.duration)
             none = jnp.zeros((len(spikes.time), 0), jnp.int32)
             return Membrane(layer, spikes.index, none.astype(layer.time.dtype), none, self.duration)
-        recorded = None
+        recorded: Any = None
         if self.has_variable("recorded", "spikes" + suffix):
             recorded = self.get_variable("recorded", "spikes" + suffix)
         common: dict[str, Any] = {
@@ -141,7 +142,7 @@ class RNN(nn.Module):
         inner_delay = None
         if self.method == "first_spike" and recorded is None:
             out = from_times(first_spikes(spikes, kernel, parameters, **common))
-            out = out.replace(overflow=spikes.lost())
+            out = dataclasses.replace(out, overflow=spikes.lost())
         else:
             if recurrent_kernel is not None:
                 inner_delay = self._delay(

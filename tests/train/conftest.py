@@ -17,7 +17,7 @@ FLAGS: list[str] = (
 
 YIN_YANG_FLAGS: list[str] = (
     "--train-samples 60 --test-samples 30 --hidden 6 --batch-size 20 --epochs 2 --input-mean 3"
-    " --readout-mean 3 --no-plots --quiet"
+    " --readout-mean 3 --budget 5 --no-plots --quiet"
 ).split()
 
 

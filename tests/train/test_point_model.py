@@ -163,6 +163,7 @@ def test_every_loss_pulls_on_every_layer(loss):
     assert net.layers == (("hidden_1",) if loss == "max" else ("hidden_1", "output"))
 
 
+@pytest.mark.slow
 def test_lost_spikes_are_summed():
     roomy, narrow = (model(method="eventprop", budget=b) for b in (4.0, 0.5))
     params = initial(roomy)

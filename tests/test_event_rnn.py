@@ -80,9 +80,9 @@ def test_layers_nest_and_a_chain_is_its_layers() -> None:
         snn.LIFCell(2, dynamics=LIF, kernel_init=INIT),
         CELLS["readout"],
     ]
-    row = nn.Sequential([snn.event.RNN(cell) for cell in cells])
+    row = nn.Sequential([snn.event.RNN(cell, method="first_spike") for cell in cells])
     nested = nn.Sequential([nn.Sequential(row.layers[:2]), row.layers[2]])
-    chain = snn.event.RNN(snn.Chain(cells))
+    chain = snn.event.RNN(snn.Chain(cells), method="first_spike")
     rows = jax.jit(row.init, compiler_options=QUICK)(jax.random.key(3), INPUTS)["params"]
     parts = [rows[f"layers_{k}"] for k in range(3)]
     assert [p["cell"]["kernel"].shape for p in parts] == [(3, 4), (4, 2), (2, 4)]
@@ -101,7 +101,14 @@ def test_layers_nest_and_a_chain_is_its_layers() -> None:
 LEARN = ("tau_mem", "tau_syn", "threshold", "resistance", "v_rest", "bias")
 
 
-@pytest.mark.parametrize("delays", ["synaptic", "axonal", "dendritic"])
+@pytest.mark.parametrize(
+    "delays",
+    [
+        "synaptic",
+        pytest.param("axonal", marks=pytest.mark.slow),
+        pytest.param("dendritic", marks=pytest.mark.slow),
+    ],
+)
 def test_learned_parameters_and_delays(delays: Any, x64: None) -> None:
     """Logarithms are learned: the gradient is that of `first_spikes` times the value."""
     dynamics = snn.LIFDynamics(tau_mem=20e-3, tau_syn=5e-3, v_rest=0.1, bias=0.05)

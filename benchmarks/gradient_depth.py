@@ -19,6 +19,7 @@ from benchmarks.machine import write_results
 from train.config import NetworkConfig, RandmanConfig, RandmanData
 from train.data import epoch_order, load_randman
 from train.randman import build
+from train.raster_model import RasterModel
 
 RESULTS = Path(__file__).parent / "results" / "gradient_depth.json"
 COMMAND = "python -m benchmarks.gradient_depth"
@@ -30,12 +31,13 @@ def gradient_norms(slope: float, inputs: Any, labels: Any) -> dict[str, Any]:
     """Return the gradient norm of each layer, and the firing rates in Hz."""
     network = NetworkConfig(recurrent=False, hidden=(128,) * DEPTH, surrogate_slope=slope)
     model = build(RandmanConfig(network=network))
+    assert isinstance(model, RasterModel)
     params, _ = model.rescale(model.init(jax.random.key(0)), inputs, network.init_spread)
 
     def loss(params: Any) -> tuple[jax.Array, Any]:
-        z, spikes = model.apply(params, jnp.asarray(inputs), jax.random.key(0))
-        rates = [jnp.mean(s) / model.dt for s in spikes]
-        return jnp.mean(model.objective.loss(z, jnp.asarray(labels), 0.0)), rates
+        output = model.apply(params, jnp.asarray(inputs), jax.random.key(0))
+        rates = [jnp.mean(spikes) / model.dt for spikes in output.spikes]
+        return jnp.mean(model.objective.loss(output.z, jnp.asarray(labels), 0.0)), rates
 
     grads, rates = jax.jit(jax.grad(loss, has_aux=True))(params)
     norms = [jnp.linalg.norm(grads["cell"][f"cells_{k}"]["kernel"]) for k in range(DEPTH + 1)]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import jax
@@ -40,8 +41,8 @@ def state(scale=1.0, size=3):
     )
 
 
-def write(run, accuracies, first=1, score="accuracy"):
-    with CheckpointWriter(run, {"task": "none"}, score) as writer:
+def write(run, accuracies, first=1, score="accuracy", every=0.0):
+    with CheckpointWriter(run, {"task": "none"}, score, every) as writer:
         for epoch, accuracy in enumerate(accuracies, first):
             metrics = {f"validation_{score}": accuracy}
             writer.save(epoch, state(float(epoch)), {"epochs_done": epoch}, metrics)
@@ -82,6 +83,50 @@ def test_a_run_that_goes_on_keeps_its_best(tmp_path, before, after, best):
     assert steps(tmp_path) == sorted({best, len(before) + len(after)})
     assert find_checkpoint(tmp_path).name == str(best)
     assert latest_checkpoint(tmp_path).path.name == str(len(before) + len(after))
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "best"), [([0.5, 0.9, 0.7, 0.9, 0.6], 4), ([0.9, 0.2, 0.1], 1), ([0.1, 0.2], 2)]
+)
+def test_epochs_held_back_are_saved_in_the_end(tmp_path, accuracies, best):
+    """The first epoch is saved at once, the others within the hour are not."""
+    write(tmp_path, accuracies, every=3600.0)
+    assert steps(tmp_path) == sorted({best, len(accuracies)})
+    restored = open_checkpoint(find_checkpoint(tmp_path)).restore(jax.eval_shape(state))
+    np.testing.assert_array_equal(restored.params["layer"]["kernel"][1], best)
+
+
+def test_epochs_held_back_are_not_on_disk_before(tmp_path):
+    with CheckpointWriter(tmp_path, {}, "accuracy", every=3600.0) as writer:
+        for epoch in (1, 2, 3):
+            writer.save(epoch, state(epoch), {}, {"validation_accuracy": 0.5})
+        while latest_checkpoint(tmp_path) is None:  # saved in the background
+            time.sleep(0.01)
+        assert steps(tmp_path) == [1]
+
+
+def test_epochs_held_back_are_saved_when_the_run_fails(tmp_path):
+    def fail():
+        with CheckpointWriter(tmp_path, {}, "accuracy", every=3600.0) as writer:
+            for epoch, accuracy in enumerate([0.5, 0.9, 0.7], 1):
+                writer.save(epoch, state(epoch), {}, {"validation_accuracy": accuracy})
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        fail()
+    assert steps(tmp_path) == [2, 3]
+
+
+def test_epochs_held_back_are_saved_before_a_stop_within_one(tmp_path):
+    with CheckpointWriter(tmp_path, {}, "accuracy", every=3600.0) as writer:
+        for epoch, accuracy in enumerate([0.5, 0.9, 0.7], 1):
+            writer.save(
+                epoch, state(epoch), {"epochs_done": epoch}, {"validation_accuracy": accuracy}
+            )
+        writer.save_within(4, state(4.0), {"epochs_done": 3})
+        assert steps(tmp_path) == [2, 3]
+    (within,) = (tmp_path / "interrupted").iterdir()
+    assert open_checkpoint(within).meta["epoch"] == 4
 
 
 def test_scores_below_zero_are_compared_as_well(tmp_path):

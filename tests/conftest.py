@@ -1,12 +1,23 @@
 """Settings of all tests: the platform, promotion rules, and annotations checked at run time."""
 
+import atexit
 import inspect
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
 # Before JAX is imported. Someone who sets it tests on an accelerator.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# Most of the time is XLA compiling, much of it the same programs: what one process has compiled
+# serves the other one too. Both inherit the folder from the process that starts them.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder = tempfile.mkdtemp(prefix="flax_snn_xla_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import hypothesis
 import jax

@@ -24,15 +24,20 @@ from cell_table import (
 
 import flax_snn as snn
 
-every_cell = pytest.mark.parametrize("name", CELLS)
-"""All rows in the default run: the contracts on which the others rest."""
+RARE = ("synapse", "soft", "next_step", "recurrent_learned", "old_spikes", "readout")
+"""Rows that share their code paths with others: in the slow suite only."""
 
-QUICK = ("default", "learned", "two_currents", "readout_synapse", "chain")
-most_cells = pytest.mark.parametrize(
-    "name",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CELLS],
-)
-"""All rows as well, but those that share their code paths with others in the slow suite."""
+QUICK = ("learned", "two_currents", "chain")
+"""Rows in the default run of contracts that rest on those of `every_cell`."""
+
+
+def _rows(quick: Any) -> Any:
+    slow = [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in CELLS]
+    return pytest.mark.parametrize("name", slow)
+
+
+every_cell = _rows([name for name in CELLS if name not in RARE])
+most_cells = _rows(QUICK)
 
 
 def reference(c: Case, x: jax.Array, carry: Any = None) -> tuple[Any, jax.Array]:

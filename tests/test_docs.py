@@ -14,6 +14,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 EVENTS = (DOCS / "events.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_python_of_the_page_on_events_runs(capsys: Any) -> None:
     blocks = re.findall(r"```python\n(.*?)```", EVENTS, flags=re.DOTALL)
     assert len(blocks) == 6

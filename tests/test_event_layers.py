@@ -30,8 +30,14 @@ def clear(count: int = 3, **options: Any) -> list[tuple[Case, list[reference.Run
     return [next(found) for _ in range(count)]
 
 
-@pytest.mark.parametrize("ratio", [0.5, 1.0, 2.0, 4.7])
-@pytest.mark.parametrize("options", [{}, {"refractory": 0.3}, {"delays": False}], ids=str)
+@pytest.mark.parametrize(
+    "ratio", [0.5, 1.0, *(pytest.param(r, marks=pytest.mark.slow) for r in (2.0, 4.7))]
+)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"refractory": 0.3}, pytest.param({"delays": False}, marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_spikes_and_gradients(ratio: float, options: Any) -> None:
     """Gradients of each kind against central differences of the plain simulator."""
     for case, runs in clear(2, ratio=ratio, **options):

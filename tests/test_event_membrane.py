@@ -34,7 +34,14 @@ def clear(ratio: float, refractory: float) -> list[tuple[Case, list[reference.Ru
     return [next(found) for _ in range(2)]
 
 
-@pytest.mark.parametrize(("ratio", "refractory"), [(2.0, 0.3), (1.0, 0.0), (4.7, 0.3)])
+@pytest.mark.parametrize(
+    ("ratio", "refractory"),
+    [
+        (2.0, 0.3),
+        pytest.param(1.0, 0.0, marks=pytest.mark.slow),
+        pytest.param(4.7, 0.3, marks=pytest.mark.slow),
+    ],
+)
 def test_losses_on_the_voltage_of_spiking_layers(
     ratio: float, refractory: float, x64: None
 ) -> None:
@@ -88,7 +95,9 @@ INPUTS = {
 }
 
 
-@pytest.mark.parametrize("ratio", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize(
+    "ratio", [0.5, *(pytest.param(r, marks=pytest.mark.slow) for r in (1.0, 3.0))]
+)
 def test_membranes_without_spikes(ratio: float, x64: None) -> None:
     """Values by quadrature and dense sampling, the gradient of the maximum by differences."""
     time = np.array([t for t, _ in INPUTS.values()])

@@ -127,6 +127,7 @@ def test_nnx_bridge() -> None:
     np.testing.assert_array_equal(model(X), net.apply({"params": params}, X))
 
 
+@pytest.mark.slow
 def test_a_convolutional_network_in_sequential() -> None:
     lif = snn.LIFDynamics(tau_mem=10e-3, dt=2e-3, threshold=0.2)
     net = nn.Sequential(

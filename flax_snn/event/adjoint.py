@@ -25,6 +25,7 @@ What is kept of the forward pass are input spikes and spikes. Source: Wunderlich
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -37,6 +38,7 @@ from flax_snn.event.response import Lanes, remaining
 from flax_snn.typing import Array, Float
 
 
+@functools.partial(jax.jit, static_argnames=("single", "floor"))
 def gradient(
     layer: Layer, events: Events, cotangent: Float[Array, "B K"], *, single: bool, floor: float
 ) -> Layer:

@@ -12,6 +12,7 @@ the membrane is held at the reset potential, while the current decays and takes 
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -59,6 +60,7 @@ class _State(NamedTuple):
     busy: Array
 
 
+@functools.partial(jax.jit, static_argnames="limits")
 def run(
     numbers: Physics, arrivals: Arrivals, recurrence: Recurrence | None, limits: Limits
 ) -> tuple[Float[Array, "B K"], Int[Array, "B K"], Int[Array, "B"]]:

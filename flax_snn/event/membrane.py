@@ -8,6 +8,7 @@ loss on the voltage of a spiking layer gets its exact gradient.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -57,6 +58,7 @@ class Membrane:
         """Number of neurons N."""
         return int(self.layer.kernel.shape[1])
 
+    @jax.jit
     def at(self, times: Float[Array, "..."]) -> Float[Array, "B Q N"]:
         """Return the potential at given times.
 
@@ -73,12 +75,14 @@ class Membrane:
         v = jnp.where(held, lanes.numbers.reset, v) + lanes.numbers.rest
         return v.reshape(len(v), -1, self.neurons)
 
+    @jax.jit
     def current(self, times: Float[Array, "..."]) -> Float[Array, "B Q N"]:
         """Return the synaptic current, times resistance, at given times; see `at`."""
         lanes, _ = self._lanes(self._queries(times))
         i = current(lanes, *self._reaching(lanes.time.shape[1]))
         return i.reshape(len(i), -1, self.neurons)
 
+    @jax.jit
     def maximum(self) -> Float[Array, "B N"]:
         """Return the largest potential from time 0 to the end, the resting potential at least.
 
@@ -92,6 +96,7 @@ class Membrane:
         fired = jnp.any(self.index[:, :, None] == neurons, axis=1)
         return jnp.where(fired, numbers.threshold, top) + numbers.rest
 
+    @functools.partial(jax.jit, static_argnames="end")
     def integral(self, end: float | None = None) -> Float[Array, "B N"]:
         """Return the integral of the potential from time 0 to ``end``, in potential times seconds.
 

@@ -16,6 +16,7 @@ first-spike times*, 2021; Blelloch, *Prefix sums and their applications*, 1990.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -74,6 +75,7 @@ def prefixes(
     return Prefixes(time, lasts, v, i)
 
 
+@functools.partial(jax.jit, static_argnames="duration")
 def first_crossings(numbers: Physics, arrivals: Arrivals, duration: float) -> Float[Array, "B N"]:
     """Return the time of the first spike of each neuron in seconds, ``+inf`` where silent.
 

@@ -44,7 +44,7 @@ class RNN(nn.Module):
     ...     snn.event.RNN(snn.LIFCell(3, dynamics=lif, kernel_init=init), method="first_spike"),
     ... ])
     >>> inputs = snn.event.from_times(jnp.array([[0.0, 2e-3, 5e-3]]))
-    >>> spikes, variables = net.init_with_output(jax.random.key(0), inputs)
+    >>> spikes, variables = jax.jit(net.init_with_output)(jax.random.key(0), inputs)
     >>> spikes.first_times().shape
     (1, 3)
     >>> jax.tree.map(jnp.shape, variables["params"]["layers_0"])

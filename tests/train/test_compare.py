@@ -48,6 +48,7 @@ def test_what_is_no_run_is_refused(tmp_path, capsys):
     assert "is not the directory of a run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_scores_of_two_kinds_are_not_compared(tiny_run, train_regression, tmp_path, capsys):
     assert train_regression(tmp_path / "run", "--readout", "mean") == 0
     assert main([str(tiny_run), str(tmp_path / "run")]) == 2

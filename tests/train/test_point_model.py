@@ -58,6 +58,7 @@ def test_shifts_have_their_deviation_and_stay_inside():
     assert float(moved.min()) >= 0 and float(moved.max()) <= 1
 
 
+@pytest.mark.slow
 def test_methods_have_the_same_parameters():
     trees = [jax.jit(model(method=m).init)(jax.random.key(3)) for m in METHODS]
     shapes = jax.tree.map(jnp.shape, trees[0])
@@ -177,6 +178,7 @@ def test_lost_spikes_are_summed():
     assert 0 < (busy > 3).sum() <= lost <= np.maximum(busy - 3, 0).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.optimizer
 def test_surrogate_gradients_learn():
     """A linear classifier is right on less than two thirds."""

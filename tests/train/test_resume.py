@@ -84,7 +84,7 @@ class Stopper:
         monkeypatch.setattr(owner, name, method)
 
 
-@pytest.mark.parametrize("calls", [1, 3, 4])
+@pytest.mark.parametrize("calls", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 4))])
 def test_a_stopped_run_ends_as_an_unbroken_one(train, tmp_path, unbroken, calls):
     run, feed = unbroken
     with pytest.MonkeyPatch.context() as patch:
@@ -98,6 +98,7 @@ def test_a_stopped_run_ends_as_an_unbroken_one(train, tmp_path, unbroken, calls)
     assert_same_run(run, tmp_path / "1")
 
 
+@pytest.mark.slow
 def test_a_stop_within_an_epoch_is_saved_and_gone_on_from(train, tmp_path, capsys):
     assert train(tmp_path / "whole", *EPOCHS, *STREAMED) == 0
     with pytest.MonkeyPatch.context() as patch:
@@ -118,6 +119,7 @@ def test_a_stop_within_an_epoch_is_saved_and_gone_on_from(train, tmp_path, capsy
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_epochs_that_no_checkpoint_holds_are_run_again(train, tmp_path, unbroken, monkeypatch):
     run, feed = unbroken
     save = CheckpointWriter.save

@@ -188,6 +188,7 @@ def test_a_run_leaves_its_files_and_is_evaluated(runs, method, capsys):
     assert "spikes per neuron and sample" in describe(found)
 
 
+@pytest.mark.slow
 def test_weights_of_one_method_run_by_another(runs, capsys):
     run = runs("surrogate")
     exact = evaluate_checkpoint(run, method="first_spike")

@@ -24,7 +24,10 @@ from cell_table import (
 
 import flax_snn as snn
 
-RARE = ("synapse", "soft", "next_step", "recurrent_learned", "old_spikes", "readout")
+RARE = (
+    *("synapse", "soft", "next_step", "channels", "recurrent_learned"),
+    *("old_spikes", "recurrent_channels", "readout"),
+)
 """Rows that share their code paths with others: in the slow suite only."""
 
 QUICK = ("learned", "two_currents", "chain")

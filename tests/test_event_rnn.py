@@ -148,6 +148,7 @@ def test_learned_parameters_and_delays(delays: Any, x64: None) -> None:
         close(grads["cell"][f"learned_{name}"], getattr(parameters, name))
 
 
+@pytest.mark.slow
 def test_delays_within_a_layer_and_their_initialiser() -> None:
     cell = CELLS["recurrent"]
     init = nn.initializers.constant(2e-3)

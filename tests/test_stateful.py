@@ -113,6 +113,7 @@ def test_a_network_step_under_nn_scan() -> None:
     assert all(float(jnp.abs(g).max()) > 0 for g in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow
 def test_a_convolutional_network_streams() -> None:
     lif = snn.LIFDynamics(tau_mem=10e-3, dt=2e-3, threshold=0.2)
 

@@ -115,7 +115,7 @@ def test_a_fine_grid_gives_the_spikes_of_continuous_time(method):
 
 
 @pytest.mark.parametrize(
-    "method", ["surrogate", pytest.param("first_spike", marks=pytest.mark.slow)]
+    "method", [pytest.param(m, marks=pytest.mark.slow) for m in ("surrogate", "first_spike")]
 )
 def test_spikes_of_all_layers_can_be_looked_at(method):
     x, net = jnp.asarray(points().x, jnp.float32), model(method=method)

@@ -32,6 +32,7 @@ def test_classes_are_scored_by_what_is_right():
     assert CLASSIFICATION.predict(logits).tolist() == [0, 1, 0]
 
 
+@pytest.mark.slow
 def test_a_run_of_the_second_task(train_regression, tmp_path):
     flags = "--samples-per-class 200 --hidden 16 --epochs 10 --dim 2 --units 8 --plots"
     assert train_regression(tmp_path, *flags.split()) == 0

@@ -242,6 +242,7 @@ def test_streamed_points_are_those_in_memory(train_yin_yang, runs, tmp_path):
             assert a[name] == pytest.approx(b[name], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_runs_of_two_methods_side_by_side(runs):
     first, second = compare([runs("surrogate"), runs("first_spike")])
     assert first["settings"] == {"method": "surrogate"}

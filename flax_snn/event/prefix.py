@@ -1,14 +1,19 @@
 """The first spike of every neuron of a layer at once, by prefix sums over the sorted inputs.
 
 Before its first spike a neuron is linear: its state behind each input is a sum over the inputs so
-far. With ``flow(h)`` the free evolution over a time h, pieces of the input add up by
+far. The free evolution over a time h is
 
-    (t1, v1, i1) + (t2, v2, i2) = (t2, flow(t2 - t1)(v1, i1) + (v2, i2))
+    v <- E v + K i,  i <- F i        E = exp(-h / tau_mem),  F = exp(-h / tau_syn),  K = K(h)
 
-which is associative, so that all sums take one parallel prefix scan; every exponent is negative,
-for windows of any length and any ratio of the time constants. The first spike lies behind the
-first input after which the existence test of `flax_snn.event.crossing` holds; only there the
-crossing is computed.
+and pieces of the input add up by
+
+    (E1, K1, F1, v1, i1) + (E2, K2, F2, v2, i2)
+        = (E1 E2, E2 K1 + K2 F1, F1 F2, E2 v1 + K2 i1 + v2, F2 i1 + i2)
+
+which is associative, so that all sums can be taken in one parallel prefix scan; every exponent is
+negative, for windows of any length and any ratio of the time constants. On a CPU one sum after the
+other is faster, all neurons and samples at once. The first spike lies behind the first input after
+which the existence test of `flax_snn.event.crossing` holds; only there the crossing is computed.
 
 Source: the causal sets of Göltz et al., *Fast and energy-efficient neuromorphic deep learning with
 first-spike times*, 2021; Blelloch, *Prefix sums and their applications*, 1990.
@@ -17,16 +22,20 @@ first-spike times*, 2021; Blelloch, *Prefix sums and their applications*, 1990.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from flax_snn.event.arrivals import Arrivals
 from flax_snn.event.crossing import crosses, delay_until
-from flax_snn.event.flow import current_after, membrane_after
+from flax_snn.event.flow import kernel
 from flax_snn.event.physics import Physics
 from flax_snn.typing import Array, Float
+
+
+_Flow = tuple[Array, Array, Array]
+"""E, K and F since the arrival before, each ``(B, M, 1)`` or ``(B, M, N)``."""
 
 
 class Prefixes(NamedTuple):
@@ -60,19 +69,45 @@ def prefixes(
       duration: end of the simulation in seconds, may be infinite.
     """
     rows = jax.tree.map(lambda x: x[None, None, :], numbers)
+    if time.shape[1] == 0:
+        return Prefixes(time, time, jumps, jumps)
     real = jnp.isfinite(time)
     last = jnp.max(jnp.where(real, time, 0.0), axis=1, keepdims=True)
     following = jnp.pad(time[:, 1:], ((0, 0), (0, 1), (0, 0)), constant_values=jnp.inf)
     time = jnp.where(real, time, last)
     lasts = jnp.where(real, jnp.minimum(following, duration) - time, 0.0)
+    since = jnp.diff(time, axis=1, prepend=time[:, :1])
+    flow = (jnp.exp(-since / rows.tau_mem), kernel(since, rows), jnp.exp(-since / rows.tau_syn))
+    v, i = jax.lax.platform_dependent(flow, jumps, cpu=summed_in_turn, default=summed_in_parallel)
+    # Else the compiler takes the sums apart and computes them anew wherever they are read.
+    return jax.lax.optimization_barrier(Prefixes(time, lasts, v, i))
+
+
+def summed_in_turn(flow: _Flow, jumps: Float[Array, "B M N"]) -> tuple[Array, Array]:
+    """Return potentials and currents behind each arrival, one arrival after the other."""
+
+    def step(state: tuple[Array, Array], arrival: Any) -> tuple[Any, Any]:
+        (v, i), ((e, k, f), jump) = state, arrival
+        state = (e * v + k * i, f * i + jump)
+        return state, state
+
+    none = jnp.zeros_like(jumps[:, 0])
+    by_arrival = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (flow, jumps))
+    _, (v, i) = jax.lax.scan(step, (none, none), by_arrival)
+    return jnp.moveaxis(v, 0, 1), jnp.moveaxis(i, 0, 1)
+
+
+def summed_in_parallel(flow: _Flow, jumps: Float[Array, "B M N"]) -> tuple[Array, Array]:
+    """Return the same as `summed_in_turn` in a number of steps that is logarithmic in M."""
 
     def add(first: tuple[Array, ...], second: tuple[Array, ...]) -> tuple[Array, ...]:
-        (t1, v1, i1), (t2, v2, i2) = first, second
-        h = t2 - t1
-        return t2, membrane_after(v1, i1, h, rows) + v2, current_after(i1, h, rows) + i2
+        (e1, k1, f1, v1, i1), (e2, k2, f2, v2, i2) = first, second
+        v, i = e2 * v1 + k2 * i1 + v2, f2 * i1 + i2
+        return e1 * e2, e2 * k1 + k2 * f1, f1 * f2, v, i
 
-    _, v, i = jax.lax.associative_scan(add, (time, jnp.zeros_like(jumps), jumps), axis=1)
-    return Prefixes(time, lasts, v, i)
+    parts = (*flow, jnp.zeros_like(jumps), jumps)
+    *_, v, i = jax.lax.associative_scan(add, parts, axis=1)
+    return v, i
 
 
 @functools.partial(jax.jit, static_argnames="duration")
@@ -89,11 +124,16 @@ def first_crossings(numbers: Physics, arrivals: Arrivals, duration: float) -> Fl
     behind = prefixes(numbers, arrivals.time[:, :-1], jumps, duration)
     lasts = jnp.broadcast_to(behind.lasts, behind.v.shape)
     found = crosses(behind.v, behind.i, lasts, jax.tree.map(lambda x: x[None], rows))
-    at = jnp.argmax(found, axis=1, keepdims=True)
+    # The compiler makes much faster code of a minimum than of argmax.
+    number = jnp.arange(found.shape[1], dtype=jnp.int32)[None, :, None]
+    at = jnp.min(jnp.where(found, number, found.shape[1]), axis=1)
+    exists = at < found.shape[1]
+    at = jnp.where(exists, at, 0)
+    row = jnp.arange(found.shape[0], dtype=jnp.int32)[:, None]
+    column = jnp.arange(found.shape[2], dtype=jnp.int32)[None, :]
 
     def chosen(x: Array) -> Array:
-        return jnp.take_along_axis(jnp.broadcast_to(x, found.shape), at, axis=1)[:, 0]
+        return x[row, at, column if x.shape[2] > 1 else 0]
 
-    exists = jnp.any(found, axis=1)
-    delay = delay_until(exists, chosen(behind.v), chosen(behind.i), chosen(lasts), rows)
+    delay = delay_until(exists, chosen(behind.v), chosen(behind.i), chosen(behind.lasts), rows)
     return jnp.where(exists, chosen(behind.time) + delay, jnp.inf)

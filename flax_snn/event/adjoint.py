@@ -38,9 +38,15 @@ from flax_snn.event.response import Lanes, remaining
 from flax_snn.typing import Array, Float
 
 
-@functools.partial(jax.jit, static_argnames=("single", "floor"))
+@functools.partial(jax.jit, static_argnames=("single", "holds", "floor"))
 def gradient(
-    layer: Layer, events: Events, cotangent: Float[Array, "B K"], *, single: bool, floor: float
+    layer: Layer,
+    events: Events,
+    cotangent: Float[Array, "B K"],
+    *,
+    single: bool,
+    holds: bool,
+    floor: float,
 ) -> Layer:
     """Return the gradient of a loss with respect to all that a layer is made of.
 
@@ -49,6 +55,7 @@ def gradient(
       events: input spikes and spikes of the layer.
       cotangent: gradient with respect to the spike times, taken as independent.
       single: no neuron spikes more than once.
+      holds: there may be a refractory period.
       floor: least slope of a membrane at its spike, in thresholds per membrane time constant; a
         lower one counts as this.
 
@@ -57,11 +64,17 @@ def gradient(
     """
     inputs = layer.time.shape[1]
     layer, events, cotangent = _in_blocks(layer, events, cotangent)
-    before = None if single else spikes_before(events, layer.kernel.shape[1])
+    before, felt_before = None, jnp.zeros_like(events.time)
+    if not single:
+        before, felt_before = spikes_before(events, layer.kernel.shape[1])
     lanes = lanes_of(layer.numbers, events, before)
     theta = lanes.numbers.threshold
     real = jnp.isfinite(events.time)
-    arriving, restarted = currents(layer, events, lanes)
+    if events.current is not None and (single or not holds and layer.recurrent_kernel is None):
+        # Nothing arrives between a spike and the end of its reset.
+        arriving, restarted = events.current, felt_before
+    else:
+        arriving, restarted = currents(layer, events, lanes)
     # abs: a neuron that rests above its threshold has a negative one.
     rising = jnp.maximum(arriving - theta, floor * jnp.abs(theta))
     # A floor of 0 leaves no gradient to a membrane that only touches its threshold.
@@ -97,23 +110,40 @@ def _in_blocks(layer: Layer, events: Events, cotangent: Array) -> tuple[Layer, E
         source=padded(events.source, arrivals, -1),
         time=padded(events.time, spikes, math.inf),
         index=None if each else padded(events.index, spikes, -1),
+        current=None if events.current is None else padded(events.current, spikes, 0.0),
     )
     return layer, events, padded(cotangent, spikes, 0.0)
 
 
-def spikes_before(events: Events, neurons: int) -> Float[Array, "B K"]:
-    """Return the time of the spike before of the same neuron; -inf where there is none."""
+def spikes_before(
+    events: Events, neurons: int
+) -> tuple[Float[Array, "B K"], Float[Array, "B K"]]:
+    """Return the spike before of the same neuron.
+
+    Args:
+      events: spikes of a layer.
+      neurons: number of its neurons.
+
+    Returns:
+      Its time, -inf where there is none, and the current then, 0 where currents are not known.
+    """
     row = jnp.arange(len(events.time), dtype=jnp.int32)
+    slot = jnp.arange(events.time.shape[1], dtype=jnp.int32)
 
     def step(last: Array, spike: tuple[Array, Array]) -> tuple[Array, Array]:
-        time, index = spike
+        slot, index = spike
         target = jnp.where(index < 0, neurons, index)
-        before = last.at[row, target].get(mode="fill", fill_value=-jnp.inf)
-        return last.at[row, target].set(time, mode="drop"), before
+        before = last.at[row, target].get(mode="fill", fill_value=-1)
+        return last.at[row, target].set(slot, mode="drop"), before
 
-    none = jnp.full((len(events.time), neurons), -jnp.inf, events.time.dtype)
-    _, before = jax.lax.scan(step, none, (events.time.T, events.index.T))
-    return before.T
+    none = jnp.full((len(events.time), neurons), -1, jnp.int32)
+    _, before = jax.lax.scan(step, none, (slot, events.index.T))
+    before = before.T
+    some, before = before >= 0, jnp.maximum(before, 0)
+    time = jnp.where(some, jnp.take_along_axis(events.time, before, axis=1), -jnp.inf)
+    if events.current is None:
+        return time, jnp.zeros_like(time)
+    return time, jnp.where(some, jnp.take_along_axis(events.current, before, axis=1), 0.0)
 
 
 def _backwards(

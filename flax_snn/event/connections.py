@@ -38,11 +38,14 @@ class Events(NamedTuple):
       source: input sources ``(B, M)``, -1 for none.
       time: spike times of the layer in seconds, ``(B, K)``, ``+inf`` for none, in order.
       index: their neurons, -1 for none; ``None`` where slot n is that of neuron n.
+      current: synaptic currents of these neurons at these times, in units of potential; ``None``
+        where they are not known.
     """
 
     source: Array
     time: Array
     index: Any
+    current: Any = None
 
 
 def over(

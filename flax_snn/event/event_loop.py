@@ -55,6 +55,7 @@ class _State(NamedTuple):
     fired: Array
     spike_time: Array  # (B, K)
     spike_index: Array
+    spike_current: Array
     used: Array  # (B,) spikes so far, those without a slot among them
     pending: Array | None  # (B, K, N) arrivals of own spikes that are still to come
     busy: Array
@@ -63,7 +64,7 @@ class _State(NamedTuple):
 @functools.partial(jax.jit, static_argnames="limits")
 def run(
     numbers: Physics, arrivals: Arrivals, recurrence: Recurrence | None, limits: Limits
-) -> tuple[Float[Array, "B K"], Int[Array, "B K"], Int[Array, "B"]]:
+) -> tuple[Float[Array, "B K"], Int[Array, "B K"], Float[Array, "B K"], Int[Array, "B"]]:
     """Simulate a layer from rest.
 
     Args:
@@ -73,8 +74,9 @@ def run(
       limits: what bounds the simulation.
 
     Returns:
-      Spike times, sorted, ``+inf`` in empty slots; their neurons, -1 in empty slots; spikes without
-      a slot, at least so many: the simulation of a sample ends with the first of them.
+      Spike times, sorted, ``+inf`` in empty slots; their neurons, -1 in empty slots; the synaptic
+      currents of these neurons at these times, in units of potential; spikes without a slot, at
+      least so many: the simulation of a sample ends with the first of them.
     """
     batch, neurons = arrivals.batch, arrivals.neurons
     dtype = arrivals.time.dtype
@@ -89,6 +91,7 @@ def run(
         fired=jnp.zeros(lanes, jnp.int32),
         spike_time=jnp.full((batch, limits.budget), jnp.inf, dtype),
         spike_index=jnp.full((batch, limits.budget), -1, jnp.int32),
+        spike_current=jnp.zeros((batch, limits.budget), dtype),
         used=jnp.zeros(batch, jnp.int32),
         pending=None
         if recurrence is None
@@ -100,11 +103,13 @@ def run(
         return _advance(state, rows, arrivals, recurrence, limits)
 
     state = jax.lax.while_loop(lambda state: state.busy, body, state)
-    time, index = state.spike_time, state.spike_index
+    found = (state.spike_time, state.spike_index, state.spike_current)
     if recurrence is None:
-        order = time_order(time)
-        time, index = (jnp.take_along_axis(x, order, axis=1) for x in (time, index))
-    return time, index, jnp.maximum(state.used - limits.budget, 0)
+        order = time_order(state.spike_time)
+        time, index, current = (jnp.take_along_axis(x, order, axis=1) for x in found)
+    else:
+        time, index, current = found
+    return time, index, current, jnp.maximum(state.used - limits.budget, 0)
 
 
 def _advance(
@@ -191,6 +196,8 @@ def _recorded(state: _State, spikes: Array, recurrence: Recurrence | None) -> _S
     state = state._replace(
         spike_time=state.spike_time.at[row, slot].set(state.time, mode="drop"),
         spike_index=state.spike_index.at[row, slot].set(neuron, mode="drop"),
+        # Nothing arrives at a neuron in the pass in which it spikes.
+        spike_current=state.spike_current.at[row, slot].set(state.i, mode="drop"),
         used=state.used + number[:, -1],
     )
     if recurrence is None:

@@ -194,8 +194,16 @@ def first_spikes(
 def _simulated(
     limits: Limits, floor: float, layer: Layer, source: Array, recorded: Any
 ) -> tuple[Array, Array, Array]:
+    time, index, _, lost = _run(limits, layer, source, recorded)
+    return time, index, lost
+
+
+def _run(
+    limits: Limits, layer: Layer, source: Array, recorded: Any
+) -> tuple[Array, Array, Any, Array]:
+    """Return spike times, neurons, currents (``None`` where not known), spikes without a slot."""
     if recorded is not None:
-        return *recorded, jnp.zeros(len(source), jnp.int32)
+        return *recorded, None, jnp.zeros(len(source), jnp.int32)
     recurrence = None
     if layer.recurrent_kernel is not None:
         recurrence = Recurrence(layer.recurrent_kernel, layer.recurrent_delay)
@@ -205,14 +213,15 @@ def _simulated(
 def _simulated_forward(
     limits: Limits, floor: float, layer: Layer, source: Array, recorded: Any
 ) -> tuple[Any, Any]:
-    time, index, lost = _simulated(limits, floor, layer, source, recorded)
-    return (time, index, lost), (layer, Events(source, time, index))
+    time, index, current, lost = _run(limits, layer, source, recorded)
+    return (time, index, lost), (layer, Events(source, time, index, current))
 
 
 def _simulated_backward(limits: Limits, floor: float, kept: Any, cotangents: Any) -> Any:
     layer, events = kept
-    single = limits.max_spikes == 1
-    return gradient(layer, events, cotangents[0], single=single, floor=floor), None, None
+    single, holds = limits.max_spikes == 1, limits.holds
+    grads = gradient(layer, events, cotangents[0], single=single, holds=holds, floor=floor)
+    return grads, None, None
 
 
 _simulated.defvjp(_simulated_forward, _simulated_backward)
@@ -220,18 +229,18 @@ _simulated.defvjp(_simulated_forward, _simulated_backward)
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _first(duration: float, floor: float, layer: Layer, source: Array) -> Array:
-    return first_crossings(layer.numbers, _ordered(layer, source), duration)
+    return first_crossings(layer.numbers, _ordered(layer, source), duration)[0]
 
 
 def _first_forward(duration: float, floor: float, layer: Layer, source: Array) -> tuple[Any, Any]:
-    time = _first(duration, floor, layer, source)
-    return time, (layer, source, time)
+    time, current = first_crossings(layer.numbers, _ordered(layer, source), duration)
+    return time, (layer, Events(source, time, None, current))
 
 
 def _first_backward(duration: float, floor: float, kept: Any, cotangent: Array) -> Any:
-    layer, source, time = kept
-    events = Events(source, time, None)
-    return gradient(layer, events, cotangent, single=True, floor=floor), None
+    layer, events = kept
+    grads = gradient(layer, events, cotangent, single=True, holds=False, floor=floor)
+    return grads, None
 
 
 _first.defvjp(_first_forward, _first_backward)

@@ -29,10 +29,9 @@ import jax.numpy as jnp
 
 from flax_snn.event.arrivals import Arrivals
 from flax_snn.event.crossing import crosses, delay_until
-from flax_snn.event.flow import kernel
+from flax_snn.event.flow import current_after, kernel
 from flax_snn.event.physics import Physics
-from flax_snn.typing import Array, Float
-
+from flax_snn.typing import Array, Bool, Float, Int
 
 _Flow = tuple[Array, Array, Array]
 """E, K and F since the arrival before, each ``(B, M, 1)`` or ``(B, M, N)``."""
@@ -111,22 +110,26 @@ def summed_in_parallel(flow: _Flow, jumps: Float[Array, "B M N"]) -> tuple[Array
 
 
 @functools.partial(jax.jit, static_argnames="duration")
-def first_crossings(numbers: Physics, arrivals: Arrivals, duration: float) -> Float[Array, "B N"]:
-    """Return the time of the first spike of each neuron in seconds, ``+inf`` where silent.
+def first_crossings(
+    numbers: Physics, arrivals: Arrivals, duration: float
+) -> tuple[Float[Array, "B N"], Float[Array, "B N"]]:
+    """Return the first spike of each neuron.
 
     Args:
       numbers: the neurons, at rest below their threshold.
       arrivals: what reaches them.
       duration: end of the simulation in seconds, may be infinite.
+
+    Returns:
+      Its time in seconds, ``+inf`` where the neuron is silent; the synaptic current at that time,
+      in units of potential.
     """
     rows = numbers.lanes()
     jumps = arrivals.weights() * rows.gain[None]
     behind = prefixes(numbers, arrivals.time[:, :-1], jumps, duration)
     lasts = jnp.broadcast_to(behind.lasts, behind.v.shape)
     found = crosses(behind.v, behind.i, lasts, jax.tree.map(lambda x: x[None], rows))
-    # The compiler makes much faster code of a minimum than of argmax.
-    number = jnp.arange(found.shape[1], dtype=jnp.int32)[None, :, None]
-    at = jnp.min(jnp.where(found, number, found.shape[1]), axis=1)
+    at = _first(found)
     exists = at < found.shape[1]
     at = jnp.where(exists, at, 0)
     row = jnp.arange(found.shape[0], dtype=jnp.int32)[:, None]
@@ -135,5 +138,24 @@ def first_crossings(numbers: Physics, arrivals: Arrivals, duration: float) -> Fl
     def chosen(x: Array) -> Array:
         return x[row, at, column if x.shape[2] > 1 else 0]
 
-    delay = delay_until(exists, chosen(behind.v), chosen(behind.i), chosen(behind.lasts), rows)
-    return jnp.where(exists, chosen(behind.time) + delay, jnp.inf)
+    i = chosen(behind.i)
+    delay = delay_until(exists, chosen(behind.v), i, chosen(behind.lasts), rows)
+    time = jnp.where(exists, chosen(behind.time) + delay, jnp.inf)
+    return time, current_after(i, delay, rows)
+
+
+def _first(found: Bool[Array, "B M N"]) -> Int[Array, "B N"]:
+    """Return the number of the first row that is true, M where there is none.
+
+    Rows are compared by halves, which the compiler turns into much faster code than a reduction
+    over an axis in the middle.
+    """
+    rows = found.shape[1]
+    if rows == 0:
+        return jnp.zeros((found.shape[0], found.shape[2]), jnp.int32)
+    number = jnp.arange(rows, dtype=jnp.int32)[None, :, None]
+    first = jax.lax.optimization_barrier(jnp.where(found, number, rows))
+    while first.shape[1] > 1:
+        half = (first.shape[1] + 1) // 2
+        first = jnp.minimum(first[:, :half], first[:, -half:])
+    return first[:, 0]

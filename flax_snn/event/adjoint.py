@@ -115,9 +115,7 @@ def _in_blocks(layer: Layer, events: Events, cotangent: Array) -> tuple[Layer, E
     return layer, events, padded(cotangent, spikes, 0.0)
 
 
-def spikes_before(
-    events: Events, neurons: int
-) -> tuple[Float[Array, "B K"], Float[Array, "B K"]]:
+def spikes_before(events: Events, neurons: int) -> tuple[Float[Array, "B K"], Float[Array, "B K"]]:
     """Return the spike before of the same neuron.
 
     Args:

@@ -31,7 +31,7 @@ from flax_snn.event.arrivals import Arrivals
 from flax_snn.event.crossing import crosses, delay_until
 from flax_snn.event.flow import current_after, kernel
 from flax_snn.event.physics import Physics
-from flax_snn.typing import Array, Bool, Float, Int
+from flax_snn.typing import Array, Float
 
 _Flow = tuple[Array, Array, Array]
 """E, K and F since the arrival before, each ``(B, M, 1)`` or ``(B, M, N)``."""
@@ -129,7 +129,9 @@ def first_crossings(
     behind = prefixes(numbers, arrivals.time[:, :-1], jumps, duration)
     lasts = jnp.broadcast_to(behind.lasts, behind.v.shape)
     found = crosses(behind.v, behind.i, lasts, jax.tree.map(lambda x: x[None], rows))
-    at = _first(found)
+    # The compiler makes much faster code of a minimum than of argmax.
+    number = jnp.arange(found.shape[1], dtype=jnp.int32)[None, :, None]
+    at = jnp.min(jnp.where(found, number, found.shape[1]), axis=1)
     exists = at < found.shape[1]
     at = jnp.where(exists, at, 0)
     row = jnp.arange(found.shape[0], dtype=jnp.int32)[:, None]
@@ -142,20 +144,3 @@ def first_crossings(
     delay = delay_until(exists, chosen(behind.v), i, chosen(behind.lasts), rows)
     time = jnp.where(exists, chosen(behind.time) + delay, jnp.inf)
     return time, current_after(i, delay, rows)
-
-
-def _first(found: Bool[Array, "B M N"]) -> Int[Array, "B N"]:
-    """Return the number of the first row that is true, M where there is none.
-
-    Rows are compared by halves, which the compiler turns into much faster code than a reduction
-    over an axis in the middle.
-    """
-    rows = found.shape[1]
-    if rows == 0:
-        return jnp.zeros((found.shape[0], found.shape[2]), jnp.int32)
-    number = jnp.arange(rows, dtype=jnp.int32)[None, :, None]
-    first = jax.lax.optimization_barrier(jnp.where(found, number, rows))
-    while first.shape[1] > 1:
-        half = (first.shape[1] + 1) // 2
-        first = jnp.minimum(first[:, :half], first[:, -half:])
-    return first[:, 0]

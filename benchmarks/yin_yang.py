@@ -26,7 +26,7 @@ FIVE = "--hidden 5 --epochs 150 --input-mean 3.5 --input-std 2 --readout-mean 4 
 ROWS = {
     "first_spike, 120 hidden": Row("", TEN, 0.982),
     "eventprop, 120 hidden": Row(EVENTPROP, TEN, 0.982),
-    "surrogate, 120 hidden": Row("--method surrogate --epochs 150", TEN),
+    "surrogate, 120 hidden": Row("--method surrogate --epochs 150"),
     "delays, 30 hidden": Row(
         f"{THIRTY} --readout-mean 1 --readout-std 0.6 --delays synaptic", TEN, 0.982
     ),

@@ -20,7 +20,7 @@ from flax_snn.event.connections import Layer, over
 from flax_snn.event.crossing import time_of_peak
 from flax_snn.event.flow import membrane_after
 from flax_snn.event.physics import Physics
-from flax_snn.event.prefix import prefixes
+from flax_snn.event.prefix import first_row, prefixes
 from flax_snn.event.response import Lanes, current, potential
 from flax_snn.typing import Array, Bool, Float, Int
 
@@ -219,9 +219,10 @@ def _largest(
     Infinitely long for one that is never above rest.
     """
     height, wait = _peaks(numbers, time, jumps, duration)
-    best = jnp.argmax(height, axis=1, keepdims=True).astype(jnp.int32)
-    height, wait = (jnp.take_along_axis(x, best, axis=1)[:, 0] for x in (height, wait))
-    return best[:, 0], jnp.where(height > 0, wait, jnp.inf)
+    highest = jnp.max(height, axis=1)
+    best = first_row(height == highest[:, None])
+    wait = jnp.take_along_axis(wait, best[:, None], axis=1)[:, 0]
+    return best, jnp.where(highest > 0, wait, jnp.inf)
 
 
 def _peaks(

@@ -31,7 +31,7 @@ from flax_snn.event.arrivals import Arrivals
 from flax_snn.event.crossing import crosses, delay_until
 from flax_snn.event.flow import current_after, kernel
 from flax_snn.event.physics import Physics
-from flax_snn.typing import Array, Float
+from flax_snn.typing import Array, Bool, Float, Int
 
 _Flow = tuple[Array, Array, Array]
 """E, K and F since the arrival before, each ``(B, M, 1)`` or ``(B, M, N)``."""
@@ -129,9 +129,7 @@ def first_crossings(
     behind = prefixes(numbers, arrivals.time[:, :-1], jumps, duration)
     lasts = jnp.broadcast_to(behind.lasts, behind.v.shape)
     found = crosses(behind.v, behind.i, lasts, jax.tree.map(lambda x: x[None], rows))
-    # The compiler makes much faster code of a minimum than of argmax.
-    number = jnp.arange(found.shape[1], dtype=jnp.int32)[None, :, None]
-    at = jnp.min(jnp.where(found, number, found.shape[1]), axis=1)
+    at = first_row(found)
     exists = at < found.shape[1]
     at = jnp.where(exists, at, 0)
     row = jnp.arange(found.shape[0], dtype=jnp.int32)[:, None]
@@ -144,3 +142,12 @@ def first_crossings(
     delay = delay_until(exists, chosen(behind.v), i, chosen(behind.lasts), rows)
     time = jnp.where(exists, chosen(behind.time) + delay, jnp.inf)
     return time, current_after(i, delay, rows)
+
+
+def first_row(found: Bool[Array, "B M N"]) -> Int[Array, "B N"]:
+    """Return the number of the first row that is true, M where there is none.
+
+    XLA makes much faster code of a minimum than of ``argmax`` on a CPU.
+    """
+    number = jnp.arange(found.shape[1], dtype=jnp.int32)[None, :, None]
+    return jnp.min(jnp.where(found, number, found.shape[1]), axis=1, initial=found.shape[1])

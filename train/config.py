@@ -199,7 +199,7 @@ class YinYangNetwork:
     """Their standard deviation."""
     max_spikes: int = 0
     """Most spikes of a neuron in a sample (`eventprop`); 0: no bound."""
-    budget: float = 1.5
+    budget: float = 3.0
     """Room for the spikes of a layer in a sample, per neuron (`eventprop`). Spikes that find none
     are counted and reported."""
     slope_floor: float = 0.1

@@ -5,6 +5,8 @@ import json
 import re
 import signal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -90,6 +92,17 @@ def test_help_names_every_flag_and_remedies_name_no_other(capsys):
 
 def test_the_defaults_can_work():
     TASK.check(YinYangConfig())
+
+
+@pytest.mark.slow
+def test_the_default_room_holds_all_spikes_before_training():
+    network = dataclasses.replace(YinYangNetwork(), method="eventprop")
+    model = TASK.build(dataclasses.replace(YinYangConfig(), network=network))
+    points = jnp.asarray(load_yin_yang(YinYangData()).validation.inputs[:300])
+    apply = jax.jit(model.apply)
+    for seed in range(3):
+        output = apply(model.init(jax.random.key(seed)), points, jax.random.key(0))
+        assert output.lost.sum() == 0 and output.activity[0].mean() > 1
 
 
 @pytest.mark.parametrize(

@@ -149,5 +149,8 @@ def first_row(found: Bool[Array, "B M N"]) -> Int[Array, "B N"]:
 
     XLA makes much faster code of a minimum than of ``argmax`` on a CPU.
     """
-    number = jnp.arange(found.shape[1], dtype=jnp.int32)[None, :, None]
-    return jnp.min(jnp.where(found, number, found.shape[1]), axis=1, initial=found.shape[1])
+    rows = found.shape[1]
+    if rows == 0:
+        return jnp.zeros((found.shape[0], found.shape[2]), jnp.int32)
+    number = jnp.arange(rows, dtype=jnp.int32)[None, :, None]
+    return jnp.min(jnp.where(found, number, rows), axis=1)

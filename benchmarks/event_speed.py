@@ -12,7 +12,7 @@ In the example each source spikes five times at one moment, which is one spike o
 weight. Rows of ours take these events as they are, or merged, which is the same network and
 learns the same. The example's neurons spike once. Neurons that spike several times are reset to 0
 instead; from the weights of the example they would spike 5 times, and the outputs 94 times, so they
-start from a half and a fifth of them, which makes it 2 and 5 times. The second row of jaxsnn does
+start from a half and a fifth of them, which makes it 2 and 6 times. The second row of jaxsnn does
 the same. About five minutes on 2 cores; results are kept per number of cores (``taskset``).
 """
 

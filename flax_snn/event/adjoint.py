@@ -19,8 +19,9 @@ of the sums of `response` at the spikes that are known, weighted with lambda. In
 Wunderlich & Pehle ``lambda_V = -p_V / tau_mem`` and ``lambda_I = -p_I / tau_syn``; what they write
 for the jump of lambda_V at a spike, with ``theta - v_reset`` in it, is the line for lambda_k.
 
-What is kept of the forward pass are input spikes, spikes and the currents at them. Source: Wunderlich & Pehle,
-*Event-based backpropagation can compute exact gradients for spiking neural networks*, 2021.
+What is kept of the forward pass are input spikes, spikes and the currents at them. Source:
+Wunderlich & Pehle, *Event-based backpropagation can compute exact gradients for spiking neural
+networks*, 2021.
 """
 
 from __future__ import annotations

@@ -227,7 +227,7 @@ def test_a_killed_process_goes_on(tmp_path, tiny_flags):
         command = [sys.executable, "-m", "train.randman", *tiny_flags, *where, *flags]
         return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"})
 
-    flags = ("--epochs", "60")
+    flags = ("--epochs", "60", "--save-every", "0")
     assert start(tmp_path / "whole", *flags).wait() == 0
     process = start(tmp_path / "killed", *flags)
     while not (tmp_path / "killed" / "checkpoints" / "20").exists():

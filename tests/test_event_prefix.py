@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import flax_snn as snn
 from flax_snn.event.prefix import first_row, summed_in_parallel, summed_in_turn
 
 
@@ -38,3 +39,16 @@ def test_first_row() -> None:
     expected = np.where(found.any(axis=1), found.argmax(axis=1), 6)
     np.testing.assert_array_equal(first_row(jnp.asarray(found)), expected)
     np.testing.assert_array_equal(first_row(jnp.zeros((2, 0, 3), bool)), 0)
+
+
+def test_layers_without_any_slot_of_input_are_silent() -> None:
+    spikes = snn.event.Spikes(jnp.zeros((2, 0)), jnp.zeros((2, 0), jnp.int32), size=3)
+    lif = snn.LIFDynamics(tau_mem=20e-3, tau_syn=5e-3).parameters
+
+    def late(kernel: Any) -> tuple[Any, Any]:
+        times = snn.event.first_spikes(spikes, kernel, lif)
+        return jnp.sum(jnp.where(jnp.isfinite(times), times, 0.0)), times
+
+    grad, times = jax.grad(late, has_aux=True)(jnp.ones((3, 4)))
+    np.testing.assert_array_equal(times, np.full((2, 4), np.inf))
+    np.testing.assert_array_equal(grad, 0.0)

@@ -125,6 +125,9 @@ def first_crossings(
       in units of potential.
     """
     rows = numbers.lanes()
+    if arrivals.time.shape[1] == 1:  # the infinite last one alone
+        none = jnp.zeros((arrivals.batch, arrivals.neurons), arrivals.time.dtype)
+        return none + jnp.inf, none
     jumps = arrivals.weights() * rows.gain[None]
     behind = prefixes(numbers, arrivals.time[:, :-1], jumps, duration)
     lasts = jnp.broadcast_to(behind.lasts, behind.v.shape)

@@ -22,7 +22,8 @@ from flax_snn import (
 from flax_snn.cells import LeakyIntegratorReadout, LIFCell, RecurrentLIFCell
 from flax_snn.chain import Chain
 from flax_snn.dynamics import LIDynamics, LIFDynamics
-from flax_snn.rnn import LIF, RNN, LeakyIntegrator
+from flax_snn.neurons import LIF, LeakyIntegrator
+from flax_snn.rnn import RNN
 from flax_snn.stateful import Stateful
 from flax_snn.typing import LIFState
 

@@ -13,6 +13,7 @@ from jax.nn.initializers import Initializer
 from flax_snn import weights
 from flax_snn.dynamics import Coefficients, Dynamics, LIFParameters, aligned, initial_state, step
 from flax_snn.surrogate import Surrogate
+from flax_snn.time_loop import Layer, LayerWeights
 from flax_snn.typing import Array, Float, LIFState, PRNGKey, Shaped
 
 __all__ = ["NeuronCell"]
@@ -102,7 +103,9 @@ class NeuronCell(nn.RNNCellBase):
         inputs = weights.as_floating(inputs, self.dtype or self.param_dtype)
         return inputs if self.features is None else self.input_weights(inputs)
 
-    def coefficients(self, current: Shaped[Array | np.ndarray, "*B M"]) -> Coefficients:
+    def coefficients(
+        self, current: Shaped[Array | np.ndarray, "*B M"] | jax.ShapeDtypeStruct
+    ) -> Coefficients:
         """Return the numbers of one step, learned where named, ready to broadcast.
 
         Args:
@@ -115,6 +118,41 @@ class NeuronCell(nn.RNNCellBase):
         parameters: LIFParameters | None = self.learned(size) if self.learn else None
         numbers = self.dynamics.coefficients(parameters, dtype=self.param_dtype)
         return aligned(numbers, current.ndim, self.param_dtype)
+
+    def layer(self, inputs: jax.ShapeDtypeStruct) -> tuple[Layer, LayerWeights]:
+        """Return the cell as data, for loops that do not call it step by step.
+
+        Args:
+          inputs: shape and dtype of the input of one step, ``(B, *features)``.
+
+        Returns:
+          What of it is no array, and its arrays; its parameters must exist.
+        """
+        kernel = bias = None
+        size = inputs.shape[-1]
+        if self.features is not None:
+            kernel, bias = self.input_weights.arrays(size)
+            size = kernel.shape[1]
+        feedback = self.feedback()
+        current = jax.ShapeDtypeStruct((*inputs.shape[:-1], size), self.param_dtype)
+        rule = self.dynamics.rule
+        return Layer(rule, self.spike_derivative(), self.dtype, self.param_dtype), LayerWeights(
+            coefficients=self.coefficients(current),
+            kernel=kernel,
+            bias=bias,
+            recurrent_kernel=None
+            if feedback is None
+            else feedback.array(size // max(rule.channels, 1)),
+        )
+
+    def why_not_fused(self) -> str | None:
+        """Say what keeps the cell from running in the fused loop; ``None`` if nothing does."""
+        name = type(self).__name__
+        if self.dot_general_cls is not None:
+            return f"{name} has a dot_general_cls of its own"
+        if self.dynamics.rule.noisy and not self.deterministic:
+            return f"{name} draws membrane noise in each step"
+        return None
 
     def integrate(
         self,

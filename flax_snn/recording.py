@@ -22,6 +22,7 @@ from flax.core import DenyList
 
 from flax_snn.dynamics.response import free_membrane, resting_distance
 from flax_snn.neuron_cell import NeuronCell
+from flax_snn.time_loop import stepwise
 from flax_snn.typing import Array
 from flax_snn.weights import Recurrence
 
@@ -86,7 +87,7 @@ class Watched:
         """
         given = {name: value for name, value in variables.items() if name != "intermediates"}
         recorder = _Recorder(cut)
-        with nn.intercept_methods(recorder):
+        with nn.intercept_methods(recorder), stepwise():
             _, state = self.model.apply(
                 given,
                 inputs,

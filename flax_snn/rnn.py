@@ -6,6 +6,8 @@ numbers, and takes the input products out of the time loop.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -15,17 +17,16 @@ import numpy as np
 from flax.core import FrozenDict
 from flax.linen.recurrent import flip_sequences
 
+from flax_snn import weights
 from flax_snn.cells import LeakyIntegratorReadout, LIFCell, RecurrentLIFCell
 from flax_snn.chain import Chain, check_carries
-from flax_snn.dynamics import LIDynamics, LIFDynamics
-from flax_snn.surrogate import Surrogate
-from flax_snn.time_loop import scan
+from flax_snn.time_loop import Program, fused, is_stepwise, plan, scan
 from flax_snn.typing import Array, Int, PRNGKey, Shaped
 
-__all__ = ["RNN", "LIF", "LeakyIntegrator"]
+__all__ = ["RNN"]
 
-_HOISTABLE = (LIFCell, RecurrentLIFCell, LeakyIntegratorReadout)
-_IMPLEMENTATIONS = ("auto", "hoisted", "scan")
+_KNOWN = (LIFCell, RecurrentLIFCell, LeakyIntegratorReadout)
+_IMPLEMENTATIONS = ("auto", "fused", "scan")
 
 
 class RNN(nn.RNN):
@@ -64,6 +65,7 @@ class RNN(nn.RNN):
     """
 
     implementation: str = "auto"
+    chunk: int | None = None
 
     def __post_init__(self) -> None:
         """Check the configuration when the runner is made."""
@@ -71,6 +73,11 @@ class RNN(nn.RNN):
             raise ValueError(
                 f"RNN: implementation: expected one of {', '.join(_IMPLEMENTATIONS)}, got"
                 f" {self.implementation!r}"
+            )
+        if self.chunk is not None and (type(self.chunk) is not int or self.chunk < 1):
+            raise ValueError(
+                "RNN: chunk: expected a whole number of time steps > 0, or None, got"
+                f" {self.chunk!r}"
             )
         super().__post_init__()
 
@@ -133,14 +140,24 @@ class RNN(nn.RNN):
     ) -> tuple[Any, Array]:
         if type(cell) is Chain and self.implementation != "scan":
             check_carries(cell, carry)
+        if self.implementation != "scan":
+            obstacle = self._obstacle(cell, inputs, lengths)
+            if obstacle is None:
+                return self._run_fused(cell, carry, inputs, time_axis)
+            if self.implementation == "fused":
+                raise ValueError(
+                    f"RNN: implementation='fused' cannot run this: {obstacle}; use"
+                    " implementation='auto', or 'scan' for the loop step by step"
+                )
+        if type(cell) is Chain and self.implementation != "scan":
             carries = []
             for inner, state in zip(cell.cells, carry, strict=True):
                 state, inputs = self._run(inner, state, inputs, time_axis, lengths)
                 carries.append(state)
             return tuple(carries), inputs
 
-        loop = {"time_axis": time_axis, "seq_lengths": lengths}
-        if type(cell) in _HOISTABLE and self.implementation != "scan":
+        loop = {"time_axis": time_axis, "seq_lengths": lengths, "lift": self._lift(time_axis)}
+        if type(cell) in _KNOWN and self.implementation != "scan":
             currents = cell.project(inputs)
             coefficients = cell.coefficients(jax.lax.index_in_dim(currents, 0, time_axis, False))
             return scan(
@@ -148,22 +165,89 @@ class RNN(nn.RNN):
                 lambda cell, carry, x: cell.integrate(carry, x, coefficients),
                 carry,
                 currents,
-                lift=self._lift(time_axis),
                 **loop,
             )
-        if self.implementation == "hoisted":
-            raise ValueError(
-                f"RNN: implementation='hoisted' knows {', '.join(c.__name__ for c in _HOISTABLE)}"
-                f" and Chain, got {type(cell).__name__}; use implementation='auto'"
-            )
-        return scan(
-            cell,
-            lambda cell, carry, x: cell(carry, x),
-            carry,
-            inputs,
-            lift=self._lift(time_axis),
-            **loop,
+        return scan(cell, lambda cell, carry, x: cell(carry, x), carry, inputs, **loop)
+
+    def _obstacle(self, cell: nn.RNNCellBase, inputs: Array, lengths: Any) -> str | None:
+        """Say why the fused loop cannot run this cell as asked; ``None`` if it can."""
+        cells = _neuron_cells(cell)
+        if lengths is not None:
+            return "it returns the carry of the last step only, not that after seq_lengths"
+        if is_stepwise():
+            return "the cells are being watched step by step"
+        if self.variable_axes or self.variable_carry or self.unroll != 1:
+            return "variable_axes, variable_carry and unroll are arguments of a loop over cells"
+        if not inputs.size:
+            return f"the inputs are empty, shape {inputs.shape}"
+        for each in cells:
+            if type(each) not in _KNOWN:
+                known = ", ".join(c.__name__ for c in _KNOWN)
+                return f"it knows {known} and Chain, not {type(each).__name__}"
+            reason = each.why_not_fused()
+            if reason is not None:
+                return reason
+        return None
+
+    def _run_fused(
+        self, cell: nn.RNNCellBase, carry: Any, inputs: Array, time_axis: int
+    ) -> tuple[Any, Array]:
+        """Run cells in the fused loop: with one batch axis, whatever the batch axes are."""
+        if self.is_initializing():
+            cell(carry, jax.lax.index_in_dim(inputs, 0, time_axis, False))  # makes the parameters
+        cells, states = _neuron_cells(cell), _flat(carry)
+        axis, steps = (0 if self.time_major else 1), inputs.shape[time_axis]
+        batch = (
+            inputs.shape[:time_axis]
+            if axis
+            else inputs.shape[1 : inputs.ndim - cell.num_feature_axes]
         )
+        samples = math.prod(batch)
+
+        x = jax.ShapeDtypeStruct(
+            (samples, *inputs.shape[inputs.ndim - cell.num_feature_axes :]), inputs.dtype
+        )
+        layers, arrays, widest = [], [], math.prod(x.shape[1:])
+        flat = [
+            jax.tree.map(lambda s: s.reshape((samples, *s.shape[len(batch) :])), c) for c in states
+        ]
+        for each, state in zip(cells, flat, strict=True):
+            layer, own = each.layer(x)
+            current = jax.eval_shape(layer.project, x, own)
+            weights.check_current(current, state.v, max(layer.rule.channels, 1))
+            x = jax.ShapeDtypeStruct(state.v.shape, layer.output_dtype)
+            widest = max(widest, math.prod(current.shape[1:]))
+            layers.append(layer)
+            arrays.append(own)
+
+        cut = plan(
+            steps,
+            samples,
+            widest,
+            recurrent=any(each.recurrent for each in cells),
+            axis=axis,
+            length=self.chunk,
+        )
+        traced = any(each.is_mutable_collection("intermediates") for each in cells)
+        program = Program(tuple(layers), cut, traced)
+        shape = inputs.shape[inputs.ndim - cell.num_feature_axes :]
+        sequence = (steps, samples) if axis == 0 else (samples, steps)
+        after, outputs, traces = fused(
+            program, tuple(arrays), tuple(flat), inputs.reshape((*sequence, *shape))
+        )
+
+        def unflat(leaf: Array) -> Array:
+            lead = (steps, *batch) if axis == 0 else (*batch, steps)
+            return leaf.reshape((*lead, *leaf.shape[2:]))
+
+        if traces is not None:
+            for k, (each, layer) in enumerate(zip(cells, layers, strict=True)):
+                each.sow("intermediates", "v", unflat(traces.membranes[k]))
+                if layer.fires:
+                    spikes = outputs if k == len(cells) - 1 else traces.spikes[k]
+                    each.sow("intermediates", "spikes", unflat(spikes))
+        after = [jax.tree.map(lambda s: s.reshape((*batch, *s.shape[1:])), c) for c in after]
+        return _nested(cell, iter(after)), unflat(outputs)
 
     def _lift(self, time_axis: int) -> dict[str, Any]:
         """Arguments of ``nn.scan``: what the user gave, and what cells here need."""
@@ -182,128 +266,25 @@ class RNN(nn.RNN):
         }
 
 
-class LIF(nn.Module):
-    """Leaky integrate-and-fire neurons without weights, as a layer over a sequence of currents.
-
-    What stands between convolutions: ``nn.Sequential([nn.Conv(...), snn.LIF(), ...])``.
-
-    >>> import flax.linen as nn, flax_snn as snn, jax
-    >>> net = nn.Sequential([nn.Conv(4, (3, 3)), snn.LIF(dynamics=snn.LIFDynamics(tau_mem=5e-3))])
-    >>> spikes, _ = net.init_with_output(jax.random.key(0), jax.numpy.ones((2, 10, 8, 8, 1)))
-    >>> spikes.shape
-    (2, 10, 8, 8, 4)
-
-    Attributes:
-      dynamics: the neuron, `LIFDynamics()` by default.
-      surrogate: surrogate derivative of the spike; that of the dynamics by default.
-      learn: parameters of the neuron to learn, one value per entry of the last axis.
-      feature_axes: trailing axes that are features. ``None`` (default): all behind the time axis
-        of inputs with ONE batch axis, ``(B, T, *features)``; inputs with no or several batch axes
-        need it given.
-      time_major: inputs are ``(T, B, *features)``.
-      param_dtype: dtype of state and parameters, float32 by default.
-      deterministic: switch off the membrane noise of the dynamics.
-      implementation: as in `RNN`.
-    """
-
-    dynamics: LIFDynamics = LIFDynamics()
-    surrogate: Surrogate | None = None
-    learn: tuple[str, ...] = ()
-    feature_axes: int | None = None
-    time_major: bool = False
-    param_dtype: Any = jnp.float32
-    deterministic: bool = False
-    implementation: str = "auto"
-
-    @nn.compact
-    def __call__(self, inputs: Shaped[Array | np.ndarray, "..."], **arguments: Any) -> Any:
-        """Run the neurons over the sequence.
-
-        Args:
-          inputs: currents ``(B, T, *features)``, time first with ``time_major``.
-          **arguments: those of `RNN`: initial_carry, seq_lengths, return_carry, reverse, ...
-
-        Returns:
-          Spikes in the shape of the inputs, or ``(carry, spikes)`` with ``return_carry=True``.
-
-        Raises:
-          ValueError: fewer than three axes without ``feature_axes``.
-        """
-        cell = LIFCell(
-            dynamics=self.dynamics,
-            surrogate=self.surrogate,
-            learn=self.learn,
-            feature_axes=_feature_axes(self, jnp.shape(inputs)),
-            param_dtype=self.param_dtype,
-            deterministic=self.deterministic,
-            name="cell",
-        )
-        return _weightless(self, cell, inputs, arguments)
+def _neuron_cells(cell: nn.RNNCellBase) -> list[Any]:
+    """Return the cells of a chain from input to output, those of nested chains among them."""
+    if type(cell) is Chain:
+        return [inner for each in cell.cells for inner in _neuron_cells(each)]
+    return [cell]
 
 
-class LeakyIntegrator(nn.Module):
-    """Leaky integrators without weights, as a layer over a sequence of currents.
-
-    Attributes:
-      dynamics: the integrator, `LIDynamics()` by default.
-      learn: parameters of the integrator to learn, one value per entry of the last axis.
-      feature_axes: trailing axes that are features, as in `LIF`.
-      time_major: inputs are ``(T, B, *features)``.
-      param_dtype: dtype of state and parameters, float32 by default.
-      deterministic: switch off the membrane noise of the dynamics.
-      implementation: as in `RNN`.
-    """
-
-    dynamics: LIDynamics = LIDynamics()
-    learn: tuple[str, ...] = ()
-    feature_axes: int | None = None
-    time_major: bool = False
-    param_dtype: Any = jnp.float32
-    deterministic: bool = False
-    implementation: str = "auto"
-
-    @nn.compact
-    def __call__(self, inputs: Shaped[Array | np.ndarray, "..."], **arguments: Any) -> Any:
-        """Run the integrators over the sequence.
-
-        Args:
-          inputs: currents ``(B, T, *features)``, time first with ``time_major``.
-          **arguments: those of `RNN`.
-
-        Returns:
-          Membranes in the shape of the inputs, or ``(carry, membranes)``.
-
-        Raises:
-          ValueError: fewer than three axes without ``feature_axes``.
-        """
-        cell = LeakyIntegratorReadout(
-            dynamics=self.dynamics,
-            learn=self.learn,
-            feature_axes=_feature_axes(self, jnp.shape(inputs)),
-            param_dtype=self.param_dtype,
-            deterministic=self.deterministic,
-            name="cell",
-        )
-        return _weightless(self, cell, inputs, arguments)
+def _flat(carry: Any) -> list[Any]:
+    """Return the states of `_neuron_cells` in their order."""
+    return (
+        [state for each in carry for state in _flat(each)] if isinstance(carry, tuple) else [carry]
+    )
 
 
-def _weightless(
-    layer: LIF | LeakyIntegrator, cell: nn.RNNCellBase, inputs: Any, arguments: dict[str, Any]
-) -> Any:
-    runner = RNN(cell, time_major=layer.time_major, implementation=layer.implementation)
-    return runner(inputs, **arguments)
-
-
-def _feature_axes(layer: LIF | LeakyIntegrator, shape: tuple[int, ...]) -> int:
-    if layer.feature_axes is not None:
-        return layer.feature_axes
-    if len(shape) < 3:
-        order = "(T, B, *features)" if layer.time_major else "(B, T, *features)"
-        raise ValueError(
-            f"{type(layer).__name__}: expected inputs {order}, got shape {shape}; with no or"
-            " several batch axes say how many trailing axes are features: feature_axes=1"
-        )
-    return len(shape) - 2
+def _nested(cell: nn.RNNCellBase, states: Iterator[Any]) -> Any:
+    """Return states of `_neuron_cells` as the carry of the cell."""
+    if type(cell) is Chain:
+        return tuple(_nested(each, states) for each in cell.cells)
+    return next(states)
 
 
 def _time_axis(shape: tuple[int, ...], feature_axes: int, time_major: bool) -> int:

@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax.nn.initializers import Initializer
@@ -57,9 +58,12 @@ class Projection(nn.Module):
         bias = None
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
-        inputs, kernel, bias = promote_dtype(inputs, kernel, bias, dtype=self.dtype)
-        out = _product(self.dot_general, inputs, kernel)
-        return out if bias is None else out + bias.reshape((1,) * (out.ndim - 1) + (-1,))
+        return project(inputs, kernel, bias, self.dtype, self.param_dtype, self.dot_general)
+
+    def arrays(self, features: int) -> tuple[Array, Array | None]:
+        """Return kernel and bias as they are, checked against the number of input features."""
+        _check_features(self, "kernel", features)
+        return _array(self, "kernel"), _array(self, "bias") if self.use_bias else None
 
 
 class Recurrence(nn.Module):
@@ -80,9 +84,13 @@ class Recurrence(nn.Module):
         _check_features(self, "recurrent_kernel", spikes.shape[-1])
         shape = (spikes.shape[-1], spikes.shape[-1] * self.blocks)
         kernel = self.param("recurrent_kernel", self.kernel_init, shape, self.param_dtype)
-        inputs, kernel = promote_dtype(spikes, kernel, dtype=self.dtype)
-        out = _product(self.dot_general, inputs, kernel).astype(spikes.dtype)
+        out = feed_back(spikes, kernel, self.dtype, self.dot_general)
         return out if self.blocks == 1 else tuple(jnp.split(out, self.blocks, axis=-1))
+
+    def array(self, features: int) -> Array:
+        """Return the kernel as it is, checked against the number of neurons."""
+        _check_features(self, "recurrent_kernel", features)
+        return _array(self, "recurrent_kernel")
 
 
 class Learned(nn.Module):
@@ -118,6 +126,53 @@ class Learned(nn.Module):
             f"log_{name}" if log else f"learned_{name}", init, (size,), self.param_dtype
         )
         return jnp.exp(raw) if log else raw
+
+
+def project(
+    inputs: Array,
+    kernel: Array | None,
+    bias: Array | None,
+    dtype: Any,
+    param_dtype: Any,
+    dot_general: Any = jax.lax.dot_general,
+) -> Array:
+    """Turn inputs into currents: ``inputs @ kernel + bias``.
+
+    Args:
+      inputs: spikes or analog values ``(*B, F)``.
+      kernel: ``(F, M)``, or ``None``: the inputs are the currents.
+      bias: ``(M,)`` or ``None``.
+      dtype: dtype of the product; ``None``: that of inputs and weights.
+      param_dtype: dtype that spikes given as integers take on without ``dtype``.
+      dot_general: the product.
+
+    Returns:
+      Currents ``(*B, M)``.
+    """
+    inputs = as_floating(inputs, dtype or param_dtype)
+    if kernel is None:
+        return inputs
+    inputs, kernel, bias = promote_dtype(inputs, kernel, bias, dtype=dtype)
+    out = _product(dot_general, inputs, kernel)
+    return out if bias is None else out + bias.reshape((1,) * (out.ndim - 1) + (-1,))
+
+
+def feed_back(
+    spikes: Array, kernel: Array, dtype: Any, dot_general: Any = jax.lax.dot_general
+) -> Array:
+    """Turn the spikes of a layer into the currents they cause in it, in their dtype.
+
+    Args:
+      spikes: ``(*B, N)`` in the dtype of the state.
+      kernel: ``(N, M)``, pre by post.
+      dtype: dtype of the product; ``None``: that of spikes and weights.
+      dot_general: the product.
+
+    Returns:
+      Currents ``(*B, M)``: one block of N for each synaptic channel that is fed.
+    """
+    inputs, kernel = promote_dtype(spikes, kernel, dtype=dtype)
+    return _product(dot_general, inputs, kernel).astype(spikes.dtype)
 
 
 def active_init(dynamics: Dynamics) -> Initializer:
@@ -198,7 +253,7 @@ def as_floating(inputs: ArrayLike, dtype: Any) -> Array:
     )
 
 
-def check_current(current: Array, v: Array, blocks: int) -> None:
+def check_current(current: Array | jax.ShapeDtypeStruct, v: Array, blocks: int) -> None:
     """Raise where the current of a step does not fit the state of the neurons."""
     expected = (*v.shape[:-1], v.shape[-1] * blocks)
     if current.shape != expected:
@@ -260,6 +315,10 @@ def _check_features(module: nn.Module, name: str, features: int) -> None:
                 f"expected {kernel.shape[0]} features on the last axis, as {name} was made for, got"
                 f" {features}"
             )
+
+
+def _array(module: nn.Module, name: str) -> Any:
+    return nn.unbox(module.get_variable("params", name))
 
 
 def _product(dot_general: Any, inputs: Array, kernel: Array) -> Array:

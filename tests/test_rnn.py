@@ -52,9 +52,9 @@ def test_a_subclass_with_its_own_call_is_respected() -> None:
     assert (ours != snn.RNN(snn.LIFCell(7)).apply(plain, X)).any()
 
 
-def test_hoisted_refuses_a_cell_it_does_not_know() -> None:
-    with pytest.raises(ValueError, match=r"hoisted.*GainCell.*auto"):
-        snn.RNN(GainCell(7), implementation="hoisted").init(jax.random.key(0), X)
+def test_fused_refuses_a_cell_it_does_not_know() -> None:
+    with pytest.raises(ValueError, match=r"fused.*GainCell.*auto"):
+        snn.RNN(GainCell(7), implementation="fused").init(jax.random.key(0), X)
 
 
 @pytest.mark.parametrize("cell", [nn.LSTMCell(6), nn.GRUCell(6), nn.SimpleCell(6)])
@@ -222,7 +222,7 @@ def bad_calls() -> list[Any]:
             ValueError,
             "carry for this batch",
         ),
-        (lambda: snn.RNN(snn.LIFCell(7), implementation="fast"), ValueError, "hoisted, scan"),
+        (lambda: snn.RNN(snn.LIFCell(7), implementation="fast"), ValueError, "auto, fused, .*scan"),
         (lambda: snn.LIFCell(0), ValueError, "features to be a whole number > 0"),
         (lambda: snn.LIFCell(2.5), ValueError, "features to be a whole number > 0"),
         (lambda: snn.LIFCell(7, dynamics=snn.LIDynamics()), TypeError, "type LIFDynamics"),

@@ -1,5 +1,19 @@
 """Time loops: one interface, several implementations."""
 
+from flax_snn.time_loop.chunks import plan
+from flax_snn.time_loop.fused import Program, Traces, fused
+from flax_snn.time_loop.layer import Layer, LayerWeights
 from flax_snn.time_loop.scan import scan
+from flax_snn.time_loop.stepwise import is_stepwise, stepwise
 
-__all__ = ["scan"]
+__all__ = [
+    "Layer",
+    "LayerWeights",
+    "Program",
+    "Traces",
+    "fused",
+    "is_stepwise",
+    "plan",
+    "scan",
+    "stepwise",
+]

@@ -1,0 +1,163 @@
+"""How a sequence is cut: tiles of the batch, chunks of time steps that stay in cache."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from flax_snn.typing import Array
+
+UNROLL = 2
+"""Steps that a pass of the inner loop takes: the copies that XLA makes of a state are halved."""
+
+TILE = 2**13
+"""Most values of a state, neurons times samples, that a tile of the batch should hold."""
+
+CHUNK = 2**17
+"""Most values of a chunk, neurons times samples times steps: half a MiB in float32."""
+
+SHORTEST, LONGEST = 8, 100
+"""Bounds of the steps of a chunk: one product of a few rows wastes time, as do many steps of few
+neurons that no cache is needed for."""
+
+
+class Window(NamedTuple):
+    """Which part of the arrays a chunk works on.
+
+    Attributes:
+      sample: first sample.
+      start: first step that is cut out.
+      low: first step, counted from ``start``, that belongs to the chunk. The last chunk of a
+        sequence overlaps the one before it, so that all chunks have one shape.
+      high: the step after the last one, counted from ``start``.
+    """
+
+    sample: Any
+    start: Any
+    low: Any
+    high: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunks:
+    """A cut of arrays ``(B, T, ...)``, or ``(T, B, ...)``, into tiles and chunks.
+
+    Attributes:
+      steps: time steps T of the sequence.
+      length: time steps of a chunk; the time axis of the arrays is at least as long.
+      tile: samples that are worked on together, a divisor of the batch.
+      batch: samples B.
+      axis: axis of the time steps, 0 or 1.
+    """
+
+    steps: int
+    length: int
+    tile: int
+    batch: int
+    axis: int
+
+    @property
+    def count(self) -> int:
+        """Chunks of the sequence."""
+        return -(-self.steps // self.length)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of the batch."""
+        return self.batch // self.tile
+
+    @property
+    def even(self) -> bool:
+        """Whether the chunks are the sequence without an overlap."""
+        return self.steps % self.length == 0
+
+    def window(self, tile: Any, chunk: Any) -> Window:
+        """Return where a chunk of a tile lies."""
+        tile, chunk = jnp.asarray(tile, jnp.int32), jnp.asarray(chunk, jnp.int32)
+        begin = chunk * self.length
+        start = jnp.minimum(begin, max(self.steps - self.length, 0))
+        low = begin - start
+        return Window(
+            tile * self.tile, start, low, low + jnp.minimum(self.length, self.steps - begin)
+        )
+
+    def cut(self, array: Array, window: Window) -> Array:
+        """Cut the chunk ``(length, tile, ...)`` out of an array."""
+        sizes = list(array.shape)
+        sizes[self.axis], sizes[1 - self.axis] = self.length, self.tile
+        chunk = lax.dynamic_slice(array, self._corner(array, window), sizes)
+        return chunk if self.axis == 0 else jnp.swapaxes(chunk, 0, 1)
+
+    def paste(self, array: Array, chunk: Array, window: Window) -> Array:
+        """Put a chunk ``(length, tile, ...)`` back where it was cut out."""
+        chunk = chunk if self.axis == 0 else jnp.swapaxes(chunk, 0, 1)
+        return lax.dynamic_update_slice(array, chunk, self._corner(array, window))
+
+    def own(self, chunk: Array, window: Window) -> Array:
+        """Return a chunk with zeros in steps that belong to another chunk."""
+        if self.even:
+            return chunk
+        step = lax.broadcasted_iota(jnp.int32, (self.length, *(1,) * (chunk.ndim - 1)), 0)
+        mine = (step >= window.low) & (step < window.high)
+        return jnp.where(mine, chunk, jnp.zeros((), chunk.dtype))
+
+    def empty(self, one: Any) -> Array:
+        """Return zeros for a chunk of values of one step of a tile."""
+        return jnp.zeros((self.length, *one.shape), one.dtype)
+
+    def each_step(self, window: Window, body: Any, loop: Any) -> Any:
+        """Run ``loop = body(step, loop)`` over the own steps of a chunk."""
+        if self.even:
+            return lax.fori_loop(0, self.length, body, loop, unroll=UNROLL)
+        return lax.fori_loop(window.low, window.high, body, loop)
+
+    def _corner(self, array: Array, window: Window) -> list[Any]:
+        corner: list[Any] = [jnp.zeros((), jnp.int32)] * array.ndim
+        corner[self.axis], corner[1 - self.axis] = window.start, window.sample
+        return corner
+
+
+def plan(
+    steps: int, batch: int, widest: int, *, recurrent: bool, axis: int, length: int | None
+) -> Chunks:
+    """Choose tiles and chunks such that the arrays of a chunk stay in cache.
+
+    Args:
+      steps: time steps of the sequence.
+      batch: samples.
+      widest: features of one sample in the widest layer.
+      recurrent: whether a layer is recurrent; its products of each step want the whole batch.
+      axis: axis of the time steps.
+      length: steps of a chunk where the user says so.
+
+    Returns:
+      The cut. Where the length is not given, one that divides the steps is preferred.
+    """
+    tile = batch
+    if not recurrent:
+        fitting = [n for n in range(1, batch + 1) if batch % n == 0 and n * widest <= TILE]
+        # A prime batch is not worth a loop over single samples.
+        if fitting and 4 * fitting[-1] * widest >= TILE:
+            tile = fitting[-1]
+    if length is None:
+        room = (2 if recurrent else 1) * CHUNK // max(tile * widest, 1)
+        longest = min(max(room, SHORTEST), LONGEST)
+        whole = [n for n in range(longest, longest // 2, -1) if steps % n == 0]
+        length = steps if steps <= longest else whole[0] if whole else longest
+    return Chunks(steps=steps, length=length, tile=tile, batch=batch, axis=axis)
+
+
+def tree_at(tree: Any, index: Any) -> Any:
+    """Return the entry of each leaf along its first axis."""
+    return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, index, 0, False), tree)
+
+
+def tree_put(tree: Any, values: Any, index: Any) -> Any:
+    """Return leaves with one entry along their first axis replaced."""
+    return jax.tree.map(
+        lambda leaf, value: lax.dynamic_update_index_in_dim(leaf, value, index, 0), tree, values
+    )

@@ -145,8 +145,8 @@ class NeuronCell(nn.RNNCellBase):
             else feedback.array(size // max(rule.channels, 1)),
         )
 
-    def why_not_fused(self) -> str | None:
-        """Say what keeps the cell from running in the fused loop; ``None`` if nothing does."""
+    def why_not_layer(self) -> str | None:
+        """Say what of the cell is more than data of `layer`; ``None`` if nothing is."""
         name = type(self).__name__
         if self.dot_general_cls is not None:
             return f"{name} has a dot_general_cls of its own"

@@ -1,13 +1,11 @@
 """Runners: a cell over a sequence of time steps.
 
 ``nn.RNN`` of Flax is the reference and always works. `RNN` here has its arguments, parameters and
-numbers, and takes the input products out of the time loop.
+numbers, and is faster and leaner.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -17,26 +15,27 @@ import numpy as np
 from flax.core import FrozenDict
 from flax.linen.recurrent import flip_sequences
 
-from flax_snn import weights
-from flax_snn.cells import LeakyIntegratorReadout, LIFCell, RecurrentLIFCell
+from flax_snn.cells import LeakyIntegratorReadout
 from flax_snn.chain import Chain, check_carries
-from flax_snn.time_loop import Program, fused, is_stepwise, plan, scan
+from flax_snn.layer_run import KNOWN, run_layers, why_not_layers
+from flax_snn.time_loop import is_stepwise, scan
 from flax_snn.typing import Array, Int, PRNGKey, Shaped
 
 __all__ = ["RNN"]
 
-_KNOWN = (LIFCell, RecurrentLIFCell, LeakyIntegratorReadout)
-_IMPLEMENTATIONS = ("auto", "fused", "scan")
+_IMPLEMENTATIONS = ("auto", "fused", "associative", "scan")
 
 
 class RNN(nn.RNN):
-    """Runs a cell over a sequence, as ``flax.linen.RNN`` does, with less work in the time loop.
+    """Runs a cell over a sequence, as ``flax.linen.RNN`` does, faster and in less memory.
 
     Arguments, call signature, parameter tree and numbers are those of ``nn.RNN``; a model may
-    exchange one for the other at any time. For the cells of this package, and chains of them,
-    the input weights are applied to all time steps in one product before the loop. Any other
-    cell, a subclass with a ``__call__`` of its own, a cell under ``nn.remat`` or ``nn.vmap`` runs
-    as ``nn.RNN`` would run it.
+    exchange one for the other at any time. The cells of this package, and chains of them, run in
+    the fused loop: chunk by chunk, all layers of a chain over one chunk before the next one, with
+    a reverse pass that keeps one state per chunk and computes the rest again. Any other cell, a
+    subclass, a cell under ``nn.remat`` or ``nn.vmap``, with membrane noise, with a
+    ``dot_general_cls`` or with ``seq_lengths`` and a returned carry runs step by step, its input
+    weights before the loop where that is known to be the same.
 
     What cells here need is lifted into the loop without being asked for: the RNG stream ``noise``
     (split over time), the collection ``crossbar``, and ``intermediates`` (stacked along the time
@@ -52,9 +51,12 @@ class RNN(nn.RNN):
 
     Attributes:
       cell: the cell, any ``nn.RNNCellBase``.
-      implementation: ``auto`` (default) picks; ``hoisted``: input products before the loop;
-        ``scan``: step by step as written, bit for bit equal at any cut of the sequence. An
-        explicit choice that a cell does not allow raises.
+      implementation: ``auto`` (default) picks; ``fused``: chunk by chunk, reverse mode only;
+        ``associative``: all steps at once, for cells that are never reset; ``scan``: step by step
+        as written, bit for bit equal at any cut of the sequence. An explicit choice that a cell
+        does not allow raises.
+      chunk: time steps of a chunk of the fused loop. ``None`` (default): such that its arrays stay
+        in cache. With a given one, results are bit for bit equal at cuts on its multiples.
 
     The other attributes are those of ``nn.RNN``: time_major, return_carry, reverse, keep_order,
     unroll, variable_axes, variable_broadcast, variable_carry, split_rngs.
@@ -138,40 +140,57 @@ class RNN(nn.RNN):
     def _run(
         self, cell: nn.RNNCellBase, carry: Any, inputs: Array, time_axis: int, lengths: Any
     ) -> tuple[Any, Array]:
-        if type(cell) is Chain and self.implementation != "scan":
+        if self.implementation == "scan":
+            return scan(
+                cell,
+                lambda cell, carry, x: cell(carry, x),
+                carry,
+                inputs,
+                time_axis=time_axis,
+                seq_lengths=lengths,
+                lift=self._lift(time_axis),
+            )
+        if type(cell) is Chain:
             check_carries(cell, carry)
-        if self.implementation != "scan":
-            obstacle = self._obstacle(cell, inputs, lengths)
-            if obstacle is None:
-                return self._run_fused(cell, carry, inputs, time_axis)
-            if self.implementation == "fused":
-                raise ValueError(
-                    f"RNN: implementation='fused' cannot run this: {obstacle}; use"
-                    " implementation='auto', or 'scan' for the loop step by step"
-                )
-        if type(cell) is Chain and self.implementation != "scan":
+        obstacle = self._obstacle(cell, inputs, lengths)
+        if self.implementation != "auto" and obstacle is not None:
+            raise ValueError(
+                f"RNN: implementation={self.implementation!r} cannot run this: {obstacle}; use"
+                " implementation='auto', or 'scan' for the loop step by step"
+            )
+        # The loop over a lone integrator is linear: it keeps nothing and needs no chunks.
+        linear = self.implementation == "auto" and type(cell) is LeakyIntegratorReadout
+        if obstacle is None and not linear:
+            parallel = self.implementation == "associative"
+            return run_layers(cell, carry, inputs, time_axis, parallel=parallel, chunk=self.chunk)
+        if type(cell) is Chain:
             carries = []
             for inner, state in zip(cell.cells, carry, strict=True):
                 state, inputs = self._run(inner, state, inputs, time_axis, lengths)
                 carries.append(state)
             return tuple(carries), inputs
+        return self._hoisted(cell, carry, inputs, time_axis, lengths)
 
-        loop = {"time_axis": time_axis, "seq_lengths": lengths, "lift": self._lift(time_axis)}
-        if type(cell) in _KNOWN and self.implementation != "scan":
-            currents = cell.project(inputs)
-            coefficients = cell.coefficients(jax.lax.index_in_dim(currents, 0, time_axis, False))
-            return scan(
-                cell,
-                lambda cell, carry, x: cell.integrate(carry, x, coefficients),
-                carry,
-                currents,
-                **loop,
-            )
-        return scan(cell, lambda cell, carry, x: cell(carry, x), carry, inputs, **loop)
+    def _hoisted(
+        self, cell: nn.RNNCellBase, carry: Any, inputs: Array, time_axis: int, lengths: Any
+    ) -> tuple[Any, Array]:
+        """Run a cell step by step, with its input weights before the loop where it is known."""
+
+        def step(cell: Any, carry: Any, x: Array) -> Any:
+            return cell(carry, x)
+
+        if type(cell) in KNOWN:
+            inputs = cell.project(inputs)
+            coefficients = cell.coefficients(jax.lax.index_in_dim(inputs, 0, time_axis, False))
+
+            def step(cell: Any, carry: Any, x: Array) -> Any:
+                return cell.integrate(carry, x, coefficients)
+
+        lift = self._lift(time_axis)
+        return scan(cell, step, carry, inputs, time_axis=time_axis, seq_lengths=lengths, lift=lift)
 
     def _obstacle(self, cell: nn.RNNCellBase, inputs: Array, lengths: Any) -> str | None:
-        """Say why the fused loop cannot run this cell as asked; ``None`` if it can."""
-        cells = _neuron_cells(cell)
+        """Say why loops that never call a cell cannot run as asked; ``None`` if they can."""
         if lengths is not None:
             return "it returns the carry of the last step only, not that after seq_lengths"
         if is_stepwise():
@@ -180,74 +199,7 @@ class RNN(nn.RNN):
             return "variable_axes, variable_carry and unroll are arguments of a loop over cells"
         if not inputs.size:
             return f"the inputs are empty, shape {inputs.shape}"
-        for each in cells:
-            if type(each) not in _KNOWN:
-                known = ", ".join(c.__name__ for c in _KNOWN)
-                return f"it knows {known} and Chain, not {type(each).__name__}"
-            reason = each.why_not_fused()
-            if reason is not None:
-                return reason
-        return None
-
-    def _run_fused(
-        self, cell: nn.RNNCellBase, carry: Any, inputs: Array, time_axis: int
-    ) -> tuple[Any, Array]:
-        """Run cells in the fused loop: with one batch axis, whatever the batch axes are."""
-        if self.is_initializing():
-            cell(carry, jax.lax.index_in_dim(inputs, 0, time_axis, False))  # makes the parameters
-        cells, states = _neuron_cells(cell), _flat(carry)
-        axis, steps = (0 if self.time_major else 1), inputs.shape[time_axis]
-        batch = (
-            inputs.shape[:time_axis]
-            if axis
-            else inputs.shape[1 : inputs.ndim - cell.num_feature_axes]
-        )
-        samples = math.prod(batch)
-
-        x = jax.ShapeDtypeStruct(
-            (samples, *inputs.shape[inputs.ndim - cell.num_feature_axes :]), inputs.dtype
-        )
-        layers, arrays, widest = [], [], math.prod(x.shape[1:])
-        flat = [
-            jax.tree.map(lambda s: s.reshape((samples, *s.shape[len(batch) :])), c) for c in states
-        ]
-        for each, state in zip(cells, flat, strict=True):
-            layer, own = each.layer(x)
-            current = jax.eval_shape(layer.project, x, own)
-            weights.check_current(current, state.v, max(layer.rule.channels, 1))
-            x = jax.ShapeDtypeStruct(state.v.shape, layer.output_dtype)
-            widest = max(widest, math.prod(current.shape[1:]))
-            layers.append(layer)
-            arrays.append(own)
-
-        cut = plan(
-            steps,
-            samples,
-            widest,
-            recurrent=any(each.recurrent for each in cells),
-            axis=axis,
-            length=self.chunk,
-        )
-        traced = any(each.is_mutable_collection("intermediates") for each in cells)
-        program = Program(tuple(layers), cut, traced)
-        shape = inputs.shape[inputs.ndim - cell.num_feature_axes :]
-        sequence = (steps, samples) if axis == 0 else (samples, steps)
-        after, outputs, traces = fused(
-            program, tuple(arrays), tuple(flat), inputs.reshape((*sequence, *shape))
-        )
-
-        def unflat(leaf: Array) -> Array:
-            lead = (steps, *batch) if axis == 0 else (*batch, steps)
-            return leaf.reshape((*lead, *leaf.shape[2:]))
-
-        if traces is not None:
-            for k, (each, layer) in enumerate(zip(cells, layers, strict=True)):
-                each.sow("intermediates", "v", unflat(traces.membranes[k]))
-                if layer.fires:
-                    spikes = outputs if k == len(cells) - 1 else traces.spikes[k]
-                    each.sow("intermediates", "spikes", unflat(spikes))
-        after = [jax.tree.map(lambda s: s.reshape((*batch, *s.shape[1:])), c) for c in after]
-        return _nested(cell, iter(after)), unflat(outputs)
+        return why_not_layers(cell)
 
     def _lift(self, time_axis: int) -> dict[str, Any]:
         """Arguments of ``nn.scan``: what the user gave, and what cells here need."""
@@ -264,27 +216,6 @@ class RNN(nn.RNN):
             "split_rngs": FrozenDict({"noise": True, **self.split_rngs}),
             "unroll": self.unroll,
         }
-
-
-def _neuron_cells(cell: nn.RNNCellBase) -> list[Any]:
-    """Return the cells of a chain from input to output, those of nested chains among them."""
-    if type(cell) is Chain:
-        return [inner for each in cell.cells for inner in _neuron_cells(each)]
-    return [cell]
-
-
-def _flat(carry: Any) -> list[Any]:
-    """Return the states of `_neuron_cells` in their order."""
-    return (
-        [state for each in carry for state in _flat(each)] if isinstance(carry, tuple) else [carry]
-    )
-
-
-def _nested(cell: nn.RNNCellBase, states: Iterator[Any]) -> Any:
-    """Return states of `_neuron_cells` as the carry of the cell."""
-    if type(cell) is Chain:
-        return tuple(_nested(each, states) for each in cell.cells)
-    return next(states)
 
 
 def _time_axis(shape: tuple[int, ...], feature_axes: int, time_major: bool) -> int:

@@ -169,14 +169,30 @@ def test_lif_says_what_it_cannot_guess() -> None:
         snn.LIF().apply({}, X[0])
 
 
-def test_forward_mode() -> None:
+def test_forward_mode_is_that_of_the_scan() -> None:
     cell = snn.LIFCell(7)
     variables = snn.RNN(cell).init(jax.random.key(1), X)
-    f = lambda p: snn.RNN(cell).apply(p, X).sum()  # noqa: E731
     tangent = jax.tree.map(jnp.ones_like, variables)
-    _, forward = jax.jvp(f, (variables,), (tangent,))
-    backward = sum(g.sum() for g in jax.tree.leaves(jax.grad(f)(variables)))
+
+    def total(params: Any, runner: Any = snn.RNN) -> jax.Array:
+        return runner(cell).apply(params, X).sum()
+
+    plain = functools.partial(total, runner=functools.partial(snn.RNN, implementation="scan"))
+    _, forward = jax.jvp(plain, (variables,), (tangent,))
+    backward = sum(g.sum() for g in jax.tree.leaves(jax.grad(total)(variables)))
     np.testing.assert_allclose(forward, backward, rtol=1e-4)
+    curved = jax.jvp(jax.grad(total), (variables,), (tangent,))[1]
+    expected = jax.jvp(jax.grad(plain), (variables,), (tangent,))[1]
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-3), curved, expected
+    )
+    for call in (
+        lambda: jax.jvp(total, (variables,), (tangent,)),
+        lambda: jax.jit(lambda: jax.jvp(total, (variables,), (tangent,)))(),
+        lambda: jax.jacfwd(total)(variables),
+    ):
+        with pytest.raises(TypeError, match="reverse mode only.*implementation='scan'"):
+            call()
 
 
 def test_gradients_flow_to_the_initial_carry() -> None:
@@ -223,6 +239,8 @@ def bad_calls() -> list[Any]:
             "carry for this batch",
         ),
         (lambda: snn.RNN(snn.LIFCell(7), implementation="fast"), ValueError, "auto, fused, .*scan"),
+        (lambda: snn.RNN(snn.LIFCell(7), chunk=0), ValueError, "time steps > 0, or None, got 0"),
+        (lambda: snn.RNN(snn.LIFCell(7), chunk=2.5), ValueError, "whole number.*got 2.5"),
         (lambda: snn.LIFCell(0), ValueError, "features to be a whole number > 0"),
         (lambda: snn.LIFCell(2.5), ValueError, "features to be a whole number > 0"),
         (lambda: snn.LIFCell(7, dynamics=snn.LIDynamics()), TypeError, "type LIFDynamics"),
@@ -253,10 +271,10 @@ def bad_calls() -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("k", range(27))
+@pytest.mark.parametrize("k", range(29))
 def test_bad_input_is_refused_with_a_remedy(k: int, unchecked: None) -> None:
     calls = bad_calls()
-    assert len(calls) == 27  # as many as the parameters of this test
+    assert len(calls) == 29  # as many as the parameters of this test
     call, error, message = calls[k]
     with pytest.raises(error, match=message):
         call()

@@ -277,6 +277,9 @@ class RunOptions:
     `streamed`: they come in chunks of batches. `auto`: resident where they fit."""
     chunk: int = 16
     """Batches of a chunk, where they are streamed."""
+    time_loop: Literal["auto", "fused", "scan"] = "auto"
+    """How networks on time steps run: `fused` in chunks of steps, `scan` step by step, the slower
+    reference. The same network, but not bit for bit: resume a run with the loop it began with."""
     save_every: float = 1.0
     """Least time in seconds from one checkpoint to the next. A run that is killed loses so much at
     most, and the epoch that runs."""

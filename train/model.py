@@ -154,3 +154,14 @@ class Model(abc.ABC):
             "--diagnose looks at membranes in time steps, this network has none; add --method"
             " surrogate, which runs the same weights in time steps"
         )
+
+    def with_time_loop(self, implementation: str) -> Model:
+        """Return the model with another loop over time steps, as ``snn.RNN`` names them.
+
+        Raises:
+          ConfigError: it runs in continuous time.
+        """
+        raise ConfigError(
+            f"--time-loop {implementation}: expected a network on time steps, this one runs in"
+            " continuous time; leave the flag out"
+        )

@@ -88,6 +88,8 @@ def prepare(task: Task, config: Any, options: RunOptions, path: Path) -> Run:
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(task.load, config, options)
         model = task.build(config)
+        if options.time_loop != "auto":
+            model = model.with_time_loop(options.time_loop)
         samples = task.train_samples(config)
         batches = samples // size
         create = functools.partial(create_state, model, training, batches * training.epochs)

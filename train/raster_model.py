@@ -72,6 +72,11 @@ class RasterModel(Model):
         """Length of a time step in seconds."""
         return self.slot
 
+    def with_time_loop(self, implementation: str) -> RasterModel:
+        """Return the model with another loop over time steps."""
+        network = self.network.clone(implementation=implementation)
+        return dataclasses.replace(self, network=network)
+
     def begin(
         self, params: Any, batch: Callable[[], Num[np.ndarray, "B T F"]]
     ) -> tuple[Any, list[str]]:
@@ -143,7 +148,7 @@ class RasterModel(Model):
         """Return the output, and what each cell sowed: ``v``, and ``spikes`` where it spikes."""
         output, traces = self.network.apply(
             {"params": params},
-            inputs.astype(jnp.float32),
+            inputs,
             rngs={"noise": noise_key},
             mutable=["intermediates"],
         )

@@ -68,10 +68,12 @@ def step(
             per_channel(c.beta, len(old)), per_channel(c.g, len(old)), old, inputs, strict=True
         )
     )
-    v = _reset(rule, c, state.v, gate) if delayed and rule.reset_site == "state" else state.v
+    v = state.v
+    if delayed and rule.reset_site == "state":
+        v = _reset(rule, c, v, gate, detached=stop)
     v = _integrate(rule, c, v, old, new, direct, noise)
     if delayed and rule.reset_site == "sum":
-        v = _reset(rule, c, v, gate)
+        v = _reset(rule, c, v, gate, detached=stop)
     held: Any = state.refractory
     if rule.hold:
         v = jnp.where(held > 0, c.v_reset, v)
@@ -82,7 +84,7 @@ def step(
     s = r if rule.emit == "old" else test(v, c.theta)
     spent = lax.stop_gradient(s) if stop else s
     if rule.reset != "none" and rule.reset_time == "same":
-        v = _reset(rule, c, v, spent)
+        v = _reset(rule, c, v, spent, detached=stop)
     elif rule.reset != "none" and rule.reset_time == "give-back":
         v = _reset(rule, c, v, spent - gate)
     if rule.hold:  # no reset, and no gradient of one, moves a held membrane
@@ -219,11 +221,15 @@ def _integrate(
     return v if noise is None or not rule.noisy else v + c.noise_std * noise
 
 
-def _reset(rule: Rule, c: Coefficients, v: Array, spikes: Array) -> Array:
+def _reset(
+    rule: Rule, c: Coefficients, v: Array, spikes: Array, *, detached: bool = False
+) -> Array:
     if rule.reset == "soft":
         return v - (c.theta - c.v_reset if rule.reset_span else c.theta) * spikes
     if rule.reset_gradient == "spike_only":
         return v - (lax.stop_gradient(v) - c.v_reset) * spikes
+    if detached and rule.fire in (">", ">="):  # the same numbers and gradients, in one operation
+        return jnp.where(spikes > 0, c.v_reset, v)
     return (1 - spikes) * v + c.v_reset * spikes
 
 

@@ -1,5 +1,6 @@
 """Time loops: one interface, several implementations."""
 
+from flax_snn.time_loop.associative import associative, why_not_associative
 from flax_snn.time_loop.chunks import plan
 from flax_snn.time_loop.fused import Program, Traces, fused
 from flax_snn.time_loop.layer import Layer, LayerWeights
@@ -11,9 +12,11 @@ __all__ = [
     "LayerWeights",
     "Program",
     "Traces",
+    "associative",
     "fused",
     "is_stepwise",
     "plan",
     "scan",
     "stepwise",
+    "why_not_associative",
 ]

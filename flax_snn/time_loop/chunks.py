@@ -20,7 +20,7 @@ TILE = 2**13
 CHUNK = 2**17
 """Most values of a chunk, neurons times samples times steps: half a MiB in float32."""
 
-SHORTEST, LONGEST = 8, 100
+SHORTEST, LONGEST = 8, 64
 """Bounds of the steps of a chunk: one product of a few rows wastes time, as do many steps of few
 neurons that no cache is needed for."""
 
@@ -52,6 +52,8 @@ class Chunks:
       tile: samples that are worked on together, a divisor of the batch.
       batch: samples B.
       axis: axis of the time steps, 0 or 1.
+      exact: whether the chunks of all sequences run the same instructions, so that a sequence may
+        be cut where a chunk ends and change no bit; else loops are unrolled where that is faster.
     """
 
     steps: int
@@ -59,6 +61,7 @@ class Chunks:
     tile: int
     batch: int
     axis: int
+    exact: bool = False
 
     @property
     def count(self) -> int:
@@ -109,9 +112,15 @@ class Chunks:
         """Return zeros for a chunk of values of one step of a tile."""
         return jnp.zeros((self.length, *one.shape), one.dtype)
 
+    def back(self, window: Window, step: Any) -> Any:
+        """Return the step that `each_step` would be at if it ran backwards."""
+        if self.even and not self.exact:
+            return self.length - 1 - step
+        return window.high - 1 - (step - window.low)
+
     def each_step(self, window: Window, body: Any, loop: Any) -> Any:
         """Run ``loop = body(step, loop)`` over the own steps of a chunk."""
-        if self.even:
+        if self.even and not self.exact:
             return lax.fori_loop(0, self.length, body, loop, unroll=UNROLL)
         return lax.fori_loop(window.low, window.high, body, loop)
 
@@ -130,25 +139,23 @@ def plan(
       steps: time steps of the sequence.
       batch: samples.
       widest: features of one sample in the widest layer.
-      recurrent: whether a layer is recurrent; its products of each step want the whole batch.
+      recurrent: whether a layer is recurrent; its products in each step want more rows.
       axis: axis of the time steps.
       length: steps of a chunk where the user says so.
 
     Returns:
       The cut. Where the length is not given, one that divides the steps is preferred.
     """
-    tile = batch
-    if not recurrent:
-        fitting = [n for n in range(1, batch + 1) if batch % n == 0 and n * widest <= TILE]
-        # A prime batch is not worth a loop over single samples.
-        if fitting and 4 * fitting[-1] * widest >= TILE:
-            tile = fitting[-1]
+    exact, scale = length is not None, 2 if recurrent else 1
+    fitting = [n for n in range(1, batch + 1) if batch % n == 0 and n * widest <= scale * TILE]
+    # A prime batch is not worth a loop over single samples.
+    tile = fitting[-1] if fitting and 4 * fitting[-1] * widest >= TILE else batch
     if length is None:
-        room = (2 if recurrent else 1) * CHUNK // max(tile * widest, 1)
+        room = scale * CHUNK // max(tile * widest, 1)
         longest = min(max(room, SHORTEST), LONGEST)
         whole = [n for n in range(longest, longest // 2, -1) if steps % n == 0]
         length = steps if steps <= longest else whole[0] if whole else longest
-    return Chunks(steps=steps, length=length, tile=tile, batch=batch, axis=axis)
+    return Chunks(steps, length, tile, batch, axis, exact)
 
 
 def tree_at(tree: Any, index: Any) -> Any:

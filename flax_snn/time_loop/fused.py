@@ -28,7 +28,6 @@ from flax_snn.time_loop.layer import Layer, LayerWeights
 from flax_snn.time_loop.reverse import make_scratch, reverse
 from flax_snn.typing import Array, LIFState
 
-
 _NO_FORWARD_MODE = (
     "RNN: the fused loop has derivatives in reverse mode only; for forward mode (jax.jvp, jacfwd)"
     " use implementation='scan'"
@@ -160,16 +159,9 @@ def _forward(
             seen.append((x, v))
         outputs = chunks.paste(outputs, x, window)
         if program.traced:
-            traces = Traces(
-                tuple(
-                    chunks.paste(t, s, window)
-                    for t, (s, _) in zip(traces.spikes, seen[:-1], strict=True)
-                ),
-                tuple(
-                    chunks.paste(t, v, window)
-                    for t, (_, v) in zip(traces.membranes, seen, strict=True)
-                ),
-            )
+            spikes, membranes = zip(*seen, strict=True)
+            now = Traces(spikes[:-1], membranes)
+            traces = jax.tree.map(lambda t, part: chunks.paste(t, part, window), traces, now)
         if scratch is not None:
             scratch = tuple(x for x, _ in seen[:-1])
         return tuple(after), saved, outputs, traces, scratch
@@ -217,7 +209,7 @@ def _backward(
     no_traces = [None] * len(layers)
     d_spikes = [*(d_traces.spikes if program.traced else no_traces[:-1]), None]
     d_membranes = d_traces.membranes if program.traced else no_traces
-    d_carries = tuple(_dense(d.replace(refractory=None)) for d in d_carries)
+    d_carries = tuple(_dense(dataclasses.replace(d, refractory=None)) for d in d_carries)
 
     def cut(cotangent: Any, window: Window) -> Array | None:
         if cotangent is None or isinstance(cotangent, SymbolicZero):
@@ -321,9 +313,10 @@ def _whole_shape(chunks: Chunks, inputs: Array, state: Array) -> tuple[int, ...]
 def _dense(tree: Any) -> Any:
     """Return cotangents with arrays in place of symbolic zeros."""
 
-    def dense(leaf: Any) -> Any:
-        if isinstance(leaf, SymbolicZero):
-            return jnp.zeros(leaf.aval.shape, leaf.aval.dtype)
-        return leaf
+    def is_zero(leaf: Any) -> bool:
+        return isinstance(leaf, SymbolicZero)
 
-    return jax.tree.map(dense, tree, is_leaf=lambda leaf: isinstance(leaf, SymbolicZero))
+    def dense(leaf: Any) -> Any:
+        return jnp.zeros(leaf.aval.shape, leaf.aval.dtype) if is_zero(leaf) else leaf
+
+    return jax.tree.map(dense, tree, is_leaf=is_zero)

@@ -79,10 +79,12 @@ class Layer:
         blocks = max(self.rule.channels, 1)
         current = current.astype(state.v.dtype)
         currents = current if blocks == 1 else tuple(jnp.split(current, blocks, axis=-1))
+        kernel = weights.recurrent_kernel
         seen: list[Any] = [None, None]
 
         def recurrent(spikes: Array) -> Any:
-            value = feed_back(spikes, weights.recurrent_kernel, self.dtype) if fed is None else fed
+            assert kernel is not None
+            value = feed_back(spikes, kernel, self.dtype) if fed is None else fed
             seen[:] = spikes, value
             parts = value.shape[-1] // spikes.shape[-1]
             return value if parts == 1 else tuple(jnp.split(value, parts, axis=-1))
@@ -93,6 +95,6 @@ class Layer:
             state,
             currents,
             self.surrogate,
-            recurrent=None if weights.recurrent_kernel is None else recurrent,
+            recurrent=None if kernel is None else recurrent,
         )
         return state, output.astype(self.output_dtype), (seen[0], seen[1])

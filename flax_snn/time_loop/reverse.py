@@ -8,6 +8,7 @@ has them; written by hand is what surrounds it: what is kept, what is computed a
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -96,38 +97,42 @@ def reverse(
       Cotangents of the state before the chunk, of the inputs and of the weights (zeros where
       not wanted), and the memory.
     """
-    recurrent = weights.recurrent_kernel is not None
+    recurrent_kernel = weights.recurrent_kernel
     held = kept.states.refractory
     states = _floating(kept.states)
     currents = kept.currents.astype(states.v.dtype)
 
     def pullbacks(state: LIFState, held: Any, current: Array, fed: Any) -> Any:
         def whole(state: LIFState, current: Array, fed: Any) -> Any:
-            after, output, _ = layer.step(weights, state.replace(refractory=held), current, fed)
+            after, output, _ = layer.step(
+                weights, dataclasses.replace(state, refractory=held), current, fed
+            )
             return _floating(after), output
 
         def fed_by(state: LIFState) -> Any:
-            return layer.step(weights, state.replace(refractory=held), current, fed)[2][0]
+            return layer.step(weights, dataclasses.replace(state, refractory=held), current, fed)[
+                2
+            ][0]
 
         back = jax.vjp(whole, state, current, fed)[1]
-        return back, jax.vjp(fed_by, state)[1] if recurrent else None
+        return back, jax.vjp(fed_by, state)[1] if recurrent_kernel is not None else None
 
     # One more axis in front of each derivative: the steps of the chunk.
     back_through = jax.vmap(pullbacks)(states, held, currents, kept.fed)
 
     def body(j: Any, loop: Any) -> Any:
         d_state, d_currents, d_fed, d_states = loop
-        t = (chunks.length - 1 - j) if chunks.even else window.high - 1 - (j - window.low)
+        t = chunks.back(window, j)
         if d_membranes is not None:
-            d_state = d_state.replace(v=d_state.v + tree_at(d_membranes, t))
+            d_state = dataclasses.replace(d_state, v=d_state.v + tree_at(d_membranes, t))
         if d_states is not None:
             d_states = tree_put(d_states, d_state, t)
         back, back_fed = tree_at(back_through, t)
         d_state, d_current, d_feed = back((d_state, tree_at(d_outputs, t)))
         d_currents = tree_put(d_currents, d_current, t)
-        if recurrent:
-            kernel, to = weights.recurrent_kernel, d_state.v.dtype
-            (d_before,) = back_fed(_input_gradient(d_feed, kernel, layer.dtype, to))
+        if recurrent_kernel is not None:
+            d_spikes = _input_gradient(d_feed, recurrent_kernel, layer.dtype, d_state.v.dtype)
+            (d_before,) = back_fed(d_spikes)
             d_state = jax.tree.map(jnp.add, d_state, d_before)
             if d_fed is not None:
                 d_fed = tree_put(d_fed, d_feed, t)
@@ -140,18 +145,18 @@ def reverse(
 
     d_weights = jax.tree.map(jnp.zeros_like, weights)
     d_spikes = None
-    if recurrent:
+    if recurrent_kernel is not None:
         fed_by = jax.vmap(lambda *now: layer.step(weights, *now)[2][0])
         spikes = fed_by(kept.states, kept.currents, kept.fed)
         d_feeds = d_currents if d_fed is None else d_fed
-        d_kernel = _weight_gradient(spikes, d_feeds, weights.recurrent_kernel, layer.dtype)
-        d_weights = d_weights.replace(recurrent_kernel=d_kernel)
-        d_spikes = _input_gradient(d_feeds, weights.recurrent_kernel, layer.dtype, spikes.dtype)
+        d_kernel = _weight_gradient(spikes, d_feeds, recurrent_kernel, layer.dtype)
+        d_weights = dataclasses.replace(d_weights, recurrent_kernel=d_kernel)
+        d_spikes = _input_gradient(d_feeds, recurrent_kernel, layer.dtype, spikes.dtype)
     if d_states is not None:
         found = _coefficients(
             layer, chunks, weights, kept, (d_states, d_outputs, d_spikes), learned.coefficients
         )
-        d_weights = d_weights.replace(coefficients=found)
+        d_weights = dataclasses.replace(d_weights, coefficients=found)
     d_inputs, d_weights = _project_back(layer, kept, d_currents, weights, d_weights)
     return d_state, d_inputs, d_weights, scratch
 
@@ -171,7 +176,7 @@ def _project_back(
     d_inputs = d_currents
     if jnp.issubdtype(kept.inputs.dtype, jnp.floating):
         d_inputs = _input_gradient(d_currents, weights.kernel, layer.dtype, kept.inputs.dtype)
-    return d_inputs, d_weights.replace(kernel=d_kernel, bias=d_bias)
+    return d_inputs, dataclasses.replace(d_weights, kernel=d_kernel, bias=d_bias)
 
 
 def _weight_gradient(inputs: Array, d_outputs: Array, kernel: Array, dtype: Any) -> Array:
@@ -222,7 +227,7 @@ def _coefficients(
         return jax.tree.unflatten(structure, [next(given) if w else o for o, w in pairs])
 
     def outcome(some: list[Array]) -> Any:
-        own = weights.replace(coefficients=merged(some, leaves))
+        own = dataclasses.replace(weights, coefficients=merged(some, leaves))
 
         def one(*now: Any) -> Any:
             after, output, (spikes, _) = layer.step(own, *now)
@@ -237,4 +242,4 @@ def _coefficients(
 
 def _floating(state: LIFState) -> LIFState:
     """Return the part of a state that has derivatives."""
-    return state.replace(refractory=None)
+    return dataclasses.replace(state, refractory=None)

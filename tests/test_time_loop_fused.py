@@ -1,0 +1,199 @@
+"""The fused loop against the loop step by step: random networks in float64, cuts, memory."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import flax_snn as snn
+from flax_snn.time_loop import chunks
+from tests.cell_table import case
+
+NO_SHRINKING = [phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.shrink]
+
+RULES: list[dict[str, Any]] = [
+    {},
+    {"reset": "soft"},
+    {"reset": "soft", "reset_gradient": "flow", "tau_syn": 3e-3},
+    {"reset_time": "next", "tau_syn": 3e-3},
+    {"reset_time": "next", "reset_site": "sum", "fire": ">=", "reset_gradient": "flow"},
+    {"reset_time": "give-back", "reset": "soft"},
+    {"emit": "old", "reset_time": "next", "tau_syn": 3e-3},
+    {"emit": "old", "reset_time": "next", "reset_gradient": "stop_if_recurrent"},
+    {"reset_gradient": "spike_only", "v_reset": -0.3},
+    {"refractory": 2e-3, "tau_syn": 3e-3, "v_rest": 0.1},
+    {"fire": "floor", "reset": "soft", "v_min": -0.5},
+    {"tau_syn": (2e-3, 7e-3), "discretization": "euler"},
+    {"reset": "none", "tau_syn": 3e-3},
+]
+
+
+@st.composite
+def networks(draw: Any) -> tuple[Any, ...]:
+    """Cells as (kind, features, arguments of the dynamics, of the cell), and sizes."""
+    cells: list[Any] = []
+    for _ in range(draw(st.integers(1, 2))):
+        rule = dict(draw(st.sampled_from(RULES)))
+        recurrent = draw(st.booleans())
+        if recurrent and not isinstance(rule.get("tau_syn"), tuple) and draw(st.booleans()):
+            rule["tau_syn"], rule["tau_syn_rec"] = 3e-3, 6e-3
+        names = ["tau_mem", "threshold", *(["tau_syn"] if rule.get("tau_syn") else [])]
+        learn = tuple(draw(st.lists(st.sampled_from(names), unique=True)))
+        arguments = {"learn": learn, "use_bias": draw(st.booleans())}
+        kind = snn.RecurrentLIFCell if recurrent else snn.LIFCell
+        cells.append((kind, draw(st.integers(1, 5)), rule, arguments))
+    if draw(st.booleans()):
+        rule = {"tau_syn": draw(st.sampled_from([None, 3e-3]))}
+        learn = draw(st.sampled_from([(), ("tau_mem",)]))
+        cells.append((snn.LeakyIntegratorReadout, 3, rule, {"learn": learn}))
+    # samples, steps, inputs, steps of a chunk
+    return (cells, *(draw(st.integers(1, most)) for most in (4, 13, 4, 7)), draw(st.booleans()))
+
+
+def chain_of(cells: Any) -> snn.Chain:
+    made = []
+    for kind, features, rule, arguments in cells:
+        dynamics = kind.neuron(tau_mem=8e-3, **rule)
+        made.append(kind(features, dynamics=dynamics, param_dtype=jnp.float64, **arguments))
+    return snn.Chain(made)
+
+
+@hypothesis.given(networks(), st.integers(0, 2**16), st.booleans())
+@hypothesis.settings(max_examples=4, phases=NO_SHRINKING)
+def test_random_networks(network: Any, seed: int, time_major: bool) -> None:
+    with jax.enable_x64(True):
+        check_network(network, seed, time_major)
+
+
+@pytest.mark.slow
+@hypothesis.given(networks(), st.integers(0, 2**16), st.booleans())
+@hypothesis.settings(max_examples=80)
+def test_many_random_networks(network: Any, seed: int, time_major: bool) -> None:
+    with jax.enable_x64(True):
+        check_network(network, seed, time_major)
+
+
+def check_network(network: Any, seed: int, time_major: bool) -> None:
+    """Outputs, traces, final carry and all gradients: the same numbers but for rounding."""
+    cells, batch, steps, features, chunk, chosen = network
+    chain = chain_of(cells)
+    keys = jax.random.split(jax.random.key(seed), 4)
+    shape = (steps, batch, features) if time_major else (batch, steps, features)
+    x = 2.0 * jax.random.normal(keys[0], shape, jnp.float64)
+    stock = nn.RNN(
+        chain, time_major=time_major, variable_axes={"intermediates": 0 if time_major else 1}
+    )
+    fused = snn.RNN(chain, time_major=time_major, implementation="fused")
+    fused = fused if chosen else fused.clone(chunk=chunk)
+    variables = {"params": stock.init(keys[1], x)["params"]}
+    carry = chain.initialize_carry(keys[2], (batch, features))
+
+    def run(runner: Any, variables: Any, x: Any, v: Any) -> Any:
+        begin = jax.tree.map(lambda leaf: leaf, carry)
+        begin = (begin[0].replace(v=begin[0].v + v), *begin[1:])
+        (last, out), traces = runner.apply(
+            variables, x, initial_carry=begin, return_carry=True, mutable=["intermediates"]
+        )
+        # Everything that may have a gradient has one, each entry another.
+        floats = [a for a in jax.tree.leaves((last, out, traces)) if a.dtype == jnp.float64]
+        parts = [jnp.sum(jnp.sin(jnp.arange(1.0, a.size + 1)) * a.ravel()) for a in floats]
+        return functools.reduce(jnp.add, parts), (last, out, traces)
+
+    arguments = (variables, x, 0.1 * jax.random.normal(keys[3], carry[0].v.shape, jnp.float64))
+    results = {}
+    for name, runner in {"stock": stock, "fused": fused}.items():
+        gradient = jax.value_and_grad(functools.partial(run, runner), (0, 1, 2), has_aux=True)
+        results[name] = jax.jit(gradient)(*arguments)
+    for ours, expected in zip(
+        jax.tree.leaves(results["fused"]), jax.tree.leaves(results["stock"]), strict=True
+    ):
+        scale = 1.0 + float(jnp.abs(expected).max(initial=0.0))
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-9 * scale)
+
+
+@pytest.mark.parametrize("name", ["recurrent", "refractory", "chain"])
+def test_cuts_on_multiples_of_the_chunk_change_no_bit(name: str) -> None:
+    c = case(name)
+    run = jax.jit(
+        functools.partial(snn.RNN(c.cell, implementation="fused", chunk=5).apply, return_carry=True)
+    )
+    whole = run(c.variables, c.x)  # 24 steps
+    for cuts in ([10], [5, 20], [20]):
+        carry, parts = None, []
+        for part in np.split(np.asarray(c.x), cuts, axis=1):
+            carry, out = run(c.variables, part, initial_carry=carry)
+            parts.append(out)
+        np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole[1])
+        jax.tree.map(np.testing.assert_array_equal, carry, whole[0])
+
+
+def test_tiles_of_the_batch_are_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    c = case("recurrent_learned")
+    x = jnp.concatenate([c.x] * 4)
+
+    def loss(variables: Any, x: Any) -> jax.Array:
+        out = snn.RNN(c.cell, implementation="fused", chunk=7).apply(variables, x)
+        return jnp.sum(jnp.arange(24.0)[:, None] * out.sum(0))
+
+    expected = jax.value_and_grad(loss, (0, 1))(c.variables, x)
+    monkeypatch.setattr(chunks, "TILE", 14)  # recurrent: twice as much, 4 of 12 samples
+    assert chunks.plan(24, 12, 7, recurrent=True, axis=1, length=7).tiles == 3
+    found = jax.value_and_grad(loss, (0, 1))(c.variables, x)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_half_precision_products_have_gradients_of_their_inputs() -> None:
+    cell = snn.RecurrentLIFCell(7, dtype=jnp.bfloat16)
+    x = jax.random.normal(jax.random.key(0), (3, 24, 5))
+    variables = nn.RNN(cell).init(jax.random.key(1), x)
+
+    def loss(variables: Any, x: Any, runner: Any) -> jax.Array:
+        return jnp.sum(
+            jnp.arange(24.0)[None, :, None] * runner(cell).apply(variables, x).astype("f4")
+        )
+
+    ours, stock = (jax.grad(loss, (0, 1))(variables, x, r) for r in (snn.RNN, nn.RNN))
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(stock), strict=True):
+        assert a.dtype == b.dtype == jnp.float32
+        # bfloat16 has 8 bits; the products are summed in another order, over 24 steps.
+        np.testing.assert_allclose(a, b, rtol=0, atol=0.08 * float(jnp.abs(b).max()))
+
+
+def gradient_memory(steps: int, runner: Any) -> float:
+    """Temporary memory in bytes of a gradient, by XLA's own account."""
+    chain = snn.Chain([*(snn.LIFCell(32) for _ in range(3)), snn.LeakyIntegratorReadout(4)])
+    x = jax.ShapeDtypeStruct((4, steps, 16), jnp.float32)
+    net = runner(chain)
+    variables = jax.eval_shape(net.init, jax.random.key(0), x)
+
+    def loss(variables: Any, x: Any) -> jax.Array:
+        return jnp.sum(net.apply(variables, x, return_carry=True)[0][-1].v)
+
+    compiled = jax.jit(jax.grad(loss)).lower(variables, x).compile()
+    return float(compiled.memory_analysis().temp_size_in_bytes)
+
+
+def test_memory_hardly_grows_with_the_steps() -> None:
+    fused = {steps: gradient_memory(steps, snn.RNN) for steps in (500, 5000)}
+    scan = gradient_memory(500, functools.partial(snn.RNN, implementation="scan"))
+    # Per step one state in 50 remains: 3 membranes of 4 x 32 numbers.
+    assert fused[5000] - fused[500] < 1.3 * (4500 / 50) * (3 * 32 + 4) * 4 * 4
+    assert fused[5000] < scan
+
+
+def test_inputs_stay_bytes_until_a_chunk_needs_them() -> None:
+    chain = snn.Chain([snn.LIFCell(8), snn.LeakyIntegratorReadout(2)])
+    net = snn.RNN(chain)
+    x = jnp.ones((4, 2000, 64), jnp.uint8)
+    variables = net.init(jax.random.key(0), x)
+    compiled = jax.jit(jax.grad(lambda v, x: net.apply(v, x).sum())).lower(variables, x).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < x.size  # 4 x.size as float32

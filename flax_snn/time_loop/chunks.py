@@ -17,8 +17,8 @@ UNROLL = 2
 TILE = 2**13
 """Most values of a state, neurons times samples, that a tile of the batch should hold."""
 
-CHUNK = 2**17
-"""Most values of a chunk, neurons times samples times steps: half a MiB in float32."""
+CHUNK = 2**18
+"""Most values of a chunk, neurons times samples times steps: a MiB in float32."""
 
 SHORTEST, LONGEST = 8, 64
 """Bounds of the steps of a chunk: one product of a few rows wastes time, as do many steps of few
@@ -151,7 +151,7 @@ def plan(
     # A prime batch is not worth a loop over single samples.
     tile = fitting[-1] if fitting and 4 * fitting[-1] * widest >= TILE else batch
     if length is None:
-        room = scale * CHUNK // max(tile * widest, 1)
+        room = CHUNK // max(tile * widest, 1)
         longest = min(max(room, SHORTEST), LONGEST)
         whole = [n for n in range(longest, longest // 2, -1) if steps % n == 0]
         length = steps if steps <= longest else whole[0] if whole else longest

@@ -52,3 +52,15 @@ def test_names_on_the_page_on_events_are_defined_in_the_files_beside_them() -> N
         )
     ]
     assert not missing, f"docs/events.md looks for {missing}"
+
+
+@pytest.mark.optimizer
+def test_the_python_of_the_page_on_speed_runs(capsys: Any) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "speed.md").read_text(), flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    promised = [line[2:] for line in block.splitlines() if line.startswith("# ")]
+    assert capsys.readouterr().out.splitlines() == promised
+    # The same samples in each piece: what is carried on changes the loss, and it falls.
+    losses = np.asarray(names["losses"])
+    assert np.isfinite(losses).all() and losses[-5:].mean() < losses[:5].mean()

@@ -2,8 +2,9 @@
 
 from flax_snn.time_loop.associative import associative, why_not_associative
 from flax_snn.time_loop.chunks import plan
-from flax_snn.time_loop.fused import Program, Traces, fused
+from flax_snn.time_loop.fused import fused
 from flax_snn.time_loop.layer import Layer, LayerWeights
+from flax_snn.time_loop.program import Program, Traces
 from flax_snn.time_loop.scan import scan
 from flax_snn.time_loop.stepwise import is_stepwise, stepwise
 

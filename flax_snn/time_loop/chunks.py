@@ -147,9 +147,10 @@ def plan(
       The cut. Where the length is not given, one that divides the steps is preferred.
     """
     exact, scale = length is not None, 2 if recurrent else 1
-    fitting = [n for n in range(1, batch + 1) if batch % n == 0 and n * widest <= scale * TILE]
-    # A prime batch is not worth a loop over single samples.
-    tile = fitting[-1] if fitting and 4 * fitting[-1] * widest >= TILE else batch
+    most = max(scale * TILE // max(widest, 1), 1)
+    fitting = max(n for n in range(1, min(most, batch) + 1) if batch % n == 0)
+    # A prime batch of narrow layers is not worth a loop over single samples.
+    tile = fitting if 4 * fitting * widest >= TILE else batch
     if length is None:
         room = CHUNK // max(tile * widest, 1)
         longest = min(max(room, SHORTEST), LONGEST)

@@ -1,7 +1,7 @@
 """A layer over one chunk of time steps, forward.
 
-The currents of the chunk are one product; the neurons go step by step. The reverse pass runs the
-chunk `again` and keeps the membranes, from which it has the spikes of all steps at once.
+The neurons go step by step. Where the states before the steps are kept, the outputs of all steps
+follow from them at once.
 """
 
 from __future__ import annotations
@@ -32,16 +32,31 @@ class Kept(NamedTuple):
     fed: Array | None
 
 
+class Record(NamedTuple):
+    """Chunks that a run writes into, ``None`` where nobody asks.
+
+    Attributes:
+      outputs: output of each step.
+      membranes: membrane after each step.
+      states: state before each step.
+      fed: recurrent current of each step.
+    """
+
+    outputs: Array | None = None
+    membranes: Array | None = None
+    states: LIFState | None = None
+    fed: Array | None = None
+
+
 def forward(
     layer: Layer,
     chunks: Chunks,
     weights: LayerWeights,
     state: LIFState,
-    inputs: Array,
+    currents: Array,
     window: Window,
-    outputs: Array,
-    membranes: Array | None,
-) -> tuple[LIFState, Array, Array | None]:
+    record: Record,
+) -> tuple[LIFState, Record]:
     """Run the layer over a chunk.
 
     Args:
@@ -49,61 +64,30 @@ def forward(
       chunks: the cut.
       weights: arrays of the layer.
       state: state before the chunk.
-      inputs: inputs of the chunk.
+      currents: what its input weights made of the inputs of the chunk.
       window: where the chunk lies.
-      outputs: chunk to write outputs into; steps that are not its own stay as they are.
-      membranes: chunk to write membranes into, or ``None``.
+      record: what to write into; steps that are not the chunk's own stay as they are.
 
     Returns:
-      The state after the chunk, outputs, membranes.
+      The state after the chunk, and the record.
     """
-    currents = layer.project(inputs, weights)
 
     def body(t: Any, loop: Any) -> Any:
-        state, outputs, membranes = loop
-        state, output, _ = layer.step(weights, state, tree_at(currents, t))
-        if membranes is not None:
-            membranes = tree_put(membranes, state.v, t)
-        return state, tree_put(outputs, output, t), membranes
+        before, record = loop
+        after, output, (_, fed) = layer.step(weights, before, tree_at(currents, t))
+        now = Record(output, after.v, before, fed)
+        return after, Record(
+            *(
+                None if part is None else tree_put(part, value, t)
+                for part, value in zip(record, now, strict=True)
+            )
+        )
 
-    return chunks.each_step(window, body, (state, outputs, membranes))
+    return chunks.each_step(window, body, (state, record))
 
 
-def again(
-    layer: Layer,
-    chunks: Chunks,
-    weights: LayerWeights,
-    state: LIFState,
-    inputs: Array,
-    window: Window,
-    memory: tuple[LIFState, Array | None],
-) -> tuple[Kept, Array]:
-    """Run the layer over a chunk a second time, for the reverse pass.
-
-    Args:
-      layer: the layer.
-      chunks: the cut.
-      weights: arrays of the layer.
-      state: state before the chunk.
-      inputs: inputs of the chunk.
-      window: where the chunk lies.
-      memory: chunks to write states and recurrent currents into.
-
-    Returns:
-      What the reverse pass reads, and the outputs; arbitrary in steps that are not its own.
-    """
-    currents = layer.project(inputs, weights)
-
-    def body(t: Any, loop: Any) -> Any:
-        state, states, fed = loop
-        states = tree_put(states, state, t)
-        state, _, (_, current) = layer.step(weights, state, tree_at(currents, t))
-        return state, states, None if fed is None else tree_put(fed, current, t)
-
-    loop = (state, *memory)
-    _, states, fed = chunks.each_step(window, body, loop)
+def outputs_of(layer: Layer, weights: LayerWeights, kept: Kept) -> Array:
+    """Return the outputs of all steps of a chunk; arbitrary in steps that are not its own."""
     outputs = jax.vmap(lambda *now: layer.step(weights, *now)[1])
     # Written once: XLA would compute the spikes again for each product that reads them.
-    return Kept(inputs, currents, states, fed), lax.optimization_barrier(
-        outputs(states, currents, fed)
-    )
+    return lax.optimization_barrier(outputs(kept.states, kept.currents, kept.fed))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,42 +23,16 @@ from jax.custom_derivatives import SymbolicZero
 from jax.interpreters import ad
 
 from flax_snn.time_loop.chunks import Chunks, Window, tree_at, tree_put
-from flax_snn.time_loop.forward import again, forward
-from flax_snn.time_loop.layer import Layer, LayerWeights
-from flax_snn.time_loop.reverse import make_scratch, reverse
+from flax_snn.time_loop.forward import Kept, Record, forward, outputs_of
+from flax_snn.time_loop.layer import LayerWeights
+from flax_snn.time_loop.program import Program, Traces
+from flax_snn.time_loop.reverse import kept_memory, make_scratch, reverse
 from flax_snn.typing import Array, LIFState
 
 _NO_FORWARD_MODE = (
     "RNN: the fused loop has derivatives in reverse mode only; for forward mode (jax.jvp, jacfwd)"
     " use implementation='scan'"
 )
-
-
-class Traces(NamedTuple):
-    """What the layers did, seen from outside.
-
-    Attributes:
-      spikes: spikes of each layer but the last one, ``(B, T, N)``.
-      membranes: membrane of each layer after each step, ``(B, T, N)``.
-    """
-
-    spikes: tuple[Array, ...]
-    membranes: tuple[Array, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Program:
-    """What of a run is no array.
-
-    Attributes:
-      layers: the layers, from input to output.
-      chunks: how the sequence is cut.
-      traced: whether traces are wanted.
-    """
-
-    layers: tuple[Layer, ...]
-    chunks: Chunks
-    traced: bool
 
 
 def fused(
@@ -101,7 +75,8 @@ def fused(
 @struct.dataclass
 class _Residuals:
     weights: tuple[LayerWeights, ...]
-    saved: tuple[LIFState, ...]
+    saved: Any
+    state: tuple[LIFState, ...]  # of a tile, for its shapes
     inputs: Array
     learned: tuple[LayerWeights, ...] = struct.field(pytree_node=False)
     input_learned: bool = struct.field(pytree_node=False)
@@ -122,7 +97,8 @@ def _run_forward(program: Program, weights: Any, carries: Any, inputs: Any) -> A
     learned = map_primals(lambda p: p.perturbed, weights)
     weights, carries, values = map_primals(lambda p: p.value, (weights, carries, inputs))
     results, saved = _forward(program, weights, carries, values, save=True)
-    return results, _Residuals(weights, saved, values, learned, inputs.perturbed)
+    one = jax.tree.map(lambda s: s[: program.chunks.tile], carries)
+    return results, _Residuals(weights, saved, one, values, learned, inputs.perturbed)
 
 
 def _run_backward(program: Program, residuals: _Residuals, cotangents: Any) -> Any:
@@ -136,40 +112,50 @@ _run.defvjp(_run_forward, _run_backward, symbolic_zeros=True)
 def _forward(
     program: Program, weights: Any, carries: Any, inputs: Array, *, save: bool
 ) -> tuple[Any, Any]:
-    """Run all chunks of all tiles; keep the states that enter chunks where asked for."""
+    """Run all chunks of all tiles; keep the states that the reverse pass needs where asked for."""
     chunks, layers = program.chunks, program.layers
+    keep = save and program.keep
 
     def chunk_of(tile: Any, i: Any, loop: Any) -> Any:
         states, saved, outputs, traces, scratch = loop
-        window = chunks.window(tile, i)
-        if save:
-            saved = tree_put(saved, states, tile * chunks.count + i)
-        x, after, seen = chunks.cut(inputs, window), [], []
+        window, place = chunks.window(tile, i), tile * chunks.count + i
+        x: Any = chunks.cut(inputs, window)
+        after: list[LIFState] = []
+        written: list[Any] = []
         for k, (layer, own, state) in enumerate(zip(layers, weights, states, strict=True)):
-            last = k == len(layers) - 1
-            if last:
-                x_next = chunks.cut(outputs, window)
+            if k == len(layers) - 1:
+                record = scratch[k]._replace(outputs=chunks.cut(outputs, window))
             elif program.traced:
-                x_next = chunks.cut(traces.spikes[k], window)
+                record = scratch[k]._replace(outputs=chunks.cut(traces.spikes[k], window))
             else:
-                x_next = scratch[k]
-            v = chunks.cut(traces.membranes[k], window) if program.traced else None
-            state, x, v = forward(layer, chunks, own, state, x, window, x_next, v)
+                record = scratch[k]
+            if program.traced:
+                record = record._replace(membranes=chunks.cut(traces.membranes[k], window))
+            state, record = forward(
+                layer, chunks, own, state, layer.project(x, own), window, record
+            )
+            x = record.outputs
             after.append(state)
-            seen.append((x, v))
+            written.append(record)
+        if keep:
+            saved = tree_put(saved, tuple((r.states, r.fed) for r in written), place)
+        elif save:
+            saved = tree_put(saved, states, place)
         outputs = chunks.paste(outputs, x, window)
         if program.traced:
-            spikes, membranes = zip(*seen, strict=True)
-            now = Traces(spikes[:-1], membranes)
+            now = Traces(
+                tuple(r.outputs for r in written[:-1]), tuple(r.membranes for r in written)
+            )
             traces = jax.tree.map(lambda t, part: chunks.paste(t, part, window), traces, now)
-        if scratch is not None:
-            scratch = tuple(x for x, _ in seen[:-1])
+        scratch = tuple(
+            _only(memory, record) for memory, record in zip(scratch, written, strict=True)
+        )
         return tuple(after), saved, outputs, traces, scratch
 
     def tile_of(tile: Any, loop: Any) -> Any:
         states, saved, outputs, traces = loop
         own = _tile(chunks, states, tile)
-        loop = (own, saved, outputs, traces, _hidden_chunks(program, own))
+        loop = (own, saved, outputs, traces, _memory(program, weights, own, keep=keep))
         own, saved, outputs, traces, _ = lax.fori_loop(
             0, chunks.count, functools.partial(chunk_of, tile), loop
         )
@@ -177,28 +163,42 @@ def _forward(
 
     saved = None
     if save:
+        one = jax.tree.map(lambda s: s[: chunks.tile], carries)
+        if keep:
+            one = tuple((r.states, r.fed) for r in _memory(program, weights, one, keep=True))
         count = chunks.count * chunks.tiles
-        saved = jax.tree.map(
-            lambda s: jnp.zeros((count, chunks.tile, *s.shape[1:]), s.dtype), carries
-        )
-    last = carries[-1].v
-    outputs = jnp.zeros(_whole_shape(chunks, inputs, last), layers[-1].output_dtype)
+        saved = jax.tree.map(lambda s: jnp.zeros((count, *s.shape), s.dtype), one)
+    shapes = [(*inputs.shape[:2], *state.v.shape[1:]) for state in carries]
+    blanks = [
+        jnp.zeros(shape, layer.output_dtype) for shape, layer in zip(shapes, layers, strict=True)
+    ]
     traces = None
     if program.traced:
-        shapes = [_whole_shape(chunks, inputs, state.v) for state in carries]
-        traces = Traces(
-            tuple(
-                jnp.zeros(shape, layer.output_dtype)
-                for shape, layer in zip(shapes[:-1], layers[:-1], strict=True)
-            ),
-            tuple(
-                jnp.zeros(shape, state.v.dtype)
-                for shape, state in zip(shapes, carries, strict=True)
-            ),
-        )
-    loop = (carries, saved, outputs, traces)
+        pairs = zip(shapes, carries, strict=True)
+        traces = Traces(tuple(blanks[:-1]), tuple(jnp.zeros(s, c.v.dtype) for s, c in pairs))
+    loop = (carries, saved, blanks[-1], traces)
     carries, saved, outputs, traces = _each_tile(chunks, tile_of, loop)
     return (carries, outputs, traces), saved
+
+
+def _only(memory: Record, record: Any) -> Record:
+    """Return the parts of a record that are memory, not results."""
+    parts: list[Any] = [None if m is None else r for m, r in zip(memory, record, strict=True)]
+    return Record(*parts)
+
+
+def _memory(program: Program, weights: Any, states: Any, *, keep: bool) -> tuple[Record, ...]:
+    """Return memory for what no result of the run holds: hidden outputs, and what is kept."""
+    memory = []
+    for k, (layer, own, state) in enumerate(zip(program.layers, weights, states, strict=True)):
+        record = Record()
+        if k < len(program.layers) - 1 and not program.traced:
+            record = Record(program.chunks.empty(state.v.astype(layer.output_dtype)))
+        if keep:
+            kept, fed = kept_memory(layer, program.chunks, own, state)
+            record = record._replace(states=kept, fed=fed)
+        memory.append(record)
+    return tuple(memory)
 
 
 def _backward(
@@ -220,11 +220,18 @@ def _backward(
         d_states, d_weights, d_inputs, scratch = loop
         i = chunks.count - 1 - j
         window = chunks.window(tile, i)
-        states = tree_at(residuals.saved, tile * chunks.count + i)
+        saved = tree_at(residuals.saved, tile * chunks.count + i)
         x, kept = chunks.cut(inputs, window), []
-        for layer, own, state, memory in zip(layers, weights, states, scratch, strict=True):
-            one, x = again(layer, chunks, own, state, x, window, (memory.states, memory.fed))
-            kept.append(one)
+        for layer, own, state, memory in zip(layers, weights, saved, scratch, strict=True):
+            currents = layer.project(x, own)
+            if program.keep:
+                states, fed = state
+            else:
+                record = Record(states=memory.states, fed=memory.fed)
+                _, record = forward(layer, chunks, own, state, currents, window, record)
+                states, fed = record.states, record.fed
+            kept.append(Kept(x, currents, states, fed))
+            x = outputs_of(layer, own, kept[-1])
         d_x = cut(d_outputs, window)
         if d_x is None:
             d_x = jnp.zeros_like(x)
@@ -257,10 +264,9 @@ def _backward(
 
     def tile_of(tile: Any, loop: Any) -> Any:
         d_carries, d_weights, d_inputs = loop
-        states = tree_at(residuals.saved, 0)
         scratch = tuple(
             make_scratch(layer, chunks, *own)
-            for layer, *own in zip(layers, weights, states, learned, strict=True)
+            for layer, *own in zip(layers, weights, residuals.state, learned, strict=True)
         )
         own, d_weights, d_inputs, _ = lax.fori_loop(
             0,
@@ -304,10 +310,6 @@ def _hidden_chunks(program: Program, states: Any) -> tuple[Array, ...] | None:
         return None
     pairs = zip(program.layers[:-1], states, strict=False)
     return tuple(program.chunks.empty(state.v.astype(layer.output_dtype)) for layer, state in pairs)
-
-
-def _whole_shape(chunks: Chunks, inputs: Array, state: Array) -> tuple[int, ...]:
-    return (*inputs.shape[:2], *state.shape[1:])
 
 
 def _dense(tree: Any) -> Any:

@@ -54,17 +54,30 @@ def make_scratch(
       state: state of a tile, for its shapes.
       learned: for each array of the layer whether its gradient is wanted.
     """
-    width = state.v.shape[-1] * max(layer.rule.channels, 1)
-    current = jnp.zeros((*state.v.shape[:-1], width), state.v.dtype)
-    fed = d_fed = d_states = None
-    if weights.recurrent_kernel is not None:
-        step_of = jax.eval_shape(lambda s, x: layer.step(weights, s, x), state, current)
-        fed = chunks.empty(step_of[2][1])
-        d_fed = fed if layer.rule.recurrent_channel else None
-    states = jax.tree.map(chunks.empty, state)
+    states, fed = kept_memory(layer, chunks, weights, state)
+    d_fed = fed if layer.rule.recurrent_channel else None
+    d_states = None
     if any(jax.tree.leaves(learned.coefficients)):
         d_states = _floating(states)
-    return Scratch(states, fed, chunks.empty(current), d_fed, d_states)
+    return Scratch(states, fed, chunks.empty(_current(layer, state)), d_fed, d_states)
+
+
+def kept_memory(
+    layer: Layer, chunks: Chunks, weights: LayerWeights, state: LIFState
+) -> tuple[LIFState, Array | None]:
+    """Return memory for the state before each step, and for the recurrent current of each."""
+    fed = None
+    if weights.recurrent_kernel is not None:
+        current = _current(layer, state)
+        one = jax.eval_shape(lambda s, x: layer.step(weights, s, x), state, current)
+        fed = chunks.empty(one[2][1])
+    return jax.tree.map(chunks.empty, state), fed
+
+
+def _current(layer: Layer, state: LIFState) -> Array:
+    """Return a current of nothing for a step."""
+    width = state.v.shape[-1] * max(layer.rule.channels, 1)
+    return jnp.zeros((*state.v.shape[:-1], width), state.v.dtype)
 
 
 def reverse(
@@ -85,7 +98,7 @@ def reverse(
       layer: the layer.
       chunks: the cut.
       weights: arrays of the layer.
-      kept: what `again` kept.
+      kept: what the forward pass kept.
       window: where the chunk lies.
       d_state: cotangent of the state after the chunk, without refractory steps.
       d_outputs: cotangent of the outputs, zero in steps that are not the chunk's own.
@@ -211,7 +224,7 @@ def _coefficients(
       layer: the layer.
       chunks: the cut.
       weights: arrays of the layer.
-      kept: what `again` kept.
+      kept: what the forward pass kept.
       cotangents: of the states after the steps, of the outputs, of the spikes that were fed.
       learned: whether the cotangent of a coefficient is wanted.
 

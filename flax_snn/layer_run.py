@@ -29,11 +29,6 @@ KNOWN = (LIFCell, RecurrentLIFCell, LeakyIntegratorReadout)
 """Cells whose step these loops know; not their subclasses, which may have another one."""
 
 
-KEPT_BYTES = 2**26
-"""Most memory in which the states of recurrent cells before all steps are kept for the reverse
-pass. Beyond it those before each chunk are, and the steps run again."""
-
-
 def why_not_layers(cell: nn.RNNCellBase) -> str | None:
     """Say why a cell, or one of a chain, is more than a layer of data; ``None`` if it is one."""
     for each in _neuron_cells(cell):
@@ -100,8 +95,7 @@ def run_layers(
     else:
         recurrent = any(each.recurrent for each in cells)
         cut = plan(steps, samples, widest, recurrent=recurrent, axis=axis, length=chunk)
-        keep = recurrent and _kept_bytes(cells, states) * steps <= KEPT_BYTES
-        program = Program(layers, cut, traced, keep)
+        program = Program(layers, cut, traced)
         states, outputs, traces = fused(program, arrays, states, sequence)
 
     def unflat(leaf: Array) -> Array:
@@ -132,13 +126,6 @@ def _layers(
         arrays.append(own)
         x = jax.ShapeDtypeStruct(state.v.shape, layer.output_dtype)
     return tuple(layers), tuple(arrays), widest
-
-
-def _kept_bytes(cells: list[Any], states: tuple[LIFState, ...]) -> int:
-    """Return the bytes of a step: the states of the cells, and their recurrent currents."""
-    own = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
-    pairs = zip(cells, states, strict=True)
-    return own + sum(s.v.size * s.v.dtype.itemsize for c, s in pairs if c.recurrent)
 
 
 def _in_parallel(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from typing import Any
-from unittest import mock
 
 import flax.linen as nn
 import hypothesis
@@ -15,7 +14,6 @@ import numpy as np
 import pytest
 
 import flax_snn as snn
-from flax_snn import layer_run
 from flax_snn.time_loop import chunks
 from tests.cell_table import case
 
@@ -68,20 +66,18 @@ def chain_of(cells: Any) -> snn.Chain:
     return snn.Chain(made)
 
 
-@hypothesis.given(networks(), st.integers(0, 2**16), st.booleans(), st.booleans())
+@hypothesis.given(networks(), st.integers(0, 2**16), st.booleans())
 @hypothesis.settings(max_examples=4, phases=NO_SHRINKING)
-def test_random_networks(network: Any, seed: int, time_major: bool, keep: bool) -> None:
-    kept = mock.patch.object(layer_run, "KEPT_BYTES", 2**20 if keep else 0)
-    with jax.enable_x64(True), kept:
+def test_random_networks(network: Any, seed: int, time_major: bool) -> None:
+    with jax.enable_x64(True):
         check_network(network, seed, time_major)
 
 
 @pytest.mark.slow
-@hypothesis.given(networks(), st.integers(0, 2**16), st.booleans(), st.booleans())
+@hypothesis.given(networks(), st.integers(0, 2**16), st.booleans())
 @hypothesis.settings(max_examples=80)
-def test_many_random_networks(network: Any, seed: int, time_major: bool, keep: bool) -> None:
-    kept = mock.patch.object(layer_run, "KEPT_BYTES", 2**20 if keep else 0)
-    with jax.enable_x64(True), kept:
+def test_many_random_networks(network: Any, seed: int, time_major: bool) -> None:
+    with jax.enable_x64(True):
         check_network(network, seed, time_major)
 
 

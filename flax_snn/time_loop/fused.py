@@ -26,7 +26,7 @@ from flax_snn.time_loop.chunks import Chunks, Window, tree_at, tree_put
 from flax_snn.time_loop.forward import Kept, Record, forward, outputs_of
 from flax_snn.time_loop.layer import LayerWeights
 from flax_snn.time_loop.program import Program, Traces
-from flax_snn.time_loop.reverse import kept_memory, make_scratch, reverse
+from flax_snn.time_loop.reverse import make_scratch, reverse
 from flax_snn.typing import Array, LIFState
 
 _NO_FORWARD_MODE = (
@@ -75,8 +75,7 @@ def fused(
 @struct.dataclass
 class _Residuals:
     weights: tuple[LayerWeights, ...]
-    saved: Any
-    state: tuple[LIFState, ...]  # of a tile, for its shapes
+    saved: tuple[LIFState, ...]
     inputs: Array
     learned: tuple[LayerWeights, ...] = struct.field(pytree_node=False)
     input_learned: bool = struct.field(pytree_node=False)
@@ -97,8 +96,7 @@ def _run_forward(program: Program, weights: Any, carries: Any, inputs: Any) -> A
     learned = map_primals(lambda p: p.perturbed, weights)
     weights, carries, values = map_primals(lambda p: p.value, (weights, carries, inputs))
     results, saved = _forward(program, weights, carries, values, save=True)
-    one = jax.tree.map(lambda s: s[: program.chunks.tile], carries)
-    return results, _Residuals(weights, saved, one, values, learned, inputs.perturbed)
+    return results, _Residuals(weights, saved, values, learned, inputs.perturbed)
 
 
 def _run_backward(program: Program, residuals: _Residuals, cotangents: Any) -> Any:
@@ -112,13 +110,12 @@ _run.defvjp(_run_forward, _run_backward, symbolic_zeros=True)
 def _forward(
     program: Program, weights: Any, carries: Any, inputs: Array, *, save: bool
 ) -> tuple[Any, Any]:
-    """Run all chunks of all tiles; keep the states that the reverse pass needs where asked for."""
+    """Run all chunks of all tiles; keep the states that enter chunks where asked for."""
     chunks, layers = program.chunks, program.layers
-    keep = save and program.keep
 
     def chunk_of(tile: Any, i: Any, loop: Any) -> Any:
         states, saved, outputs, traces, scratch = loop
-        window, place = chunks.window(tile, i), tile * chunks.count + i
+        window = chunks.window(tile, i)
         x: Any = chunks.cut(inputs, window)
         after: list[LIFState] = []
         written: list[Any] = []
@@ -137,10 +134,8 @@ def _forward(
             x = record.outputs
             after.append(state)
             written.append(record)
-        if keep:
-            saved = tree_put(saved, tuple((r.states, r.fed) for r in written), place)
-        elif save:
-            saved = tree_put(saved, states, place)
+        if save:
+            saved = tree_put(saved, states, tile * chunks.count + i)
         outputs = chunks.paste(outputs, x, window)
         if program.traced:
             now = Traces(
@@ -155,7 +150,7 @@ def _forward(
     def tile_of(tile: Any, loop: Any) -> Any:
         states, saved, outputs, traces = loop
         own = _tile(chunks, states, tile)
-        loop = (own, saved, outputs, traces, _memory(program, weights, own, keep=keep))
+        loop = (own, saved, outputs, traces, _hidden(program, own))
         own, saved, outputs, traces, _ = lax.fori_loop(
             0, chunks.count, functools.partial(chunk_of, tile), loop
         )
@@ -163,11 +158,10 @@ def _forward(
 
     saved = None
     if save:
-        one = jax.tree.map(lambda s: s[: chunks.tile], carries)
-        if keep:
-            one = tuple((r.states, r.fed) for r in _memory(program, weights, one, keep=True))
         count = chunks.count * chunks.tiles
-        saved = jax.tree.map(lambda s: jnp.zeros((count, *s.shape), s.dtype), one)
+        saved = jax.tree.map(
+            lambda s: jnp.zeros((count, chunks.tile, *s.shape[1:]), s.dtype), carries
+        )
     shapes = [(*inputs.shape[:2], *state.v.shape[1:]) for state in carries]
     blanks = [
         jnp.zeros(shape, layer.output_dtype) for shape, layer in zip(shapes, layers, strict=True)
@@ -187,18 +181,15 @@ def _only(memory: Record, record: Any) -> Record:
     return Record(*parts)
 
 
-def _memory(program: Program, weights: Any, states: Any, *, keep: bool) -> tuple[Record, ...]:
-    """Return memory for what no result of the run holds: hidden outputs, and what is kept."""
-    memory = []
-    for k, (layer, own, state) in enumerate(zip(program.layers, weights, states, strict=True)):
-        record = Record()
-        if k < len(program.layers) - 1 and not program.traced:
-            record = Record(program.chunks.empty(state.v.astype(layer.output_dtype)))
-        if keep:
-            kept, fed = kept_memory(layer, program.chunks, own, state)
-            record = record._replace(states=kept, fed=fed)
-        memory.append(record)
-    return tuple(memory)
+def _hidden(program: Program, states: Any) -> tuple[Record, ...]:
+    """Return memory for the outputs of hidden layers where no trace holds them."""
+    memory = [
+        Record(program.chunks.empty(state.v.astype(layer.output_dtype)))
+        if not program.traced
+        else Record()
+        for layer, state in zip(program.layers[:-1], states[:-1], strict=True)
+    ]
+    return (*memory, Record())
 
 
 def _backward(
@@ -224,13 +215,10 @@ def _backward(
         x, kept = chunks.cut(inputs, window), []
         for layer, own, state, memory in zip(layers, weights, saved, scratch, strict=True):
             currents = layer.project(x, own)
-            if program.keep:
-                states, fed = state
-            else:
-                record = Record(states=memory.states, fed=memory.fed)
-                _, record = forward(layer, chunks, own, state, currents, window, record)
-                states, fed = record.states, record.fed
-            kept.append(Kept(x, currents, states, fed))
+            record = Record(states=memory.states, fed=memory.fed)
+            _, record = forward(layer, chunks, own, state, currents, window, record)
+            assert record.states is not None
+            kept.append(Kept(x, currents, record.states, record.fed))
             x = outputs_of(layer, own, kept[-1])
         d_x = cut(d_outputs, window)
         if d_x is None:
@@ -264,9 +252,10 @@ def _backward(
 
     def tile_of(tile: Any, loop: Any) -> Any:
         d_carries, d_weights, d_inputs = loop
+        states = tree_at(residuals.saved, 0)
         scratch = tuple(
             make_scratch(layer, chunks, *own)
-            for layer, *own in zip(layers, weights, residuals.state, learned, strict=True)
+            for layer, *own in zip(layers, weights, states, learned, strict=True)
         )
         own, d_weights, d_inputs, _ = lax.fori_loop(
             0,

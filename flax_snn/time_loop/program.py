@@ -30,11 +30,8 @@ class Program:
       layers: the layers, from input to output.
       chunks: how the sequence is cut.
       traced: whether traces are wanted.
-      keep: whether the forward pass keeps the state before every step, not before every chunk:
-        faster where steps are slow (recurrent layers), in memory that grows with the steps.
     """
 
     layers: tuple[Layer, ...]
     chunks: Chunks
     traced: bool
-    keep: bool = False

@@ -54,30 +54,17 @@ def make_scratch(
       state: state of a tile, for its shapes.
       learned: for each array of the layer whether its gradient is wanted.
     """
-    states, fed = kept_memory(layer, chunks, weights, state)
-    d_fed = fed if layer.rule.recurrent_channel else None
-    d_states = None
-    if any(jax.tree.leaves(learned.coefficients)):
-        d_states = _floating(states)
-    return Scratch(states, fed, chunks.empty(_current(layer, state)), d_fed, d_states)
-
-
-def kept_memory(
-    layer: Layer, chunks: Chunks, weights: LayerWeights, state: LIFState
-) -> tuple[LIFState, Array | None]:
-    """Return memory for the state before each step, and for the recurrent current of each."""
-    fed = None
+    width = state.v.shape[-1] * max(layer.rule.channels, 1)
+    current = jnp.zeros((*state.v.shape[:-1], width), state.v.dtype)
+    fed = d_fed = d_states = None
     if weights.recurrent_kernel is not None:
-        current = _current(layer, state)
         one = jax.eval_shape(lambda s, x: layer.step(weights, s, x), state, current)
         fed = chunks.empty(one[2][1])
-    return jax.tree.map(chunks.empty, state), fed
-
-
-def _current(layer: Layer, state: LIFState) -> Array:
-    """Return a current of nothing for a step."""
-    width = state.v.shape[-1] * max(layer.rule.channels, 1)
-    return jnp.zeros((*state.v.shape[:-1], width), state.v.dtype)
+        d_fed = fed if layer.rule.recurrent_channel else None
+    states = jax.tree.map(chunks.empty, state)
+    if any(jax.tree.leaves(learned.coefficients)):
+        d_states = _floating(states)
+    return Scratch(states, fed, chunks.empty(current), d_fed, d_states)
 
 
 def reverse(

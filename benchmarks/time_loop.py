@@ -7,7 +7,7 @@
 rewrites benchmarks/results/time_loop.json; without ``--peers`` ours alone. Every row is a process
 of its own that holds the same inputs, weights and labels (``peers/serve.py``); all rows of a piece
 of work run in turns in one session, one step each, after a warm-up, and every result is waited
-for. Ratios are medians over rounds. A step is the loss and its gradients. Each peer runs its own
+for. Ratios are those of medians. A step is the loss and its gradients. Each peer runs its own
 LIF neuron, with a surrogate of the same shape, the way its documentation calls fastest, see the
 script of each; with ``(own)`` its documented training step, which learns decays too. Rows
 ``flax_snn as X`` have X's neuron, the same numbers as X: their losses are compared. Memory is XLA's
@@ -17,6 +17,7 @@ own account of temporary memory, and the peak of the process. About ten minutes.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 import tempfile
@@ -72,6 +73,9 @@ PEERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "Norse": ("norse", "norse_network.py", {}),
     "Rockpool": ("rockpool", "rockpool_network.py", {}),
 }
+
+# Rows of seconds have rounds of their own, so that those of the others stay close together.
+SLOW = ("Norse", "Rockpool")
 
 # Factors on the weights with which networks fire in 2-50 % of the slots, by the gain of an input:
 # 1 - decay, or 1.
@@ -133,19 +137,31 @@ def measure(name: str, peers: Path | None, repeats: int) -> dict[str, Any]:
         for row, arguments in rows.items():
             print(f"{name}: {row}", flush=True)
             workers[row] = Worker(*arguments)
-    seconds = {what: in_turns(workers, what, repeats=repeats) for what in ("step", "forward")}
+    slow = {row: worker for row, worker in workers.items() if row in SLOW}
+    fast = {row: worker for row, worker in workers.items() if row not in SLOW}
+    groups = [in_both_ways(fast, repeats)]
+    if slow:
+        beside = {row: fast[row] for row in ("flax_snn", "floor")}
+        groups.append(in_both_ways(slow | beside, 3))
     found = {}
     for row, worker in workers.items():
-        report = worker.ask({"do": "report"})
+        seconds = groups[row in SLOW]
+        steps = {name: float(np.median(runs)) for name, runs in seconds["step"].items()}
         found[row] = {
             "step": summary(seconds["step"][row], seconds["step"]["floor"]),
             "forward": summary(seconds["forward"][row], seconds["forward"]["floor"]),
-        } | report
+            "ours / this": round(steps["flax_snn"] / steps[row], 3),
+        } | worker.ask({"do": "report"})
+        as_row = f"flax_snn as {row.split()[0].lower()}"
+        if as_row in steps:
+            found[row]["ours with its neuron / this"] = round(steps[as_row] / steps[row], 3)
+    for worker in workers.values():
         worker.close()
-    for row in found:
-        ours = np.array(seconds["step"]["flax_snn"])
-        found[row]["ours / this"] = round(float(np.median(ours / seconds["step"][row])), 3)
     return {"settings": work, "rows": found}
+
+
+def in_both_ways(workers: dict[str, Worker], repeats: int) -> dict[str, dict[str, list[float]]]:
+    return {what: in_turns(workers, what, repeats=repeats) for what in ("step", "forward")}
 
 
 def show(name: str, found: dict[str, Any]) -> None:
@@ -177,6 +193,9 @@ def main() -> None:
         show(name, results[name])
     if set(options.work) == set(WORK):
         write_results(RESULTS, COMMAND, {"work": results})
+    elif RESULTS.exists():
+        stored = json.loads(RESULTS.read_text())["work"]
+        write_results(RESULTS, COMMAND, {"work": stored | results})
 
 
 if __name__ == "__main__":

@@ -29,6 +29,23 @@ KNOWN = (LIFCell, RecurrentLIFCell, LeakyIntegratorReadout)
 """Cells whose step these loops know; not their subclasses, which may have another one."""
 
 
+STEPWISE_BYTES = 2**24
+"""Most memory of the membranes of all steps with which a recurrent chain runs step by step."""
+
+
+def better_stepwise(cell: nn.RNNCellBase, carry: Any, inputs: Array, steps: int) -> bool:
+    """Whether the plain loop is as fast or faster, and its memory small.
+
+    Recurrent products of single steps take most of the time of a recurrent chain with few inputs,
+    and the fused loop computes them once more than the plain one, which keeps all states instead:
+    some six times the memory of the membranes.
+    """
+    cells, states = _neuron_cells(cell), _flat(carry)
+    widths = [s.v.shape[-1] for c, s in zip(cells, states, strict=True) if c.recurrent]
+    held = steps * sum(state.v.size * state.v.dtype.itemsize for state in states)
+    return bool(widths) and inputs.shape[-1] <= min(widths) and held <= STEPWISE_BYTES
+
+
 def why_not_layers(cell: nn.RNNCellBase) -> str | None:
     """Say why a cell, or one of a chain, is more than a layer of data; ``None`` if it is one."""
     for each in _neuron_cells(cell):

@@ -17,7 +17,7 @@ from flax.linen.recurrent import flip_sequences
 
 from flax_snn.cells import LeakyIntegratorReadout
 from flax_snn.chain import Chain, check_carries
-from flax_snn.layer_run import KNOWN, run_layers, why_not_layers
+from flax_snn.layer_run import KNOWN, better_stepwise, run_layers, why_not_layers
 from flax_snn.time_loop import is_stepwise, scan
 from flax_snn.typing import Array, Int, PRNGKey, Shaped
 
@@ -35,7 +35,8 @@ class RNN(nn.RNN):
     a reverse pass that keeps one state per chunk and computes the rest again. Any other cell, a
     subclass, a cell under ``nn.remat`` or ``nn.vmap``, with membrane noise, with a
     ``dot_general_cls`` or with ``seq_lengths`` and a returned carry runs step by step, its input
-    weights before the loop where that is known to be the same.
+    weights before the loop where that is known to be the same; so do, if not told otherwise, lone
+    integrators and small recurrent layers, for which that is faster.
 
     What cells here need is lifted into the loop without being asked for: the RNG stream ``noise``
     (split over time), the collection ``crossbar``, and ``intermediates`` (stacked along the time
@@ -141,15 +142,7 @@ class RNN(nn.RNN):
         self, cell: nn.RNNCellBase, carry: Any, inputs: Array, time_axis: int, lengths: Any
     ) -> tuple[Any, Array]:
         if self.implementation == "scan":
-            return scan(
-                cell,
-                lambda cell, carry, x: cell(carry, x),
-                carry,
-                inputs,
-                time_axis=time_axis,
-                seq_lengths=lengths,
-                lift=self._lift(time_axis),
-            )
+            return self._scan(cell, carry, inputs, time_axis, lengths)
         if type(cell) is Chain:
             check_carries(cell, carry)
         obstacle = self._obstacle(cell, inputs, lengths)
@@ -158,8 +151,12 @@ class RNN(nn.RNN):
                 f"RNN: implementation={self.implementation!r} cannot run this: {obstacle}; use"
                 " implementation='auto', or 'scan' for the loop step by step"
             )
+        automatic = self.implementation == "auto" and self.chunk is None
         # The loop over a lone integrator is linear: it keeps nothing and needs no chunks.
-        linear = self.implementation == "auto" and type(cell) is LeakyIntegratorReadout
+        linear = automatic and type(cell) is LeakyIntegratorReadout
+        if obstacle is None and automatic and not linear:
+            if better_stepwise(cell, carry, inputs, inputs.shape[time_axis]):
+                return self._scan(cell, carry, inputs, time_axis, lengths)
         if obstacle is None and not linear:
             parallel = self.implementation == "associative"
             return run_layers(cell, carry, inputs, time_axis, parallel=parallel, chunk=self.chunk)
@@ -171,23 +168,33 @@ class RNN(nn.RNN):
             return tuple(carries), inputs
         return self._hoisted(cell, carry, inputs, time_axis, lengths)
 
-    def _hoisted(
+    def _scan(
         self, cell: nn.RNNCellBase, carry: Any, inputs: Array, time_axis: int, lengths: Any
     ) -> tuple[Any, Array]:
-        """Run a cell step by step, with its input weights before the loop where it is known."""
+        """Run any cell step by step as it is written."""
+        lift = self._lift(time_axis)
 
         def step(cell: Any, carry: Any, x: Array) -> Any:
             return cell(carry, x)
 
-        if type(cell) in KNOWN:
-            inputs = cell.project(inputs)
-            coefficients = cell.coefficients(jax.lax.index_in_dim(inputs, 0, time_axis, False))
+        return scan(cell, step, carry, inputs, time_axis=time_axis, seq_lengths=lengths, lift=lift)
 
-            def step(cell: Any, carry: Any, x: Array) -> Any:
-                return cell.integrate(carry, x, coefficients)
+    def _hoisted(
+        self, cell: nn.RNNCellBase, carry: Any, inputs: Array, time_axis: int, lengths: Any
+    ) -> tuple[Any, Array]:
+        """Run a cell step by step, with its input weights before the loop where it is known."""
+        if type(cell) not in KNOWN:
+            return self._scan(cell, carry, inputs, time_axis, lengths)
+        currents = cell.project(inputs)
+        coefficients = cell.coefficients(jax.lax.index_in_dim(currents, 0, time_axis, False))
+
+        def step(cell: Any, carry: Any, x: Array) -> Any:
+            return cell.integrate(carry, x, coefficients)
 
         lift = self._lift(time_axis)
-        return scan(cell, step, carry, inputs, time_axis=time_axis, seq_lengths=lengths, lift=lift)
+        return scan(
+            cell, step, carry, currents, time_axis=time_axis, seq_lengths=lengths, lift=lift
+        )
 
     def _obstacle(self, cell: nn.RNNCellBase, inputs: Array, lengths: Any) -> str | None:
         """Say why loops that never call a cell cannot run as asked; ``None`` if they can."""

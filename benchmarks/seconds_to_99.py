@@ -63,7 +63,9 @@ def main() -> None:
         loop: {key: statistics.median(r[key] for r in found) for key in found[0]}
         for loop, found in rows.items()
     }
-    ratios = {key: round(medians["fused"][key] / medians["scan"][key], 3) for key in medians["scan"]}
+    ratios = {
+        key: round(medians["fused"][key] / medians["scan"][key], 3) for key in medians["scan"]
+    }
     print("fused / scan:", ratios)
     write_results(RESULTS, COMMAND, {"runs": rows, "medians": medians, "fused / scan": ratios})
 

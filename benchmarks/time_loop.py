@@ -8,7 +8,7 @@ rewrites benchmarks/results/time_loop.json; without ``--peers`` ours alone. Ever
 of its own that holds the same inputs, weights and labels (``peers/serve.py``); all rows of a piece
 of work run in turns in one session, one step each, after a warm-up, and every result is waited
 for. Ratios are those of medians. A step is the loss and its gradients. Each peer runs its own
-LIF neuron, with a surrogate of the same shape, the way its documentation calls fastest, see the
+LIF neuron and SuperSpike where it lets one choose, the way its documentation calls fastest: see the
 script of each; with ``(own)`` its documented training step, which learns decays too. Rows
 ``flax_snn as X`` have X's neuron, the same numbers as X: their losses are compared. Memory is XLA's
 own account of temporary memory, and the peak of the process. About ten minutes.

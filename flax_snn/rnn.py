@@ -146,7 +146,9 @@ class RNN(nn.RNN):
         if type(cell) is Chain:
             check_carries(cell, carry)
         obstacle = self._obstacle(cell, inputs, lengths)
-        if self.implementation != "auto" and obstacle is not None:
+        # Whoever watches the cells sees the same numbers, only step by step.
+        chosen = self.implementation != "auto" and not is_stepwise()
+        if chosen and obstacle is not None:
             raise ValueError(
                 f"RNN: implementation={self.implementation!r} cannot run this: {obstacle}; use"
                 " implementation='auto', or 'scan' for the loop step by step"

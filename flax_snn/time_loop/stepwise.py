@@ -11,7 +11,7 @@ _STEPWISE = contextvars.ContextVar("stepwise", default=False)
 
 @contextlib.contextmanager
 def stepwise() -> Iterator[None]:
-    """Within the context, runners call the cells step by step where they may choose.
+    """Within the context, runners call the cells step by step, whatever loop was chosen.
 
     The fused loop takes the weights out of the cells and never calls their methods, so that
     nothing can be intercepted there.

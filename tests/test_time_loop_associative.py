@@ -53,7 +53,8 @@ def test_equal_to_the_loop(name: str, time_major: bool, x64: None) -> None:
     ]
     for a, b in zip(*map(jax.tree.leaves, results), strict=True):
         scale = 1.0 + float(jnp.abs(b).max())
-        np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * scale)
+        # As in the table of cells: gradients to 1e-4 of the largest entry.
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * scale)
 
 
 def test_forward_mode_works() -> None:

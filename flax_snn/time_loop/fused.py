@@ -293,14 +293,6 @@ def _with_tile(chunks: Chunks, states: Any, own: Any, tile: Any) -> Any:
     )
 
 
-def _hidden_chunks(program: Program, states: Any) -> tuple[Array, ...] | None:
-    """Return memory for what hidden layers hand on, where no trace holds it."""
-    if program.traced:
-        return None
-    pairs = zip(program.layers[:-1], states, strict=False)
-    return tuple(program.chunks.empty(state.v.astype(layer.output_dtype)) for layer, state in pairs)
-
-
 def _dense(tree: Any) -> Any:
     """Return cotangents with arrays in place of symbolic zeros."""
 

@@ -103,18 +103,19 @@ def reverse(
     currents = kept.currents.astype(states.v.dtype)
 
     def pullbacks(state: LIFState, held: Any, current: Array, fed: Any) -> Any:
-        def whole(state: LIFState, current: Array, fed: Any) -> Any:
-            after, output, _ = layer.step(
-                weights, dataclasses.replace(state, refractory=held), current, fed
-            )
+        def stepped(state: LIFState, current: Array, fed: Any) -> Any:
+            whole = dataclasses.replace(state, refractory=held)
+            return layer.step(weights, whole, current, fed)
+
+        def outcome(state: LIFState, current: Array, fed: Any) -> Any:
+            after, output, _ = stepped(state, current, fed)
             return _floating(after), output
 
         def fed_by(state: LIFState) -> Any:
-            return layer.step(weights, dataclasses.replace(state, refractory=held), current, fed)[
-                2
-            ][0]
+            _, _, (spikes, _) = stepped(state, current, fed)
+            return spikes
 
-        back = jax.vjp(whole, state, current, fed)[1]
+        back = jax.vjp(outcome, state, current, fed)[1]
         return back, jax.vjp(fed_by, state)[1] if recurrent_kernel is not None else None
 
     # One more axis in front of each derivative: the steps of the chunk.

@@ -50,11 +50,12 @@ __all__ = [
     "initializers",
     "losses",
     "metrics",
+    "nir",
     "plot",
     "surrogate",
 ]
 
-_LAZY = ("plot",)
+_LAZY = ("nir", "plot")
 """Modules that load when first used, since they lean on optional packages."""
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn.initializers import Initializer
 
-from flax_snn import weights
+from flax_snn import neuron_values, weights
 from flax_snn.dynamics import Coefficients, Dynamics, LIFParameters, aligned, initial_state, step
 from flax_snn.surrogate import Surrogate
 from flax_snn.time_loop import Layer, LayerWeights
@@ -40,6 +40,10 @@ class NeuronCell(nn.RNNCellBase):
       feature_axes: trailing axes of one input that are features; more than 1 only without input
         weights.
       deterministic: switch off the membrane noise of the dynamics.
+      individual: names of coefficients (`flax_snn.dynamics.Coefficients`) of which each neuron has
+        a value of its own that is not learned. They lie in the collection ``neuron``, with the
+        shape of the features, and begin with the value of the dynamics; networks that come from
+        other frameworks have them. ``nn.RNN`` needs ``variable_broadcast=("params", "neuron")``.
     """
 
     features: int | None = None
@@ -53,13 +57,15 @@ class NeuronCell(nn.RNNCellBase):
     dot_general_cls: Any = None
     feature_axes: int = 1
     deterministic: bool = False
+    individual: tuple[str, ...] = ()
 
     neuron: ClassVar[type[Dynamics]] = Dynamics
 
     def __post_init__(self) -> None:
         """Check the configuration when the cell is made, not when it runs."""
-        if isinstance(self.learn, list):
-            self.learn = tuple(self.learn)
+        for name in ("learn", "individual"):
+            if isinstance(getattr(self, name), list):
+                setattr(self, name, tuple(getattr(self, name)))
         _check_cell(self)
         super().__post_init__()
 
@@ -80,10 +86,13 @@ class NeuronCell(nn.RNNCellBase):
             )
             nn.share_scope(self, self.input_weights)
         if self.learn:
-            self.learned = weights.Learned(
+            self.learned = neuron_values.Learned(
                 dynamics=self.dynamics, learn=tuple(self.learn), param_dtype=self.param_dtype
             )
             nn.share_scope(self, self.learned)
+        if self.individual:
+            self.own = neuron_values.Individual(names=self.individual, param_dtype=self.param_dtype)
+            nn.share_scope(self, self.own)
 
     def project(self, inputs: Shaped[Array | np.ndarray, "*B F"]) -> Float[Array, "*B M"]:
         """Turn inputs into currents by the input weights; knows no time.
@@ -117,6 +126,9 @@ class NeuronCell(nn.RNNCellBase):
         size = current.shape[-1] // max(self.dynamics.rule.channels, 1)
         parameters: LIFParameters | None = self.learned(size) if self.learn else None
         numbers = self.dynamics.coefficients(parameters, dtype=self.param_dtype)
+        if self.individual:
+            shape = (*current.shape[current.ndim - self.feature_axes : -1], size)
+            numbers = self.own(numbers, shape)
         return aligned(numbers, current.ndim, self.param_dtype)
 
     def layer(self, inputs: jax.ShapeDtypeStruct) -> tuple[Layer, LayerWeights]:
@@ -238,7 +250,7 @@ class NeuronCell(nn.RNNCellBase):
         """
         del rng
         shape = weights.state_shape(self, input_shape)
-        v_init = weights.full(self.dynamics.v_init, shape, self.param_dtype)
+        v_init = weights.full(self.dynamics.v_init, shape, self.param_dtype, self.feature_axes)
         return initial_state(self.dynamics.rule, v_init, recurrent=self.recurrent)
 
     @property
@@ -289,4 +301,5 @@ def _check_cell(cell: NeuronCell) -> None:
         )
     if cell.use_bias and cell.features is None:
         raise ValueError(f"{name}: use_bias=True needs input weights, got features=None")
-    weights.check_learn(name, cell.dynamics, cell.learn)
+    neuron_values.check_learn(name, cell.dynamics, cell.learn)
+    neuron_values.check_individual(name, cell.dynamics, cell.individual, cell.learn)

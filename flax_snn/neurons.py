@@ -39,6 +39,7 @@ class LIF(nn.Module):
       param_dtype: dtype of state and parameters, float32 by default.
       deterministic: switch off the membrane noise of the dynamics.
       implementation: as in `RNN`.
+      individual: coefficients of which each neuron has a value of its own, as in `LIFCell`.
     """
 
     dynamics: LIFDynamics = LIFDynamics()
@@ -49,6 +50,7 @@ class LIF(nn.Module):
     param_dtype: Any = jnp.float32
     deterministic: bool = False
     implementation: str = "auto"
+    individual: tuple[str, ...] = ()
 
     @nn.compact
     def __call__(self, inputs: Shaped[Array | np.ndarray, "..."], **arguments: Any) -> Any:
@@ -68,6 +70,7 @@ class LIF(nn.Module):
             dynamics=self.dynamics,
             surrogate=self.surrogate,
             learn=self.learn,
+            individual=self.individual,
             feature_axes=_feature_axes(self, jnp.shape(inputs)),
             param_dtype=self.param_dtype,
             deterministic=self.deterministic,
@@ -87,6 +90,7 @@ class LeakyIntegrator(nn.Module):
       param_dtype: dtype of state and parameters, float32 by default.
       deterministic: switch off the membrane noise of the dynamics.
       implementation: as in `RNN`.
+      individual: coefficients of which each integrator has a value of its own, as in `LIFCell`.
     """
 
     dynamics: LIDynamics = LIDynamics()
@@ -96,6 +100,7 @@ class LeakyIntegrator(nn.Module):
     param_dtype: Any = jnp.float32
     deterministic: bool = False
     implementation: str = "auto"
+    individual: tuple[str, ...] = ()
 
     @nn.compact
     def __call__(self, inputs: Shaped[Array | np.ndarray, "..."], **arguments: Any) -> Any:
@@ -114,6 +119,7 @@ class LeakyIntegrator(nn.Module):
         cell = LeakyIntegratorReadout(
             dynamics=self.dynamics,
             learn=self.learn,
+            individual=self.individual,
             feature_axes=_feature_axes(self, jnp.shape(inputs)),
             param_dtype=self.param_dtype,
             deterministic=self.deterministic,

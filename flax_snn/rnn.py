@@ -39,8 +39,9 @@ class RNN(nn.RNN):
     integrators and small recurrent layers, for which that is faster.
 
     What cells here need is lifted into the loop without being asked for: the RNG stream ``noise``
-    (split over time), the collection ``crossbar``, and ``intermediates`` (stacked along the time
-    axis), where traces of membranes and spikes land when the caller makes it mutable.
+    (split over time), the collections ``crossbar`` and ``neuron``, and ``intermediates`` (stacked
+    along the time axis), where traces of membranes and spikes land when the caller makes it
+    mutable.
 
     >>> import flax_snn as snn, jax
     >>> layer = snn.RNN(snn.LIFCell(32))
@@ -217,7 +218,7 @@ class RNN(nn.RNN):
             broadcast = (broadcast,)
         if isinstance(broadcast, (tuple, list, set, frozenset)):
             taken = {*self.variable_axes, *_names(self.variable_carry)}
-            broadcast = [*broadcast, *({"crossbar"} - {*broadcast} - taken)]
+            broadcast = [*broadcast, *sorted({"crossbar", "neuron"} - {*broadcast} - taken)]
         return {
             "variable_broadcast": broadcast,
             "variable_axes": FrozenDict({"intermediates": time_axis, **self.variable_axes}),

@@ -1,7 +1,7 @@
-"""What a cell learns: input weights, recurrent weights, parameters of the neuron.
+"""Weights of a cell: input weights and recurrent weights, and what their initialisers aim at.
 
 Each is a small module that shares the scope of its cell, so that parameters are named ``kernel``,
-``bias``, ``recurrent_kernel``, ``log_tau_mem``, ... without a level between.
+``bias``, ``recurrent_kernel`` without a level between.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from flax.linen.dtypes import promote_dtype
 from jax.nn.initializers import Initializer
 from jax.typing import ArrayLike
 
-from flax_snn.dynamics import Dynamics, LIFParameters
-from flax_snn.dynamics.parameters import POSITIVE
+from flax_snn.dynamics import Dynamics
 from flax_snn.fluctuation import fluctuating
 from flax_snn.typing import Array, Currents
 
@@ -29,9 +28,6 @@ RECURRENT_ACTIVITY = 0.1
 
 RECURRENT_SPREAD = 0.3
 """Part that recurrent spikes have in the spread of the membrane, whose distance is 1."""
-
-_RAW = ("v_rest", "v_reset", "bias")
-_LEARNABLE = (*POSITIVE, "threshold", *_RAW)
 
 
 class Projection(nn.Module):
@@ -91,41 +87,6 @@ class Recurrence(nn.Module):
         """Return the kernel as it is, checked against the number of neurons."""
         _check_features(self, "recurrent_kernel", features)
         return _array(self, "recurrent_kernel")
-
-
-class Learned(nn.Module):
-    """Parameters of the neuron that are learned, one value per neuron.
-
-    Positive parameters are learned as logarithms: ``tau_mem = exp(log_tau_mem)``.
-    """
-
-    dynamics: Dynamics
-    learn: tuple[str, ...]
-    param_dtype: Any
-
-    @nn.compact
-    def __call__(self, size: int) -> LIFParameters:
-        """Return the parameters of ``size`` neurons, learned where named."""
-        parameters = self.dynamics.parameters
-        assert parameters is not None
-        changes: dict[str, Any] = {}
-        for name in self.learn:
-            value = getattr(parameters, name)
-            if isinstance(value, tuple):
-                changes[name] = tuple(
-                    self._parameter(f"{name}_{k}", v, size, log=True) for k, v in enumerate(value)
-                )
-            else:
-                changes[name] = self._parameter(name, value, size, log=name not in _RAW)
-        return parameters.replace(**changes)  # type: ignore[attr-defined]
-
-    def _parameter(self, name: str, value: float, size: int, log: bool) -> Array:
-        start = math.log(value) if log else value
-        init = nn.initializers.constant(start)
-        raw = self.param(
-            f"log_{name}" if log else f"learned_{name}", init, (size,), self.param_dtype
-        )
-        return jnp.exp(raw) if log else raw
 
 
 def project(
@@ -206,36 +167,6 @@ def recurrent_init(dynamics: Dynamics) -> Initializer:
     return fluctuating(dynamics, spread=RECURRENT_SPREAD, power=RECURRENT_ACTIVITY, recurrent=True)
 
 
-def check_learn(cell: str, dynamics: Dynamics, learn: tuple[str, ...]) -> None:
-    """Raise where a name in ``learn`` is unknown or means nothing to these dynamics."""
-    if isinstance(learn, str) or len(set(learn)) != len(learn):
-        raise ValueError(f"{cell}: expected learn to be a tuple of distinct names, got {learn!r}")
-    for name in learn:
-        if name not in _LEARNABLE:
-            raise ValueError(
-                f"{cell}: learn: expected names among {', '.join(_LEARNABLE)}, got {name!r}"
-            )
-        parameters, rule = dynamics.parameters, dynamics.rule
-        if parameters is None:
-            raise ValueError(
-                f"{cell}: learn={name!r}: these dynamics are given as coefficients that no set of"
-                " time constants reproduces; use dynamics with time constants"
-            )
-        value = getattr(parameters, name)
-        unused = (
-            value is None
-            or (name == "threshold" and rule.fire == "none")
-            or (name == "v_reset" and not rule.uses_v_reset())
-        )
-        if unused:
-            raise ValueError(f"{cell}: learn={name!r}: these dynamics have no {name}")
-        if name == "threshold" and value <= 0.0:
-            raise ValueError(
-                f"{cell}: learn='threshold' learns its logarithm and needs a threshold > 0, got"
-                f" {value!r}"
-            )
-
-
 def as_floating(inputs: ArrayLike, dtype: Any) -> Array:
     """Return inputs as a floating array; bool, int8 and uint8 spikes are converted.
 
@@ -291,19 +222,25 @@ def state_shape(cell: Any, input_shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*input_shape[:-1], input_shape[-1] // blocks)
 
 
-def full(value: float | tuple[float, ...], shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return an array of one value, or of one value per neuron along the last axis.
+def full(
+    value: float | tuple[float, ...], shape: tuple[int, ...], dtype: Any, feature_axes: int = 1
+) -> Array:
+    """Return an array of one value, of one per entry of the last axis, or of one per neuron.
 
     Raises:
       ValueError: another number of values than neurons.
     """
     if isinstance(value, tuple):
-        if len(value) != shape[-1]:
+        features = shape[len(shape) - feature_axes :]
+        if len(value) not in (shape[-1], math.prod(features)):
             raise ValueError(
-                f"v_init: expected one value per neuron, {shape[-1]}, got {len(value)} values"
+                f"v_init: expected one value per neuron, {math.prod(features)}, got {len(value)}"
+                " values"
             )
-        row = jnp.asarray(value, dtype).reshape((1,) * (len(shape) - 1) + (-1,))
-        return jnp.broadcast_to(row, shape)
+        own = features if len(value) == math.prod(features) else features[-1:]
+        return jnp.broadcast_to(
+            jnp.asarray(value, dtype).reshape((1,) * (len(shape) - len(own)) + own), shape
+        )
     return jnp.full(shape, value, dtype)
 
 

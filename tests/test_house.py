@@ -26,7 +26,8 @@ LEANS_ON: dict[str, set[str]] = {
     "time_loop": {"dynamics", "weights"},
     "fluctuation": {"dynamics"},
     "weights": {"dynamics", "fluctuation"},
-    "neuron_cell": {"dynamics", "weights", "time_loop"},
+    "neuron_values": {"dynamics"},
+    "neuron_cell": {"dynamics", "neuron_values", "weights", "time_loop"},
     "cells": {"neuron_cell"},
     "chain": set(),
     "layer_run": {"cells", "chain", "time_loop"},
@@ -42,7 +43,7 @@ LEANS_ON: dict[str, set[str]] = {
     "metrics": set(),
     "plot": {"metrics"},
     "crossbar": set(),
-    "nir": {"cells", "neurons", "rnn", "conventions"},
+    "nir": {"cells", "chain", "neurons", "rnn"},
     "datasets": {"encode"},
 }
 

@@ -11,6 +11,7 @@ import dataclasses
 from typing import Any, Literal, get_args, get_type_hints
 
 import jax
+import numpy as np
 from flax import struct
 
 from flax_snn.dynamics.kernel import membrane_kernel, namespace
@@ -213,7 +214,7 @@ def discretize(
 
     Args:
       rule: the switches; ``rule.discretization`` says how.
-      parameters: numbers give float64 numbers, JAX arrays give JAX arrays.
+      parameters: numbers give float64 numbers, arrays give arrays.
       dt: length of a step in seconds.
       v_min: lower bound of the membrane, passed on.
       noise_std: standard deviation of the membrane noise, passed on.
@@ -258,7 +259,9 @@ def discretize(
         v_min=v_min,
         noise_std=noise_std,
     )
-    return jax.tree.map(lambda x: x if isinstance(x, jax.Array) else float(x), coefficients)
+    return jax.tree.map(
+        lambda x: x if np.ndim(x) or isinstance(x, jax.Array) else float(x), coefficients
+    )
 
 
 def _decay(how: Discretization, tau: Scalar, dt: float) -> Scalar:

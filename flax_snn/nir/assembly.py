@@ -1,0 +1,314 @@
+"""Parts put together: a row of layers, or a graph of them.
+
+A row becomes ``nn.Sequential``; cells that follow each other become one ``snn.RNN`` over a
+``snn.Chain``. Files that `to_nir` wrote say in the metadata ``module`` where each node stood, such
+as ``layers_0/cell/cells_1``, and the tree is put together as it was.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import numpy as np
+
+from flax_snn.cells import LIFCell
+from flax_snn.chain import Chain
+from flax_snn.neurons import LIF, LeakyIntegrator
+from flax_snn.nir.graph import GraphNetwork, Source
+from flax_snn.nir.layout import last
+from flax_snn.nir.loop import Loop, Operation, Value
+from flax_snn.nir.parts import Builder, Part
+from flax_snn.nir.units import Unit
+from flax_snn.nir.wiring import Wiring, closing_edges
+from flax_snn.rnn import RNN
+
+Path = tuple[str, ...]
+Placed = tuple[Path, Part]
+
+
+def assemble(builder: Builder, found: list[Unit]) -> Part:
+    """Return the network that units make.
+
+    Args:
+      builder: makes the parts.
+      found: the units, sources before targets.
+    """
+    wiring = builder.wiring
+    row = _row(wiring, found)
+    if row is None:
+        return _graph(builder, found)
+    parts = [_part(builder, unit) for unit in row]
+    for paths in (_written_paths(wiring, row), _paths(row, parts)):
+        if paths is not None:
+            tree = _tree(list(zip(paths, parts, strict=True)))
+            if tree is not None:
+                return tree
+    raise AssertionError("the paths that are made here have no tree")
+
+
+def _row(wiring: Wiring, found: list[Unit]) -> list[Unit] | None:
+    """Return the units if each feeds the next one alone."""
+    before = wiring.input
+    for unit in found:
+        if unit.sources != (before,) or len(unit.entries) > 1 or len(unit.exits) > 1:
+            return None
+        if unit.kind == "loop" and len(wiring.shapes[unit.exit]) > 1:
+            return None
+        before = unit.exit
+    if wiring.sources[wiring.output] != (before,) or not found:
+        return None
+    return found if _flat_loops(wiring, found) else None
+
+
+def _flat_loops(wiring: Wiring, found: list[Unit]) -> bool:
+    return all(len(wiring.in_shape(u.entries[0][0])) == 1 for u in found if u.kind == "loop")
+
+
+def _part(builder: Builder, unit: Unit) -> Part:
+    if unit.kind == "cell":
+        return builder.cell(unit)
+    return _loop(builder, unit) if unit.kind == "loop" else builder.layer(unit.name)
+
+
+def _paths(row: list[Unit], parts: list[Part]) -> list[Path]:
+    """Return where the units of a row stand when no file says it."""
+    groups: list[list[int]] = []
+    for k, unit in enumerate(row):
+        joins = unit.kind == "cell" and _chains(parts[k])
+        if joins and groups and row[groups[-1][0]].kind == "cell" and _chains(parts[groups[-1][0]]):
+            groups[-1].append(k)
+        else:
+            groups.append([k])
+    paths: list[Path] = []
+    for g, group in enumerate(groups):
+        for k, index in enumerate(group):
+            path: Path = () if len(groups) == 1 else (f"layers_{g}",)
+            if row[index].kind != "layer":
+                path = (*path, "cell")
+            paths.append((*path, f"cells_{k}") if len(group) > 1 else path)
+    return paths
+
+
+def _chains(part: Part) -> bool:
+    """Whether a cell may stand in a chain: its features are flat."""
+    return getattr(part.module, "feature_axes", 1) == 1
+
+
+def _written_paths(wiring: Wiring, row: list[Unit]) -> list[Path] | None:
+    paths: list[Path] = []
+    for unit in row:
+        texts = {wiring.nodes[n].metadata.get("module") for n in unit.members}
+        if len(texts) != 1 or not isinstance(text := texts.pop(), str):
+            return None
+        paths.append(tuple(text.split("/")) if text else ())
+    return paths
+
+
+def _tree(items: list[Placed]) -> Part | None:
+    """Return the module whose parts stand at these paths; ``None`` if there is none."""
+    heads = [path[0] if path else "" for path, _ in items]
+    if len(items) == 1 and not heads[0]:
+        part = items[0][1]
+        return part
+    rest = [(path[1:], part) for path, part in items]
+    if all(head == "cell" for head in heads):
+        return _runner(rest)
+    kinds = {head.partition("_")[0] for head in heads}
+    if kinds not in ({"layers"}, {"cells"}):
+        return None
+    kind = kinds.pop()
+    children: list[Part] = []
+    count = 0
+    while count < len(items):
+        head = f"{kind}_{len(children)}"
+        group = [item for h, item in zip(heads, rest, strict=True) if h == head]
+        if not group or heads[count : count + len(group)] != [head] * len(group):
+            return None
+        child = _tree(group)
+        if child is None or (kind == "cells") != isinstance(child.module, nn.RNNCellBase):
+            return None
+        children.append(child)
+        count += len(group)
+    variables = _joined({f"{kind}_{k}": child.variables for k, child in enumerate(children)})
+    modules = [child.module for child in children]
+    return Part(nn.Sequential(modules) if kind == "layers" else Chain(modules), variables)  # type: ignore[arg-type]
+
+
+def _runner(items: list[Placed]) -> Part | None:
+    inner = _tree(items)
+    if inner is None or not isinstance(inner.module, nn.RNNCellBase):
+        return None
+    cell, variables = inner.module, _joined({"cell": inner.variables})
+    alone = len(items) == 1 and not items[0][0]
+    if alone and getattr(cell, "features", 1) is None and not getattr(cell, "recurrent", False):
+        fields = {
+            name: getattr(cell, name)
+            for name in ("dynamics", "individual", "feature_axes", "param_dtype")
+        }
+        return Part((LIF if isinstance(cell, LIFCell) else LeakyIntegrator)(**fields), variables)
+    return Part(RNN(cell), variables)
+
+
+def _joined(children: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the variables of children, collection by collection."""
+    found: dict[str, Any] = {}
+    for name, variables in children.items():
+        for collection, tree in variables.items():
+            found.setdefault(collection, {})[name] = tree
+    return found
+
+
+def _graph(builder: Builder, found: list[Unit]) -> Part:
+    wiring = builder.wiring
+    names = _names([unit.name for unit in found])
+    ends: dict[str, Source] = {wiring.input: ("input", "")}
+    modules, variables, exits, schedule = {}, {}, {}, []
+    for unit in found:
+        name, part = names[unit.name], _part(builder, unit)
+        path: Path = ("cell",) if unit.kind != "layer" else ()
+        tree = _tree([(path, part)])
+        assert tree is not None
+        modules[name], variables[f"layers_{name}"] = tree.module, tree.variables
+        entries = [each for _, each in unit.entries] or [unit.sources]
+        schedule.append((name, tuple(tuple(ends[s] for s in each) for each in entries)))
+        if unit.kind == "loop":
+            exits[name] = tuple((n, last(wiring.shapes[n])) for n in unit.exits)
+            ends |= {n: (name, n) for n in unit.exits}
+        else:
+            ends[unit.exit] = (name, "")
+    network = GraphNetwork(
+        modules,
+        tuple(schedule),
+        tuple(ends[s] for s in wiring.sources[wiring.output]),
+        exits,
+        len(wiring.shapes[wiring.input]),
+    )
+    return Part(network, _joined(variables))
+
+
+def _names(names: list[str]) -> dict[str, str]:
+    """Return names for the variable tree: dots stand for nesting in NIR, not here."""
+    plain = {name: name.replace(".", "_").replace("/", "_") for name in names}
+    if len(set(plain.values())) < len(plain) or {"input"} & set(plain.values()):
+        return {name: f"{k}_{plain[name]}" for k, name in enumerate(names)}
+    return plain
+
+
+def _loop(builder: Builder, unit: Unit) -> Part:
+    """Return a cell that advances the nodes of a loop one after the other."""
+    wiring, inside = builder.wiring, set(unit.members)
+    zero = {n for n in inside if n in builder.steps and (builder.steps[n] == 0).all()}
+    closed = {n for n in inside if n in builder.steps} - zero
+    _check_delays(builder, closed)
+    names = _names(sorted(inside))
+    entry = {name: f"into {names[name]}" for name, _ in unit.entries}
+    closing = closing_edges(wiring, closed)
+    nodes = _LoopOrder(builder, inside, zero, closed, closing, names, entry)
+    modules: dict[str, nn.Module] = {}
+    variables: dict[str, Any] = {}
+    cells = []
+    for name in sorted(inside - zero - closed):
+        node = wiring.nodes[name]
+        if node.is_neuron:
+            part = builder.cell(Unit(name, "cell", (name,), name))
+            cells.append(names[name])
+        else:
+            part = builder.layer(name)
+        modules[names[name]] = part.module
+        variables[f"layers_{names[name]}"] = part.variables
+    schedule, feeds = nodes.schedule()
+    shapes = {names[n]: last(wiring.shapes[n]) for n in inside}
+    shapes |= {entry[n]: last(wiring.shapes[each[0]]) for n, each in unit.entries}
+    loop = Loop(
+        modules,
+        tuple(cells),
+        shapes,
+        {names[n]: tuple(int(k) for k in _flat_steps(builder.steps[n])) for n in sorted(closed)},
+        schedule,
+        feeds,
+        tuple(entry[n] for n, _ in unit.entries),
+        tuple(names[n] for n in unit.exits),
+        sum(int(np.prod(wiring.shapes[n])) for n in unit.exits),
+        builder.param_dtype,
+    )
+    return Part(loop, _joined(variables))
+
+
+def _flat_steps(steps: np.ndarray) -> np.ndarray:
+    return (np.moveaxis(steps, 0, -1) if steps.ndim > 1 else steps).ravel()
+
+
+def _check_delays(builder: Builder, closed: set[str]) -> None:
+    from flax_snn.nir.error import fail
+
+    for name in sorted(closed):
+        if (builder.steps[name] == 0).any():
+            raise fail(
+                f"node {name!r} (Delay): delay",
+                "in a loop, at least one step for every element, or 0 for all",
+                "both",
+                "with a delay the loop is closed by it, without one by the step: split the node",
+            )
+
+
+class _LoopOrder:
+    """The order in which the nodes of a loop are computed."""
+
+    def __init__(
+        self,
+        builder: Builder,
+        inside: set[str],
+        zero: set[str],
+        closed: set[str],
+        closing: set[tuple[str, str]],
+        names: dict[str, str],
+        entry: dict[str, str],
+    ) -> None:
+        self.wiring, self.inside = builder.wiring, inside
+        self.zero, self.closed, self.closing = zero, closed, closing
+        self.names, self.entry = names, entry
+        self.done: dict[tuple[str, bool], None] = {}
+        self.operations: list[Operation] = []
+
+    def schedule(self) -> tuple[tuple[Operation, ...], dict[str, tuple[Value, ...]]]:
+        for name in sorted(self.inside - self.zero - self.closed):
+            self.compute(name, False)
+        feeds = {self.names[name]: self.inputs(name, False) for name in sorted(self.closed)}
+        return tuple(self.operations), feeds
+
+    def inputs(self, name: str, before: bool) -> tuple[Value, ...]:
+        """Return what is summed into a node, and have it computed first."""
+        found: list[Value] = [(self.entry[name], before)] if name in self.entry else []
+        for source in self.wiring.sources[name]:
+            if source in self.inside:
+                late = (source, name) in self.closing
+                if late and before:
+                    raise self.entangled(name)
+                found += self.value(source, before or late)
+        return tuple(found)
+
+    def value(self, name: str, before: bool) -> tuple[Value, ...]:
+        if name in self.zero:
+            return self.inputs(name, before)
+        node = self.wiring.nodes[name]
+        if name not in self.closed and not (before and node.is_neuron):
+            self.compute(name, before)
+        return ((self.names[name], before),)
+
+    def compute(self, name: str, before: bool) -> None:
+        if (name, before) in self.done:
+            return
+        self.done[name, before] = None
+        sources = self.inputs(name, before)
+        self.operations.append((self.names[name], before, sources))
+
+    def entangled(self, name: str) -> Exception:
+        from flax_snn.nir.error import fail
+
+        return fail(
+            f"node {name!r}",
+            "a loop with a neuron or a Delay between two edges that close loops",
+            "two such edges in a row",
+            "put a Delay of one step where the feedback is meant to wait",
+        )

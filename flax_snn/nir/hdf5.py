@@ -1,0 +1,158 @@
+"""HDF5 files as trees of plain values, read as what they are: input from a stranger.
+
+nir reads whatever h5py gives it. Here nothing is followed out of the file, nothing is read before
+its declared size is compared with what is really stored, and nothing but numbers and strings is
+accepted.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from flax_snn.nir.error import NIRError, fail
+
+MAX_BYTES = 2**31
+"""Most bytes of all arrays of a file together."""
+
+_MAX_OBJECTS = 200_000
+_MAX_DEPTH = 32
+_MAX_STRING = 2**20
+_SLACK = 2**16  # bytes that may be declared without being stored
+_RATIO = 1100  # gzip packs at most 1032 to 1
+
+
+def read_tree(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+    """Return the root graph of a NIR file as nested dicts of arrays, strings and numbers.
+
+    Args:
+      path: the file.
+      max_bytes: most bytes of all its arrays together.
+
+    Raises:
+      NIRError: not HDF5, damaged, without a graph, or with links, types or sizes that a network
+        does not have.
+      FileNotFoundError: no such file.
+    """
+    import h5py
+
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; expected a NIR file")
+    try:
+        with h5py.File(path, "r") as file:
+            if _child(file, "node", "/") is None:
+                raise fail(
+                    str(path),
+                    "a group '/node', the root graph",
+                    f"only {sorted(file)[:8]}",
+                    "is it a NIR file?",
+                )
+            reader = _Reader(max_bytes)
+            tree = reader.read(_child(file, "node", "/"), "/node", 0)
+    except NIRError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+        raise fail(
+            str(path),
+            "a readable HDF5 file",
+            f"{type(error).__name__}: {error}",
+            "the file is empty, cut off, damaged or of another kind: export the network again",
+        ) from error
+    if not isinstance(tree, dict):
+        raise fail(f"{path}: /node", "a group", "a single value", "is it a NIR file?")
+    return tree
+
+
+def _child(group: Any, name: str, where: str) -> Any:
+    """Return a member of a group, or ``None``; links to elsewhere are refused."""
+    import h5py
+
+    link = group.get(name, getlink=True)
+    if link is None:
+        return None
+    if not isinstance(link, h5py.HardLink):
+        raise fail(
+            f"{where.rstrip('/')}/{name}",
+            "data",
+            f"a {type(link).__name__}",
+            "links, to other files above all, are not followed: write the data itself",
+        )
+    return group[name]
+
+
+class _Reader:
+    def __init__(self, max_bytes: int) -> None:
+        self.left, self.objects = max_bytes, _MAX_OBJECTS
+        self.max_bytes = max_bytes
+
+    def read(self, item: Any, where: str, depth: int) -> Any:
+        import h5py
+
+        self.objects -= 1
+        if self.objects < 0 or depth > _MAX_DEPTH:
+            limit = f"at most {_MAX_OBJECTS} objects, {_MAX_DEPTH} deep"
+            raise fail(where, limit, "more", "does a group contain itself?")
+        if isinstance(item, h5py.Group):
+            return {
+                name: self.read(_child(item, name, where), f"{where}/{name}", depth + 1)
+                for name in item
+            }
+        if not isinstance(item, h5py.Dataset):
+            raise fail(where, "a group or a data set", type(item).__name__)
+        return self.value(item, where)
+
+    def value(self, data: Any, where: str) -> Any:
+        import h5py
+
+        if data.shape is None:
+            raise fail(where, "a value", "an empty data set")
+        if data.is_virtual or data.external:
+            raise fail(
+                where, "data in this file", "data that lie in another one", "write them here"
+            )
+        if h5py.check_string_dtype(data.dtype) is not None:
+            return self.strings(data, where)
+        if data.dtype.kind not in "fiubc":  # complex numbers are refused with their field
+            raise fail(where, "numbers or strings", f"HDF5 type {data.dtype}")
+        self.spend(data.size * data.dtype.itemsize, data, where)
+        return data[()]
+
+    def strings(self, data: Any, where: str) -> Any:
+        size = data.dtype.itemsize if data.dtype.kind == "S" else 16
+        self.spend(data.size * size, data, where)
+
+        def text(value: Any) -> str:
+            self.left -= len(value)
+            if len(value) > _MAX_STRING or self.left < 0:
+                raise fail(where, f"at most {_MAX_STRING} characters", f"{len(value)}")
+            return value.decode("utf8", "replace") if isinstance(value, bytes) else str(value)
+
+        if data.ndim == 0:
+            return text(data[()])
+        if data.ndim == 1:
+            return [text(data[k]) for k in range(data.shape[0])]
+        if data.ndim == 2 and data.shape[1] == 2:
+            # One by one: many may share one long string, which is stored once.
+            return [(text(data[k, 0]), text(data[k, 1])) for k in range(data.shape[0])]
+        raise fail(where, "a string, a list of them, or pairs", f"an array of shape {data.shape}")
+
+    def spend(self, size: int, data: Any, where: str) -> None:
+        """Count bytes that are about to be read, and refuse more than are there or allowed."""
+        stored = data.id.get_storage_size()
+        if size > _RATIO * stored + _SLACK:
+            raise fail(
+                where,
+                "stored values",
+                f"{size} bytes declared and {stored} stored",
+                "the file is damaged or made to exhaust memory",
+            )
+        self.left -= size
+        if self.left < 0:
+            raise fail(
+                where,
+                f"at most {self.max_bytes} bytes in all",
+                "more",
+                "pass max_bytes=... if the network is meant to be that large",
+            )

@@ -1,0 +1,172 @@
+"""Layers of NIR that Flax has no module for, over sequences ``(*B, T, *features)``, channels last.
+
+They have no time of their own, but for `Delay`, and stand between other layers in
+``nn.Sequential``; `to_nir` writes them and `from_nir` returns them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax.linen import pooling
+from jax import lax
+
+from flax_snn.dynamics import fire
+from flax_snn.surrogate import Surrogate, superspike
+from flax_snn.typing import Array
+
+__all__ = ["AvgPool", "Delay", "Flatten", "Scale", "SumPool", "Threshold"]
+
+
+class Flatten(nn.Module):
+    """Joins feature axes, ``(*B, T, H, W, C)`` to ``(*B, T, H * W * C)``.
+
+    >>> import flax_snn as snn, jax.numpy as jnp
+    >>> snn.nir.Flatten().apply({}, jnp.ones((2, 10, 4, 6, 3))).shape
+    (2, 10, 72)
+
+    Attributes:
+      feature_axes: trailing axes that are features. ``None`` (default): all behind the time axis
+        of inputs with one batch axis, ``(B, T, *features)``.
+      channels_first: bring the channels to the front before, as frameworks do that have them
+        there: the order of the result is then (C, H, W).
+      start: first feature axis that is joined, channels first.
+      end: last one; -1: all behind ``start``.
+    """
+
+    feature_axes: int | None = None
+    channels_first: bool = False
+    start: int = 0
+    end: int = -1
+
+    def __call__(self, inputs: Array) -> Array:
+        """Join the feature axes."""
+        axes = self.feature_axes or inputs.ndim - 2
+        lead, features = inputs.shape[: inputs.ndim - axes], inputs.shape[inputs.ndim - axes :]
+        if not self.channels_first:
+            return inputs.reshape((*lead, math.prod(features)))
+        inputs = jnp.moveaxis(inputs, -1, len(lead))
+        shape = inputs.shape[len(lead) :]
+        end = self.end % axes
+        joined = (*shape[: self.start], -1, *shape[end + 1 :])
+        out = inputs.reshape((*lead, *joined))
+        return jnp.moveaxis(out, len(lead), -1) if len(joined) > 1 else out
+
+
+class SumPool(nn.Module):
+    """Sum over windows of ``(*B, T, H, W, C)``.
+
+    Attributes:
+      window: height and width of a window.
+      strides: steps between windows; the window itself if not given.
+      padding: rows and columns of zeros on each side.
+    """
+
+    window: tuple[int, int]
+    strides: tuple[int, int] | None = None
+    padding: tuple[int, int] = (0, 0)
+
+    def __call__(self, inputs: Array) -> Array:
+        """Sum over windows."""
+        lead = inputs.shape[:-3]
+        sides = [(p, p) for p in self.padding]
+        flat = inputs.reshape((-1, *inputs.shape[-3:]))  # nn.pooling takes one batch axis
+        out = pooling.pool(flat, 0.0, lax.add, self.window, self.strides or self.window, sides)
+        return out.reshape((*lead, *out.shape[1:]))
+
+
+class AvgPool(SumPool):
+    """Mean over windows of ``(*B, T, H, W, C)``; zeros of the padding count.
+
+    Attributes:
+      window: height and width of a window.
+      strides: steps between windows; the window itself if not given.
+      padding: rows and columns of zeros on each side.
+    """
+
+    def __call__(self, inputs: Array) -> Array:
+        """Average over windows."""
+        return super().__call__(inputs) / math.prod(self.window)
+
+
+class Scale(nn.Module):
+    """Factors, one per feature: the parameter ``scale``.
+
+    Attributes:
+      features: shape of the features, channels last.
+      param_dtype: dtype of the parameter.
+    """
+
+    features: tuple[int, ...]
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        """Scale ``(*B, *features)``."""
+        scale = self.param("scale", nn.initializers.ones, self.features, self.param_dtype)
+        return inputs * lax.broadcast(scale, inputs.shape[: inputs.ndim - scale.ndim])
+
+
+class Threshold(nn.Module):
+    """1 where the input is above a threshold, else 0.
+
+    Attributes:
+      features: shape of the features, channels last.
+      surrogate: surrogate derivative, superspike(10) by default.
+      param_dtype: dtype of the thresholds, which lie in the collection ``neuron``.
+    """
+
+    features: tuple[int, ...]
+    surrogate: Surrogate = superspike()
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        """Compare ``(*B, *features)`` with the thresholds."""
+        theta = self.variable("neuron", "threshold", jnp.ones, self.features, self.param_dtype)
+        shape = inputs.shape[: inputs.ndim - theta.value.ndim]
+        return fire(">", None, self.surrogate, inputs, lax.broadcast(theta.value, shape))
+
+
+class Delay(nn.Module):
+    """Returns the inputs of earlier steps, zeros before the first has arrived.
+
+    >>> import flax_snn as snn, jax.numpy as jnp
+    >>> snn.nir.Delay(steps=1, dt=1e-3).apply({}, jnp.ones((1, 3, 2)))[0].tolist()
+    [[0.0, 0.0], [1.0, 1.0], [1.0, 1.0]]
+
+    Attributes:
+      steps: time steps, one number, or one per feature (in the order of the flattened features).
+      dt: length of a step in seconds, for those who ask how long the delay is.
+      feature_axes: trailing axes that are features, as in `Flatten`.
+    """
+
+    steps: int | tuple[int, ...]
+    dt: float
+    feature_axes: int | None = None
+
+    def __call__(self, inputs: Array) -> Array:
+        """Delay ``(*B, T, *features)``."""
+        axes = self.feature_axes or inputs.ndim - 2
+        time = inputs.ndim - axes - 1
+        length, features = inputs.shape[time], inputs.shape[time + 1 :]
+        flat = inputs.reshape((*inputs.shape[: time + 1], math.prod(features)))
+        each = self.steps if isinstance(self.steps, tuple) else (self.steps,) * flat.shape[-1]
+        if len(each) != flat.shape[-1]:
+            raise ValueError(
+                f"Delay: expected {len(each)} features, one per number of steps, got"
+                f" {flat.shape[-1]}"
+            )
+        out = jnp.zeros_like(flat)
+        for steps in sorted(set(each)):
+            if steps >= length:
+                continue
+            kept = lax.slice_in_dim(flat, 0, length - steps, axis=time)
+            sides = [(steps, 0) if axis == time else (0, 0) for axis in range(flat.ndim)]
+            late = jnp.pad(kept, sides)
+            mine = jnp.asarray([n == steps for n in each])
+            out = jnp.where(lax.broadcast(mine, out.shape[:-1]), late, out)
+        return out.reshape(inputs.shape)

@@ -1,0 +1,161 @@
+"""A loop of a graph as a cell: nodes that feed each other, advanced by one step together.
+
+What an edge that closes the loop carries is the value of the step before. Before the first step
+neurons have sent 0; what stateless nodes make of that (the bias of an Affine) they send.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from flax_snn.typing import Array, PRNGKey
+
+__all__ = ["Loop"]
+
+Value = tuple[str, bool]
+"""Name of a node or entry, and whether its value of the step before is meant."""
+
+Operation = tuple[str, bool, tuple[Value, ...]]
+"""Node, whether it computes what it sent in the step before, and what is summed into it."""
+
+
+class Loop(nn.RNNCellBase):
+    """Nodes that feed each other, as one cell.
+
+    Inputs are the flattened values of all entries behind each other, outputs those of all exits.
+
+    Attributes:
+      layers: modules of one step by name: cells, which have a state, and layers, which have none.
+      cells: names of those that are cells.
+      shapes: shape of the value of each layer, delay and entry, channels last.
+      delays: steps of the delays, one per element, all at least 1.
+      schedule: what is computed, in order.
+      feeds: what is summed into each delay.
+      entries: names of the values that come from outside.
+      exits: names of the values that leave.
+      features: number of output values.
+      param_dtype: dtype of states and memories.
+    """
+
+    layers: Mapping[str, nn.Module]
+    cells: tuple[str, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+    delays: Mapping[str, tuple[int, ...]]
+    schedule: tuple[Operation, ...]
+    feeds: Mapping[str, tuple[Value, ...]]
+    entries: tuple[str, ...]
+    exits: tuple[str, ...]
+    features: int
+    param_dtype: Any = jnp.float32
+
+    def __call__(self, carry: dict[str, Any], inputs: Array) -> tuple[dict[str, Any], Array]:
+        """Advance all nodes by one step.
+
+        Args:
+          carry: states of cells, buffers of delays, values that are needed once more.
+          inputs: values of the entries ``(*B, M)``.
+
+        Returns:
+          The carry after the step, and the values of the exits ``(*B, features)``.
+        """
+        batch = inputs.shape[:-1]
+        values: dict[Value, Array] = {}
+        start = 0
+        for name in self.entries:
+            size = math.prod(self.shapes[name])
+            part = inputs[..., start : start + size]
+            values[name, False] = part.reshape((*batch, *self.shapes[name]))
+            start += size
+        for name, value in carry["before"].items():
+            values[name, True] = value
+        for name, steps in self.delays.items():
+            values[name, False] = _arrived(carry["delays"][name], steps).reshape(
+                (*batch, *self.shapes[name])
+            )
+        states = dict(carry["cells"])
+        for name, before, sources in self.schedule:
+            total = _sum(values, sources)
+            if name in states:
+                states[name], value = self.layers[name](states[name], total)
+            else:
+                value = self.layers[name](total)
+            values[name, before] = value
+        buffers = {
+            name: _pushed(carry["delays"][name], _sum(values, sources))
+            for name, sources in self.feeds.items()
+        }
+        kept = {name: values[name, False].astype(self.param_dtype) for name in carry["before"]}
+        out = [values[name, False].reshape((*batch, -1)) for name in self.exits]
+        return (
+            {"cells": states, "delays": buffers, "before": kept},
+            jnp.concatenate(out, axis=-1),
+        )
+
+    @nn.nowrap
+    def initialize_carry(self, rng: PRNGKey | None, input_shape: tuple[int, ...]) -> Any:
+        """Return the state before the first step: cells at rest, nothing on its way.
+
+        Args:
+          rng: split among the cells.
+          input_shape: shape of the input of one step, ``(*B, M)``.
+
+        Returns:
+          The carry.
+        """
+        batch, zeros = input_shape[:-1], jnp.zeros
+        layers: Any = self.layers
+        key = jax.random.key(0) if rng is None else rng
+        return {
+            "cells": {
+                name: layers[name].initialize_carry(key, (*batch, *self.shapes[name]))
+                for name in self.cells
+            },
+            "delays": {
+                name: zeros((*batch, max(steps), len(steps)), self.param_dtype)
+                for name, steps in self.delays.items()
+            },
+            "before": {
+                name: zeros((*batch, *self.shapes[name]), self.param_dtype)
+                for name in self.remembered()
+            },
+        }
+
+    @nn.nowrap
+    def remembered(self) -> tuple[str, ...]:
+        """Return the names whose values of the step before are used but not computed again."""
+        again = {name for name, before, _ in self.schedule if before}
+        sources = [s for _, _, each in self.schedule for s in each]
+        sources += [s for each in self.feeds.values() for s in each]
+        return tuple(sorted({name for name, before in sources if before} - again))
+
+    @property
+    def num_feature_axes(self) -> int:
+        """Trailing axes of one input that are features: the values lie behind each other."""
+        return 1
+
+
+def _sum(values: Mapping[Value, Array], sources: tuple[Value, ...]) -> Array:
+    total = values[sources[0]]
+    for source in sources[1:]:
+        total = total + values[source]
+    return total
+
+
+def _arrived(buffer: Array, steps: tuple[int, ...]) -> Array:
+    """Return what arrives now; ``buffer[..., k, :]`` was sent k + 1 steps ago."""
+    if len(set(steps)) == 1:
+        return buffer[..., steps[0] - 1, :]
+    index = jnp.asarray(steps).reshape((1,) * (buffer.ndim - 1) + (-1,)) - 1
+    index = jnp.broadcast_to(index, (*buffer.shape[:-2], 1, buffer.shape[-1]))
+    return jnp.take_along_axis(buffer, index, axis=-2)[..., 0, :]
+
+
+def _pushed(buffer: Array, value: Array) -> Array:
+    new = value.reshape((*buffer.shape[:-2], 1, buffer.shape[-1])).astype(buffer.dtype)
+    return jnp.concatenate([new, buffer[..., :-1, :]], axis=-2)

@@ -175,7 +175,7 @@ def _fields(
         raise fail(
             where, "a gain of the input above 0", f"{gain.min():g}", "turn the weights round"
         )
-    fire = {"v_threshold": values.get("theta"), "v_reset": values["v_reset"]} if fires else {}
+    fire = {"v_threshold": values["theta"], "v_reset": values["v_reset"]} if fires else {}
     if (decay == 1.0).all() and not synapse:
         if (values["bias"] != 0).any():
             raise fail(where, "no bias current in a neuron without a leak", "one", "use use_bias")

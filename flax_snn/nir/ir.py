@@ -8,60 +8,55 @@ first, without batch and time; times are in seconds.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
-
-from flax_snn.nir.error import NIRError, fail
 
 Shape = tuple[int, ...]
 
-_SHAPE = "shape"
-_REAL = "real"
-_POSITIVE = "positive"
-_WEIGHT = "weight"
-_WHOLE = "whole"
-_SPATIAL = "spatial"
-_PADDING = "padding"
-_AXIS = "axis"
-_DELAY = "delay"
+SHAPE = "shape"
+REAL = "real"
+POSITIVE = "positive"
+WEIGHT = "weight"
+WHOLE = "whole"
+SPATIAL = "spatial"
+PADDING = "padding"
+AXIS = "axis"
+DELAY = "delay"
 
-_LI = {"tau": _POSITIVE, "r": _POSITIVE, "v_leak": _REAL}
+_LI = {"tau": POSITIVE, "r": POSITIVE, "v_leak": REAL}
 _CUBALI = {
-    "tau_mem": _POSITIVE,
-    "tau_syn": _POSITIVE,
-    "r": _POSITIVE,
-    "v_leak": _REAL,
-    "w_in": _REAL,
+    "tau_mem": POSITIVE,
+    "tau_syn": POSITIVE,
+    "r": POSITIVE,
+    "v_leak": REAL,
+    "w_in": REAL,
 }
-_FIRE = {"v_threshold": _REAL, "v_reset": _REAL}
+_FIRE = {"v_threshold": REAL, "v_reset": REAL}
 _CONV = {
-    "input_shape": _SPATIAL,
-    "weight": _WEIGHT,
-    "stride": _SPATIAL,
-    "padding": _PADDING,
-    "dilation": _SPATIAL,
-    "groups": _WHOLE,
-    "bias": _WEIGHT,
+    "input_shape": SPATIAL,
+    "weight": WEIGHT,
+    "stride": SPATIAL,
+    "padding": PADDING,
+    "dilation": SPATIAL,
+    "groups": WHOLE,
+    "bias": WEIGHT,
 }
-_POOL = {"kernel_size": _SPATIAL, "stride": _SPATIAL, "padding": _PADDING}
+_POOL = {"kernel_size": SPATIAL, "stride": SPATIAL, "padding": PADDING}
 
 FIELDS: dict[str, dict[str, str]] = {
-    "Input": {"shape": _SHAPE},
-    "Output": {"shape": _SHAPE},
-    "Affine": {"weight": _WEIGHT, "bias": _WEIGHT},
-    "Linear": {"weight": _WEIGHT},
-    "Scale": {"scale": _WEIGHT},
+    "Input": {"shape": SHAPE},
+    "Output": {"shape": SHAPE},
+    "Affine": {"weight": WEIGHT, "bias": WEIGHT},
+    "Linear": {"weight": WEIGHT},
+    "Scale": {"scale": WEIGHT},
     "Conv1d": _CONV,
     "Conv2d": _CONV,
     "SumPool2d": _POOL,
     "AvgPool2d": _POOL,
-    "Flatten": {"input_type": _SHAPE, "start_dim": _AXIS, "end_dim": _AXIS},
-    "Delay": {"delay": _DELAY},
-    "Threshold": {"threshold": _REAL},
-    "I": {"r": _POSITIVE},
-    "IF": {"r": _POSITIVE} | _FIRE,
+    "Flatten": {"input_type": SHAPE, "start_dim": AXIS, "end_dim": AXIS},
+    "Delay": {"delay": DELAY},
+    "Threshold": {"threshold": REAL},
+    "I": {"r": POSITIVE},
+    "IF": {"r": POSITIVE} | _FIRE,
     "LI": _LI,
     "LIF": _LI | _FIRE,
     "CubaLI": _CUBALI,
@@ -71,8 +66,6 @@ FIELDS: dict[str, dict[str, str]] = {
 
 NEURONS = ("I", "IF", "LI", "LIF", "CubaLI", "CubaLIF")
 """Nodes that have a state."""
-
-_OPTIONAL: dict[str, Any] = {"input_shape": None, "input_type": None, "start_dim": 1, "end_dim": -1}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -112,248 +105,3 @@ class Graph:
     nodes: dict[str, Node | Graph]
     edges: tuple[tuple[str, str], ...]
     metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-
-def parse_graph(raw: Mapping[str, Any], where: str = "graph") -> Graph:
-    """Return a graph made of a tree of plain values, every field of which is checked.
-
-    Args:
-      raw: ``{"type": "NIRGraph", "nodes": {name: ...}, "edges": [(from, to), ...]}``.
-      where: what the graph is called in errors.
-
-    Raises:
-      NIRError: unknown types or fields, missing fields, values of the wrong kind.
-    """
-    unknown = set(raw) - {"type", "nodes", "edges", "metadata"}
-    if unknown:
-        raise fail(where, "nodes, edges and metadata", f"unknown fields {sorted(unknown)}", _CUT)
-    if not isinstance(raw.get("nodes"), Mapping) or not raw["nodes"]:
-        raise fail(where, "a graph with nodes", "none", "export the network again")
-    if "edges" not in raw:
-        raise fail(where, "edges", "none", "export the network again")
-    nodes = {
-        str(name): parse_node(
-            raw["nodes"][name], f"node {name!r}" if where == "graph" else f"{where}, node {name!r}"
-        )
-        for name in sorted(raw["nodes"])
-    }
-    return Graph(nodes, _edges(raw["edges"], nodes, where), metadata_of(raw, where))
-
-
-def parse_node(raw: Any, where: str) -> Node | Graph:
-    """Return a node made of plain values, every field of which is checked.
-
-    Raises:
-      NIRError: an unknown type or field, a missing field, a value of the wrong kind.
-    """
-    if not isinstance(raw, Mapping) or not isinstance(raw.get("type"), str):
-        raise fail(where, "a group with a field 'type'", "none", "export the network again")
-    kind = raw["type"]
-    if kind == "NIRGraph":
-        return parse_graph(raw, where)
-    if kind not in FIELDS:
-        raise fail(where, f"a type among {', '.join([*FIELDS, 'NIRGraph'])}", repr(kind), _CUT)
-    wanted = FIELDS[kind]
-    unknown = sorted(set(raw) - set(wanted) - {"type", "metadata"})
-    if unknown:
-        raise fail(
-            f"{where} ({kind})",
-            f"fields {', '.join(wanted)}",
-            f"unknown {', '.join(unknown)}",
-            _CUT,
-        )
-    fields: dict[str, Any] = {}
-    for name, what in wanted.items():
-        value = raw.get(name)
-        if value is None and name == "v_reset" and "v_threshold" in raw:
-            value = np.zeros_like(np.asarray(raw["v_threshold"], np.float64))  # as nir reads it
-        if value is None and name not in _OPTIONAL:
-            raise fail(f"{where} ({kind})", f"a field {name!r}", "none", "export the network again")
-        label = f"{where} ({kind}): {name}"
-        fields[name] = _OPTIONAL[name] if value is None else _checked(what, value, label)
-    node = Node(kind, fields, metadata_of(raw, where))
-    _check_together(node, f"{where} ({kind})")
-    return node
-
-
-def metadata_of(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the metadata of a graph or node as plain Python values."""
-    found = raw.get("metadata") or {}
-    if not isinstance(found, Mapping):
-        raise fail(f"{where}: metadata", "a group of values", repr(type(found).__name__))
-    return {str(key): _plain(value) for key, value in found.items()}
-
-
-_CUT = "nothing is left out silently: remove it from the graph if the network does not need it"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, bytes):
-        return value.decode("utf8", "replace")
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.item() if value.ndim == 0 else value
-    return value
-
-
-def _edges(raw: Any, nodes: Mapping[str, Any], where: str) -> tuple[tuple[str, str], ...]:
-    edges: list[tuple[str, str]] = []
-    try:
-        pairs = [(str(a), str(b)) for a, b in raw]
-    except (TypeError, ValueError):
-        raise fail(f"{where}: edges", "pairs of node names", repr(raw)[:80]) from None
-    for edge in pairs:
-        for name, end in zip(edge, ("from", "to"), strict=True):
-            if name not in nodes:
-                raise fail(
-                    f"{where}: edge {edge[0]!r} -> {edge[1]!r}",
-                    f"nodes among {', '.join(map(repr, nodes))}",
-                    f"an edge {end} {name!r}, which does not exist",
-                    "add the node or remove the edge",
-                )
-        if edge in edges:
-            raise fail(
-                f"{where}: edge {edge[0]!r} -> {edge[1]!r}",
-                "each edge once",
-                "it twice",
-                "scale the weights instead if the input is meant to count double",
-            )
-        edges.append(edge)
-    return tuple(edges)
-
-
-def _checked(what: str, value: Any, label: str) -> Any:
-    if isinstance(value, str):
-        if what == _PADDING and value in ("same", "valid"):
-            return value
-        allowed = "whole numbers >= 0, 'same' or 'valid'" if what == _PADDING else "numbers"
-        raise fail(label, allowed, repr(value[:80]))
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiu" or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
-        kind = "complex numbers" if array.dtype.kind == "c" else f"dtype {array.dtype}"
-        raise fail(label, "real numbers", kind, "export real values")
-    if array.size == 0 and what not in (_SHAPE, _SPATIAL):
-        raise fail(label, "at least one value", f"an empty array of shape {array.shape}")
-    if what in (_SHAPE, _SPATIAL, _PADDING, _WHOLE, _AXIS):
-        return _whole(what, array, label)
-    if not np.isfinite(array).all():
-        worst = array[~np.isfinite(array)].flat[0]
-        raise fail(label, "finite numbers", f"{worst} among them", "repair the exported network")
-    if what == _WEIGHT:
-        return array
-    array = array.astype(np.float64)
-    if what == _POSITIVE and (array <= 0).any():
-        raise fail(
-            label, "numbers > 0", f"{array.min():g} among them", "repair the exported network"
-        )
-    if what == _DELAY and (array < 0).any():
-        raise fail(
-            label, "seconds >= 0", f"{array.min():g} among them", "a network cannot see the future"
-        )
-    return array
-
-
-def _whole(what: str, array: np.ndarray, label: str) -> Any:
-    if array.dtype.kind == "f" and not (array == np.round(array)).all():
-        raise fail(label, "whole numbers", array.tolist())
-    if array.ndim > 1 or array.size > 8:
-        raise fail(label, "a number or a short list of numbers", f"an array of shape {array.shape}")
-    numbers = tuple(int(n) for n in np.ravel(array))
-    if what == _AXIS:
-        return numbers[0] if len(numbers) == 1 else _refuse_pair(label, numbers)
-    lowest = 0 if what == _PADDING else 1
-    if any(n < lowest for n in numbers):
-        raise fail(label, f"whole numbers >= {lowest}", list(numbers))
-    if what == _WHOLE:
-        return numbers[0] if len(numbers) == 1 else _refuse_pair(label, numbers)
-    return numbers
-
-
-def _refuse_pair(label: str, numbers: Shape) -> int:
-    raise fail(label, "one number", list(numbers))
-
-
-def _check_together(node: Node, where: str) -> None:
-    """Check fields that must fit each other."""
-    if node.is_neuron:
-        shapes = {name: np.shape(value) for name, value in node.fields.items()}
-        if len(set(shapes.values())) > 1:
-            raise fail(
-                where,
-                "parameters of one shape, that of the population",
-                ", ".join(f"{name} {shape}" for name, shape in shapes.items()),
-                "write every parameter once per neuron",
-            )
-    if "v_reset" in node.fields and (node["v_reset"] > node["v_threshold"]).any():
-        raise fail(
-            f"{where}: v_reset",
-            "a potential at or below v_threshold",
-            "one above it: the neuron would fire in every step",
-        )
-    if node.type in ("Affine", "Linear"):
-        if np.ndim(node["weight"]) != 2:
-            raise fail(
-                f"{where}: weight",
-                "a matrix (out, in)",
-                f"shape {np.shape(node['weight'])}",
-                "stacked matrices have no counterpart here: write one node for each",
-            )
-    if "bias" in node.fields:
-        rows = (node["weight"].shape[0],) if np.ndim(node["weight"]) else ()
-        if node["bias"].shape != rows:
-            raise fail(f"{where}: bias", f"shape {rows}", node["bias"].shape)
-    if node.type in ("Conv1d", "Conv2d"):
-        _check_conv(node, where)
-    if node.type in ("SumPool2d", "AvgPool2d"):
-        for name in ("kernel_size", "stride", "padding"):
-            node.fields[name] = _per_axis(node[name], 2, f"{where}: {name}")
-        if isinstance(node["padding"], str):
-            raise fail(f"{where}: padding", "whole numbers >= 0", repr(node["padding"]))
-        if any(2 * p > k for p, k in zip(node["padding"], node["kernel_size"], strict=True)):
-            raise fail(
-                f"{where}: padding",
-                f"at most half of kernel_size {node['kernel_size']}",
-                node["padding"],
-            )
-
-
-def _check_conv(node: Node, where: str) -> None:
-    axes = int(node.type[4])
-    weight = node["weight"]
-    if weight.ndim != axes + 2:
-        raise fail(f"{where}: weight", f"{axes + 2} axes (out, in, ...)", f"shape {weight.shape}")
-    for name in ("stride", "dilation"):
-        node.fields[name] = _per_axis(node[name], axes, f"{where}: {name}")
-    if not isinstance(node["padding"], str):
-        node.fields["padding"] = _per_axis(node["padding"], axes, f"{where}: padding")
-    if node["input_shape"] is not None:
-        node.fields["input_shape"] = _per_axis(node["input_shape"], axes, f"{where}: input_shape")
-    if weight.shape[0] % node["groups"]:
-        raise fail(
-            f"{where}: groups",
-            f"a number that divides the {weight.shape[0]} output channels",
-            node["groups"],
-        )
-    if node["padding"] == "same" and any(s != 1 for s in node["stride"]):
-        raise fail(
-            f"{where}: padding",
-            "explicit padding with a stride above 1",
-            "'same'",
-            "frameworks disagree on what 'same' means there: write the numbers",
-        )
-
-
-def _per_axis(values: Any, axes: int, label: str) -> Any:
-    if isinstance(values, str):
-        return values
-    if len(values) == 1:
-        return values * axes
-    if len(values) != axes:
-        raise fail(label, f"{axes} number(s)", list(values))
-    return values
-
-
-__all__ = ["FIELDS", "NEURONS", "Graph", "NIRError", "Node", "Shape", "parse_graph", "parse_node"]

@@ -53,23 +53,23 @@ class Builder:
         """Return the module of a node that is no part of a cell, over sequences or one step."""
         node = self.wiring.nodes[name]
         if node.type in ("Affine", "Linear"):
-            params = self.dense(name)
+            params = self._dense(name)
             module: nn.Module = nn.Dense(
                 node["weight"].shape[0], use_bias="bias" in params, param_dtype=self.param_dtype
             )
             return Part(module, {"params": params})
         if node.type in ("Conv1d", "Conv2d"):
-            return self.conv(name, node)
+            return self._conv(name, node)
         axes = len(self.wiring.in_shape(name))
         if node.type == "Flatten":
-            return Part(self.flatten(name, node, axes), {})
+            return Part(self._flatten(name, node, axes), {})
         if node.type in ("SumPool2d", "AvgPool2d"):
             kind = layers.SumPool if node.type == "SumPool2d" else layers.AvgPool
             return Part(kind(node["kernel_size"], node["stride"], node["padding"]), {})
         shape = last(self.wiring.shapes[name])
         order = self.orders.get(name)
         if node.type == "Scale":
-            scale = self.array(to_last(node["scale"], order), f"node {name!r} (Scale): scale")
+            scale = self._array(to_last(node["scale"], order), f"node {name!r} (Scale): scale")
             return Part(layers.Scale(shape, self.param_dtype), {"params": {"scale": scale}})
         if node.type == "Delay":
             each = to_last(self.steps[name], order).ravel()
@@ -78,10 +78,11 @@ class Builder:
             return Part(layers.Delay(steps, self.stepping.dt, axes), {})
         assert node.type == "Threshold"
         where = f"node {name!r} (Threshold)"
-        theta = self.array(to_last(node["threshold"], order), f"{where}: threshold")
+        theta = self._array(to_last(node["threshold"], order), f"{where}: threshold")
         surrogate = self.stepping.surrogate or surrogate_of(node.metadata.get("surrogate"), where)
-        given = {} if surrogate is None else {"surrogate": surrogate}
-        threshold = layers.Threshold(shape, param_dtype=self.param_dtype, **given)
+        threshold = layers.Threshold(shape, param_dtype=self.param_dtype)
+        if surrogate is not None:
+            threshold = threshold.clone(surrogate=surrogate)
         return Part(threshold, {"neuron": {"threshold": theta}})
 
     def cell(self, unit: Unit) -> Part:
@@ -89,7 +90,7 @@ class Builder:
         node, order = self.wiring.nodes[unit.name], self.orders.get(unit.name)
         threshold = None if unit.threshold is None else self.wiring.nodes[unit.threshold]
         made = population(
-            self.without_emit(node, unit),
+            self._without_emit(node, unit),
             unit.name,
             self.stepping,
             threshold=threshold,
@@ -97,7 +98,7 @@ class Builder:
             order=order,
             param_dtype=self.param_dtype,
         )
-        params = {} if unit.weight is None else self.dense(unit.weight)
+        params = {} if unit.weight is None else self._dense(unit.weight)
         arguments: dict[str, Any] = {
             "dynamics": made.dynamics,
             "individual": tuple(made.individual),
@@ -106,21 +107,21 @@ class Builder:
         if unit.recurrent is not None:
             back = self.wiring.nodes[unit.recurrent]
             where = f"node {unit.recurrent!r} ({back.type})"
-            params["recurrent_kernel"] = self.array(back["weight"].T, f"{where}: weight")
+            params["recurrent_kernel"] = self._array(back["weight"].T, f"{where}: weight")
             if back.type == "Affine" and np.any(back["bias"]):
                 zeros = np.zeros_like(back["bias"])
                 front = self.wiring.nodes[str(unit.weight)].fields.get("bias", zeros)
-                params["bias"] = self.array(front + back["bias"], f"{where}: bias")
+                params["bias"] = self._array(front + back["bias"], f"{where}: bias")
         if unit.weight is not None:
             arguments |= {"features": params["kernel"].shape[1], "use_bias": "bias" in params}
         else:
             arguments["feature_axes"] = made.features
         kind = LIFCell if made.dynamics.spikes else LeakyIntegratorReadout
         module = (RecurrentLIFCell if unit.recurrent is not None else kind)(**arguments)
-        own = {k: self.array(v, f"node {unit.name!r}: {k}") for k, v in made.individual.items()}
+        own = {k: self._array(v, f"node {unit.name!r}: {k}") for k, v in made.individual.items()}
         return Part(module, {k: v for k, v in (("params", params), ("neuron", own)) if v})
 
-    def without_emit(self, node: Node, unit: Unit) -> Node:
+    def _without_emit(self, node: Node, unit: Unit) -> Node:
         """Return the node as its cell has it: late spikes need the Delay that stands for them."""
         metadata = {k: v for k, v in node.metadata.items() if k not in ("emit", "recurrent_lag")}
         if unit.emit_old:
@@ -129,22 +130,22 @@ class Builder:
             metadata["emit"] = "old"
         return dataclasses.replace(node, metadata=metadata)
 
-    def dense(self, name: str) -> dict[str, Any]:
+    def _dense(self, name: str) -> dict[str, Any]:
         """Return kernel and bias of a matrix."""
         node = self.wiring.nodes[name]
         where = f"node {name!r} ({node.type})"
         weight = node["weight"]
         order = self.orders.get(self.wiring.sources[name][0])
         params = {
-            "kernel": self.array(
+            "kernel": self._array(
                 (weight if order is None else weight[:, order]).T, f"{where}: weight"
             )
         }
         if node.type == "Affine":
-            params["bias"] = self.array(node["bias"], f"{where}: bias")
+            params["bias"] = self._array(node["bias"], f"{where}: bias")
         return params
 
-    def conv(self, name: str, node: Node) -> Part:
+    def _conv(self, name: str, node: Node) -> Part:
         where, padding = f"node {name!r} ({node.type})", node["padding"]
         weight = np.moveaxis(node["weight"], (0, 1), (-1, -2))
         use_bias = bool(node.metadata.get("use_bias", True)) or bool(np.any(node["bias"]))
@@ -158,18 +159,18 @@ class Builder:
             use_bias=use_bias,
             param_dtype=self.param_dtype,
         )
-        params = {"kernel": self.array(weight, f"{where}: weight")}
+        params = {"kernel": self._array(weight, f"{where}: weight")}
         if use_bias:
-            params["bias"] = self.array(node["bias"], f"{where}: bias")
+            params["bias"] = self._array(node["bias"], f"{where}: bias")
         return Part(module, {"params": params})
 
-    def flatten(self, name: str, node: Node, axes: int) -> nn.Module:
+    def _flatten(self, name: str, node: Node, axes: int) -> nn.Module:
         if name in self.orders:
             return layers.Flatten(axes)
         start, end = flatten_axes(node, axes)
         return layers.Flatten(axes, channels_first=True, start=start, end=end)
 
-    def array(self, value: np.ndarray, where: str) -> Any:
+    def _array(self, value: np.ndarray, where: str) -> Any:
         """Return values in the dtype of the variables.
 
         Raises:

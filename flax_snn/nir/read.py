@@ -14,9 +14,10 @@ import numpy as np
 from flax_snn.nir.assembly import assemble
 from flax_snn.nir.error import fail
 from flax_snn.nir.hdf5 import MAX_BYTES, read_tree
-from flax_snn.nir.ir import Graph, parse_graph
+from flax_snn.nir.ir import Graph
 from flax_snn.nir.layout import orders
 from flax_snn.nir.neuron import Method, Stepping
+from flax_snn.nir.parse import parse_graph
 from flax_snn.nir.parts import Builder
 from flax_snn.nir.producers import find_producer, repaired
 from flax_snn.nir.units import delay_steps, units
@@ -145,8 +146,9 @@ def _raw(node: Any) -> dict[str, Any]:
 
 def _check_agreement(graph: Graph, dt: float, method: str) -> None:
     written = graph.metadata.get("dt")
-    number = isinstance(written, int | float) and not isinstance(written, bool)
-    if number and not math.isclose(written, dt, rel_tol=1e-9):
+    if isinstance(written, bool) or not isinstance(written, int | float):
+        written = dt
+    if not math.isclose(written, dt, rel_tol=1e-9):
         raise fail(
             "dt",
             f"{written!r} s, for which the file was written",

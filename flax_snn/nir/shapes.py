@@ -1,5 +1,7 @@
-"""Shapes along the edges, channels first, computed here: nir's own inference takes the height of a
-kernel for its width and ignores groups.
+"""Shapes along the edges, channels first.
+
+They are computed here: nir's own inference takes the height of a kernel for its width as well, and
+ignores groups.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ _OWN = {
     "CubaLI": "r",
     "CubaLIF": "r",
 }
+
+
+_BATCH = "shapes hold neither batch nor time; Rockpool writes them: producer='rockpool-3.1.0'"
 
 
 def own_shape(node: Node) -> Shape | None:
@@ -51,7 +56,9 @@ def output_shape(node: Node, name: str, source: str, shape: Shape) -> Shape:
     own = own_shape(node)
     if node.type in ("Affine", "Linear"):
         if len(shape) != 1:
-            raise fail(where, "a flat input", came, "put a Flatten with start_dim=0 before it")
+            remedy = "put a Flatten with start_dim=0 before it"
+            batch = shape[-1] == node["weight"].shape[1]
+            raise fail(where, "a flat input", came, _BATCH if batch else remedy)
         if shape[0] != node["weight"].shape[1]:
             raise fail(where, f"{node['weight'].shape[1]} inputs, the columns of its weight", came)
         assert own is not None
@@ -69,7 +76,7 @@ def output_shape(node: Node, name: str, source: str, shape: Shape) -> Shape:
 
 def _hint(node: Node, own: Shape, shape: Shape) -> str:
     if node.type in ("Input", "Output") and own[len(own) - len(shape) :] == shape:
-        return "shapes have neither batch nor time; Rockpool writes them: producer='rockpool-3.1.0'"
+        return _BATCH
     if math.prod(own) == math.prod(shape):
         return "put a Flatten between them"
     return "the population and its input do not belong together"

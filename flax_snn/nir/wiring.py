@@ -118,7 +118,7 @@ def components(sources: Mapping[str, tuple[str, ...]], names: Iterable[str]) -> 
                 if work:
                     low[work[-1][0]] = min(low[work[-1][0]], low[node])
                 if low[node] == index[node]:
-                    group = []
+                    group: list[str] = []
                     while not group or group[-1] != node:
                         group.append(stack.pop())
                         waiting.discard(group[-1])

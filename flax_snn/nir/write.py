@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from flax_snn.dynamics import Dynamics
+from flax_snn.nir.draft import Draft, Recurrence, Terms, Value
 from flax_snn.nir.emit import LEAVES, method_of
 from flax_snn.nir.error import fail
 from flax_snn.nir.hdf5 import MAX_BYTES
@@ -21,7 +22,7 @@ from flax_snn.nir.metadata import FORMAT
 from flax_snn.nir.neuron import Method
 from flax_snn.nir.read import as_graph
 from flax_snn.nir.targets import find_target
-from flax_snn.nir.walk import Recurrence, Value, Walker
+from flax_snn.nir.walk import add_module
 from flax_snn.nir.wiring import wire
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def to_nir(
             "None",
             "these neurons are given as decays, which either method can stand for",
         )
-    walker = Walker(
+    terms = Terms(
         own_dt or 1.0,
         own_method or "exp",
         recurrence or aim.recurrence,
@@ -103,13 +104,15 @@ def to_nir(
     )
     flat = jax.device_get(dict(variables))
     channels_first = (shape[-1], *shape[:-1])
-    out = walker.walk(model, flat, "", Value(("input",), channels_first))
-    _refuse_empty(walker, model)
-    nodes = walker.nodes | {
+    draft = Draft(terms)
+    out = add_module(draft, model, flat, "", Value(("input",), channels_first))
+    if not draft.nodes:
+        raise fail("network", "at least one layer", type(model).__name__)
+    nodes = draft.nodes | {
         "input": Node("Input", {"shape": channels_first}),
         "output": Node("Output", {"shape": out.shape}),
     }
-    edges = (*walker.edges, *((source, "output") for source in out.sources))
+    edges = (*draft.edges, *((source, "output") for source in out.sources))
     about: dict[str, Any] = {"producer": "flax_snn", "flax_snn_format": FORMAT}
     if dynamics:
         about |= {"dt": own_dt, "method": own_method}
@@ -202,16 +205,14 @@ def _shape(shape: Any) -> tuple[int, ...]:
 
 def _all_dynamics(module: Any) -> list[Dynamics]:
     """Return the dynamics of all neurons in a tree of modules."""
-    found = [module.dynamics] if isinstance(getattr(module, "dynamics", None), Dynamics) else []
+    if isinstance(getattr(module, "dynamics", None), Dynamics):
+        return [module.dynamics]
+    below: list[Any] = []
     for name in ("layers", "cells", "cell"):
-        below = getattr(module, name, None)
-        each = below.values() if isinstance(below, Mapping) else below
-        for inner in (
-            each if isinstance(each, tuple | list) or isinstance(below, Mapping) else [each]
-        ):
-            if inner is not None:
-                found += _all_dynamics(inner)
-    return found
+        value = getattr(module, name, ())
+        many = isinstance(value, Mapping | tuple | list)
+        below += (value.values() if isinstance(value, Mapping) else value) if many else [value]
+    return [each for inner in below for each in _all_dynamics(inner)]
 
 
 def _agreed(
@@ -243,8 +244,3 @@ def _agreed(
         if method is None and how is not None:
             method = "euler" if how.decay == "euler" else "exp"
     return dt, method
-
-
-def _refuse_empty(walker: Walker, model: Any) -> None:
-    if not walker.nodes:
-        raise fail("network", "at least one layer", type(model).__name__)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import graph_file
 import jax
 import jax.numpy as jnp
 import jaxpike as jp
@@ -100,9 +101,10 @@ def _network(layers: list[Any], x: np.ndarray) -> Network:
     outputs, membranes = _run(net, x)
     spiking = [isinstance(layer, jp.LIF | jp.LinearLIF) for layer in layers]
 
-    def write(file: Path) -> None:
+    def write(file: Path) -> list[str]:
         shape = x.shape[2:] if x.ndim == 3 else (*x.shape[3:], x.shape[2])
         save(net, file, (1, *shape), dt_seconds=DT)
+        return []
 
     return Network(
         x,
@@ -116,7 +118,7 @@ def _network(layers: list[Any], x: np.ndarray) -> Network:
 
 
 def read(file: Path, dt: float) -> tuple[nir.NIRGraph, Any]:
-    graph = nir.read(str(file))
+    graph = graph_file.read(file, PEER.workarounds)
     return graph, from_nir(graph, dt_seconds=dt)
 
 

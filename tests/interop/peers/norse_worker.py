@@ -8,8 +8,10 @@ that a file is read with the square of its step.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
+import graph_file
 import nir
 import norse.torch as norse
 import numpy as np
@@ -21,9 +23,7 @@ from norse.torch.functional.reset import (
 from norse.torch.utils.export_nir import to_nir
 from norse.torch.utils.import_nir import from_nir
 from serve import Arrays, Network, Peer, biases, inputs, serve, weights
-from torch_loop import Recorder, conv2d, inferred, linear, loop, modules_of, named
-from torch_loop import read as read_graph
-from torch_loop import write as write_graph
+from torch_loop import Recorder, conv2d, linear, loop, modules_of, named
 
 DT = 1e-3
 
@@ -150,18 +150,18 @@ def _network(cells: list[torch.nn.Module], x: np.ndarray) -> Network:
 
     y = loop(step, x)
 
-    def write(file: Path) -> None:
+    def write(file: Path) -> list[str]:
         # Without a batch axis, which would become a part of the shapes.
-        write_graph(file, to_nir(net, torch.zeros(x.shape[2:]), dt=DT))
+        return graph_file.write(file, to_nir(net, torch.zeros(x.shape[2:]), dt=DT))
 
-    extra = {"dt_source": DT} | inferred(cells)
     # An IF has no time constant.
     dt = DT if isinstance(cells[1], norse.IAFCell) else DT * DT
-    return Network(x, y, write, dt, "euler", spikes.traces(), membranes.traces(), extra)
+    return Network(x, y, write, dt, "euler", spikes.traces(), membranes.traces(), {"dt_source": DT})
 
 
 def read(file: Path, dt: float) -> tuple[nir.NIRGraph, torch.nn.Module]:
-    return read_graph(file), from_nir(read_graph(file), dt=dt)
+    graph = graph_file.read(file, PEER.workarounds)
+    return graph, from_nir(deepcopy(graph), dt=dt)
 
 
 def simulate(model: tuple[nir.NIRGraph, torch.nn.Module], x: np.ndarray) -> Arrays:

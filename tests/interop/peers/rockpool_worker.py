@@ -7,9 +7,11 @@ subtracts the threshold. ``LIFNeuronTorch`` v <- am v + x; ``ExpSynTorch`` v <- 
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import graph_file
 import nir
 import numpy as np
 import torch
@@ -23,7 +25,6 @@ from rockpool.nn.modules import (
 from rockpool.nn.modules.torch.nir import from_nir, to_nir
 from serve import Arrays, Network, Peer, biases, inputs, serve, weights
 from torch_loop import modules_of, named
-from torch_loop import read as read_graph
 
 DT = 1e-3
 Layer = Callable[[np.random.Generator, int], Any]
@@ -101,19 +102,20 @@ def _network(layers: list[Any], x: np.ndarray) -> Network:
         notes.append("tau.requires_grad_(False): the exporter does not detach it")
         layers[-1].tau.requires_grad_(False)
 
-    def write(file: Path) -> None:
+    def write(file: Path) -> list[str]:
         graph = to_nir(Sequential(*layers))
         graph.nodes["input"] = nir.Input(np.array(x.shape[2:]))
         graph.nodes["output"] = nir.Output(np.array(now.shape[2:]))
-        nir.write(str(file), graph)
+        return graph_file.write(file, graph) + notes
 
     y = _time_first(now)
-    return Network(x, y, write, DT, "exp", spikes, membranes, {"workarounds": notes})
+    return Network(x, y, write, DT, "exp", spikes, membranes)
 
 
 def read(file: Path, dt: float) -> tuple[nir.NIRGraph, torch.nn.Module]:
     """Import the file; Rockpool takes no step and infers it from tau and r."""
-    return read_graph(file), from_nir(read_graph(file))
+    graph = graph_file.read(file, PEER.workarounds)
+    return graph, from_nir(deepcopy(graph))
 
 
 def simulate(model: tuple[nir.NIRGraph, torch.nn.Module], x: np.ndarray) -> Arrays:

@@ -53,7 +53,7 @@ class Network:
     Attributes:
       x: input, (T, B, ...).
       y: output, (T, B, ...).
-      write: writes the network by the peer's exporter.
+      write: writes the network by the peer's exporter; returns the workarounds that took.
       dt: step in the unit of the time constants of the file.
       method: ``"euler"`` or ``"exp"``, how the peer steps.
       spikes: of each spiking population in order.
@@ -63,7 +63,7 @@ class Network:
 
     x: np.ndarray
     y: np.ndarray
-    write: Callable[[Path], object]
+    write: Callable[[Path], list[str]]
     dt: float
     method: str
     spikes: list[np.ndarray] = field(default_factory=list)
@@ -149,7 +149,7 @@ def _export(peer: Peer, kind: str, out: Path, seed: int) -> None:
         with _listening(said):
             network = _lively(peer.kinds[kind], np.random.SeedSequence([seed, *kind.encode()]))
             stage = "export"
-            network.write(file)
+            workarounds = network.write(file)
     except Exception as error:
         file.unlink(missing_ok=True)
         report = {"kind": kind, "error": _message(error), "stage": stage, "warnings": said}
@@ -160,7 +160,8 @@ def _export(peer: Peer, kind: str, out: Path, seed: int) -> None:
     arrays |= {f"v_{k}": trace for k, trace in enumerate(network.membranes)}
     meta = {"peer": peer.name, "version": version(peer.name), "kind": kind, "dt": network.dt}
     notes = inspect.getdoc(peer.kinds[kind]) or ""
-    meta |= {"method": network.method, "notes": notes, "warnings": said} | network.extra
+    meta |= {"method": network.method, "notes": notes, "warnings": said}
+    meta |= {"workarounds": workarounds} | network.extra
     try:
         again, read = _imported(peer, file, network.x, network.dt)
         arrays["y_reimport"] = again["y"]

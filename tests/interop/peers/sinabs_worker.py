@@ -7,18 +7,18 @@ subtracts the threshold. ``IAF`` has a = 1 and holds v above -threshold.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import graph_file
 import nir
 import numpy as np
 import sinabs.layers as sl
 import torch
 from serve import BATCH, Arrays, Network, Peer, biases, inputs, serve, weights
 from sinabs.nir import from_nir, to_nir
-from torch_loop import Recorder, conv2d, inferred, linear, modules_of, named
-from torch_loop import read as read_graph
-from torch_loop import write as write_graph
+from torch_loop import Recorder, conv2d, linear, modules_of, named
 
 Layer = Callable[[np.random.Generator, Any], torch.nn.Module]
 
@@ -135,23 +135,25 @@ def _network(layers: list[torch.nn.Module], x: np.ndarray) -> Network:
         if layer.spike_fn is not None
     ]
 
-    def write(file: Path) -> None:
+    def write(file: Path) -> list[str]:
         for layer in populations:
             layer.reset_states()
-        write_graph(file, to_nir(net, torch.zeros(x.shape[1:])))
+        return graph_file.write(file, to_nir(net, torch.zeros(x.shape[1:])))
 
     v = [trace[0].swapaxes(0, 1) for trace in membranes.traces()]
-    return Network(x, y, write, 1.0, "exp", spikes, v, inferred(layers))
+    return Network(x, y, write, 1.0, "exp", spikes, v)
 
 
 def read(file: Path, dt: float) -> tuple[nir.NIRGraph, Callable[[int], torch.nn.Module]]:
     """Import the file; sinabs takes no step and reads time constants as steps."""
 
+    graph = graph_file.read(file, PEER.workarounds)
+
     def imported(batch: int) -> torch.nn.Module:
-        return from_nir(read_graph(file), batch_size=batch)
+        return from_nir(deepcopy(graph), batch_size=batch)
 
     imported(1)  # sinabs wants to know the batch, but what it refuses it refuses now
-    return read_graph(file), imported
+    return graph, imported
 
 
 def simulate(model: tuple[nir.NIRGraph, Callable[[int], torch.nn.Module]], x: np.ndarray) -> Arrays:

@@ -7,9 +7,11 @@ is 0.1 ms in both directions, whatever was meant.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import graph_file
 import nir
 import numpy as np
 import snntorch as snn
@@ -18,7 +20,6 @@ from serve import Arrays, Network, Peer, biases, inputs, serve, weights
 from snntorch.export_nir import export_to_nir
 from snntorch.import_nir import import_from_nir
 from torch_loop import Recorder, conv2d, linear, loop, modules_of, named
-from torch_loop import read as read_graph
 
 DT = 1e-4
 Shape = int | Sequence[int]
@@ -154,35 +155,39 @@ def _network(net: torch.nn.Sequential, x: np.ndarray) -> Network:
     membranes = Recorder(spiking, lambda module, _: module.mem)
     y = loop(net, x)
 
-    def write(file: Path) -> None:
+    def write(file: Path) -> list[str]:
         for neuron in spiking:
             neuron.reset_mem()
         graph = export_to_nir(net, torch.zeros(1, *x.shape[2:]), ignore_dims=[0])
-        nir.write(str(file), graph)
+        return graph_file.write(file, graph)
 
     return Network(x, y, write, DT, "euler", spikes.traces(), membranes.traces())
 
 
 def read(file: Path, dt: float) -> tuple[nir.NIRGraph, torch.nn.Module]:
     """Import the file; snnTorch takes no step and assumes 0.1 ms."""
+    graph = graph_file.read(file, PEER.workarounds)
     try:
-        return read_graph(file), import_from_nir(read_graph(file))
+        return graph, import_from_nir(deepcopy(graph))
     except AttributeError as error:
         if "object has no attribute 'items'" not in str(error):
             raise
     # It cannot wire a nested graph that comes before the nodes that feed it, and a file lists
     # its nodes by name.
     PEER.workarounds.append("Input moved to the front of the nodes: recurrence fails otherwise")
-    graph = read_graph(file)
+    moved = deepcopy(graph)
     order = sorted(graph.nodes, key=lambda name: not isinstance(graph.nodes[name], nir.Input))
-    graph.nodes = {name: graph.nodes[name] for name in order}
-    return read_graph(file), import_from_nir(graph)
+    moved.nodes = {name: graph.nodes[name] for name in order}
+    return graph, import_from_nir(moved)
 
 
 def simulate(model: tuple[nir.NIRGraph, torch.nn.Module], x: np.ndarray) -> Arrays:
     graph, net = model
     found = modules_of(graph, net)
-    spikes = Recorder(found.values(), lambda _, output: output)
+    # What it makes of an IF returns its membrane too.
+    spikes = Recorder(
+        found.values(), lambda _, output: output[0] if isinstance(output, tuple) else output
+    )
     membranes = Recorder(found.values(), lambda module, _: module.mem)
     state: Any = None
 

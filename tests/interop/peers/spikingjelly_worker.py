@@ -6,9 +6,11 @@ CUBALIFNode c <- c_decay c + x, v <- v_decay v + c. A spike is v >= threshold.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import graph_file
 import nir
 import numpy as np
 import torch
@@ -23,7 +25,6 @@ from spikingjelly.activation_based.nir_exchange import (
     import_from_nir,
 )
 from torch_loop import Recorder, conv2d, linear, loop, modules_of, named
-from torch_loop import read as read_graph
 
 DT = 1e-3
 
@@ -105,15 +106,16 @@ def _network(net: torch.nn.Sequential, x: np.ndarray) -> Network:
     membranes = Recorder(spiking, lambda module, _: module.v)
     y = loop(net, x)
 
-    def write(file: Path) -> None:
+    def write(file: Path) -> list[str]:
         functional.reset_net(net)
-        export_to_nir(net, torch.zeros(1, *x.shape[2:]), save_path=str(file), dt=DT)
+        return graph_file.write(file, export_to_nir(net, torch.zeros(1, *x.shape[2:]), dt=DT))
 
     return Network(x, y, write, DT, "euler", spikes.traces(), membranes.traces())
 
 
 def read(file: Path, dt: float) -> tuple[nir.NIRGraph, torch.nn.Module]:
-    return read_graph(file), import_from_nir(str(file), dt=dt, step_mode="s")
+    graph = graph_file.read(file, PEER.workarounds)
+    return graph, import_from_nir(deepcopy(graph), dt=dt, step_mode="s")
 
 
 def simulate(model: tuple[nir.NIRGraph, torch.nn.Module], x: np.ndarray) -> Arrays:

@@ -7,9 +7,11 @@ v <- v - z threshold; i <- alpha i + x; v <- beta v + i. A recurrent layer feeds
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import graph_file
 import jax
 import jax.numpy as jnp
 import nir
@@ -172,9 +174,9 @@ def _network(layers: list[Any], x: np.ndarray) -> Network:
     outputs, membranes = _run(net, x)
     spiking = [hasattr(layer, "spike") for layer in layers]
 
-    def write(file: Path) -> None:
+    def write(file: Path) -> list[str]:
         shapes = {"input": np.array(x.shape[2:])}, {"output": np.array(outputs[-1].shape[2:])}
-        nir.write(str(file), to_nir(net, *shapes, dt=DT))
+        return graph_file.write(file, to_nir(net, *shapes, dt=DT))
 
     return Network(
         x,
@@ -189,8 +191,8 @@ def _network(layers: list[Any], x: np.ndarray) -> Network:
 
 def read(file: Path, dt: float) -> tuple[nir.NIRGraph, Callable[[np.ndarray], Any]]:
     # Spyx imports and runs in one call.
-    graph = nir.read(str(file))
-    return graph, lambda x: from_nir(nir.read(str(file)), jnp.asarray(channels_last(x)), dt=dt)
+    graph = graph_file.read(file, PEER.workarounds)
+    return graph, lambda x: from_nir(deepcopy(graph), jnp.asarray(channels_last(x)), dt=dt)
 
 
 def simulate(model: tuple[nir.NIRGraph, Callable[[np.ndarray], Any]], x: np.ndarray) -> Arrays:
@@ -208,7 +210,7 @@ def _keys(graph: nir.NIRGraph) -> list[str]:
     Of a recurrent layer, that of its neuron: Spyx nests a flat one.
     """
     before = set(graph.nodes)
-    graph = _replace_rnn_subgraph_with_nirgraph(graph)
+    graph = _replace_rnn_subgraph_with_nirgraph(deepcopy(graph))
     keys = []
     for name in chain(graph):
         node = graph.nodes[name]

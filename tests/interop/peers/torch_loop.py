@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import nir
@@ -61,13 +60,24 @@ class Recorder:
             )
 
     def traces(self) -> list[np.ndarray]:
-        """Return a trace (T, B, ...) for each module, in order."""
-        return [np.stack(seen) for seen in self._seen]
+        """Return a trace (T, B, ...) for each module, in order; empty if it was never called."""
+        return [np.stack(seen) if seen else np.empty(0) for seen in self._seen]
 
 
 def sanitized(name: str) -> str:
     """The name that nirtorch gives to a node in a module."""
     return name.replace(".", "_")
+
+
+def _paths(graph: nir.NIRGraph, name: str = "", path: str = "") -> dict[str, str]:
+    """Return the name of each node with a membrane and where nirtorch puts its module."""
+    found: dict[str, str] = {}
+    for key, node in graph.nodes.items():
+        if isinstance(node, nir.NIRGraph):
+            found |= _paths(node, f"{name}{key}.", f"{path}{sanitized(key)}.")
+        elif type(node).__name__ in MEMBRANES:
+            found[name + key] = path + sanitized(key)
+    return found
 
 
 def neurons(graph: nir.NIRGraph, prefix: str = "") -> dict[str, nir.NIRNode]:
@@ -86,42 +96,27 @@ def modules_of(graph: nir.NIRGraph, model: torch.nn.Module) -> dict[str, torch.n
 
     Names are those of the file. An importer may nest nodes: ``1.lif`` is found at ``1.1_lif``.
     """
-    modules = dict(model.named_modules())
-    last = {name.rsplit(".", 1)[-1]: module for name, module in modules.items()}
+    modules = {
+        name: module
+        for name, module in model.named_modules()
+        if not isinstance(module, torch.fx.GraphModule | torch.nn.ModuleDict)
+    }
+    last = {name.rsplit(".", 1)[-1]: name for name in modules}
     found = {}
-    for name in neurons(graph):
-        path = ".".join(sanitized(part) for part in name.split("."))
-        for module in (modules.get(sanitized(name)), modules.get(path), last.get(sanitized(name))):
-            if module is not None:
-                found[name] = module
-                break
+    for name, path in _paths(graph).items():
+        path = path if path in modules else last.get(path.rsplit(".", 1)[-1], "")
+        if path:
+            found[name] = modules[path]
     return found
 
 
 def named(graph: nir.NIRGraph, outputs: Arrays, membranes: Arrays) -> Arrays:
-    """Return ``spikes_NODE`` and ``v_NODE``; only spiking nodes have the former."""
+    """Return ``spikes_NODE`` of spiking nodes and ``v_NODE``, without empty traces."""
     nodes = neurons(graph)
     spikes = {
         f"spikes_{name}": trace
         for name, trace in outputs.items()
         if type(nodes[name]).__name__ in SPIKING
     }
-    return spikes | {f"v_{name}": trace for name, trace in membranes.items()}
-
-
-def read(file: Path) -> nir.NIRGraph:
-    return nir.read(str(file))
-
-
-def write(file: Path, graph: nir.NIRGraph) -> None:
-    """Write the file; a peer that leaves the shapes of convolutions open needs them inferred."""
-    if any(getattr(node, "input_shape", 0) is None for node in graph.nodes.values()):
-        graph.infer_types()
-    nir.write(str(file), graph)
-
-
-def inferred(modules: Iterable[torch.nn.Module]) -> dict[str, list[str]]:
-    """Say in ``meta`` that ``write`` will infer shapes for these modules."""
-    if not any(isinstance(module, torch.nn.Conv2d) for module in modules):
-        return {}
-    return {"workarounds": ["infer_types() before nir.write, which refuses input_shape=None"]}
+    traces = spikes | {f"v_{name}": trace for name, trace in membranes.items()}
+    return {name: trace for name, trace in traces.items() if trace.size}

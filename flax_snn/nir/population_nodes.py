@@ -1,0 +1,120 @@
+"""Cells as nodes: weights, neuron, and what stands around them where NIR needs several nodes.
+
+weights -> [Delay] -> neuron -> [Threshold] -> [Delay]
+                        ^ [Delay] <- Linear <-'
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from flax_snn.cells import LeakyIntegratorReadout, LIFCell, RecurrentLIFCell
+from flax_snn.chain import Chain
+from flax_snn.nir.draft import Draft, Value, cannot, check_arithmetic, scaled
+from flax_snn.nir.emit import Emitted, emit
+from flax_snn.nir.error import fail
+from flax_snn.nir.layer_nodes import Variables, add_delay, add_dense
+from flax_snn.nir.layout import to_first
+
+CELLS = (LIFCell, RecurrentLIFCell, LeakyIntegratorReadout)
+
+
+def add_cell(
+    draft: Draft, cell: Any, variables: Variables, path: str, value: Value, name: str = ""
+) -> Value:
+    """Add the nodes of a cell; return what it sends.
+
+    Args:
+      draft: the graph so far.
+      cell: the cell, of a type in `CELLS`.
+      variables: its variables, by collection.
+      path: where it stands in the variables of the network.
+      value: what it receives.
+      name: name of the node of its neurons, where one is wanted.
+
+    Raises:
+      NIRError: NIR cannot say it.
+    """
+    if type(cell) not in CELLS:
+        known = ", ".join(kind.__name__ for kind in (*CELLS, Chain))
+        raise cannot(path, cell, "", f"cells that can be: {known}; subclasses may do other things")
+    check_arithmetic(cell, path)
+    terms, where = draft.terms, f"{path} ({type(cell).__name__})"
+    weights = cell.features is not None
+    features = (cell.features,) if weights else value.features
+    numbers = _numbers(cell, variables, features, where)
+    emitted = emit(cell.dynamics, numbers, features, where, terms.dt, terms.method, terms.allow)
+    emitted, factor = terms.target.fit(emitted, where, terms.dt, terms.method)
+    name = draft.free(name or emitted.kind.lower())
+    params = variables.get("params", {})
+    if weights:
+        value = add_dense(draft, f"{name}_in", params, path, value, factor)
+    elif factor is not None:
+        draft.rescale(value, to_first(factor, value.order), where)
+    if emitted.lag:
+        value = add_delay(draft, f"{name}_lag", emitted.lag, path, value)
+    if type(cell) is not RecurrentLIFCell:
+        return _neurons(draft, name, emitted, path, value)
+    kernel = scaled(np.asarray(params["recurrent_kernel"]).T, factor)
+    if terms.recurrence == "flat":
+        return _recurrent(draft, name, emitted, kernel, path, value)
+    inner = Draft(terms)
+    out = _recurrent(inner, name, emitted, kernel, path, Value(("input",), value.shape))
+    return draft.nest(name, inner, out, value)
+
+
+def _recurrent(
+    draft: Draft, name: str, emitted: Emitted, kernel: np.ndarray, path: str, value: Value
+) -> Value:
+    out = _neurons(draft, name, emitted, path, value)
+    back = draft.add(f"{name}_rec", "Linear", {"weight": kernel}, out, path)
+    if emitted.recurrent_lag:
+        back = add_delay(draft, f"{name}_rec_lag", emitted.recurrent_lag, path, back)
+    draft.edges.append((back.sources[0], name))
+    return out
+
+
+def _neurons(draft: Draft, name: str, emitted: Emitted, path: str, value: Value) -> Value:
+    """Add a population, with the Threshold and the Delay behind it."""
+    order = value.order
+    fields = {key: np.array(to_first(each, order)) for key, each in emitted.fields.items()}
+    metadata = {
+        key: _short(to_first(each, order)) if isinstance(each, np.ndarray) else each
+        for key, each in emitted.metadata.items()
+    }
+    value = draft.add(name, emitted.kind, fields, value, path, **metadata)
+    if emitted.threshold is not None:
+        theta = np.array(to_first(emitted.threshold, order))
+        value = draft.add(f"{name}_threshold", "Threshold", {"threshold": theta}, value, path)
+    if emitted.emit_lag:
+        value = add_delay(draft, f"{name}_late", emitted.emit_lag, path, value)
+    return dataclasses.replace(value, order=order)
+
+
+def _numbers(
+    cell: Any, variables: Mapping[str, Any], features: tuple[int, ...], where: str
+) -> dict[str, Any]:
+    """Return the coefficients of a cell, learned and individual ones among them."""
+    rule = cell.dynamics.rule
+    if rule.noisy and not cell.deterministic:
+        raise fail(
+            where, "neurons without membrane noise", "noise", "switch it off: deterministic=True"
+        )
+    if not cell.learn:
+        numbers = vars(cell.dynamics.coefficients(dtype=cell.param_dtype))
+        own = variables.get("neuron", {})
+        return numbers | {name: np.asarray(own[name]) for name in cell.individual}
+    size = features[-1] * max(rule.channels, 1)
+    current = jax.ShapeDtypeStruct((1, *features[:-1], size), cell.param_dtype)
+    found = vars(cell.apply(variables, current, method="coefficients"))
+    return {k: np.asarray(v)[0] if np.ndim(v) else v for k, v in found.items() if v is not None}
+
+
+def _short(values: np.ndarray) -> Any:
+    """Return one number where all are the same."""
+    return float(values.flat[0]) if (values == values.flat[0]).all() else np.array(values)

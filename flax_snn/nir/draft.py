@@ -150,7 +150,9 @@ def cannot(path: str, module: Any, what: str, remedy: str) -> NIRError:
       what: what of it has none.
       remedy: what to do.
     """
-    kind = type(module).__name__ if hasattr(type(module), "setup") else repr(module)
+    kind = type(module).__name__
+    if not hasattr(module, "setup"):  # a function
+        kind = getattr(module, "__name__", repr(module))
     return NIRError(f"{path or 'network'}: cannot export {kind}{what}; {remedy}")
 
 

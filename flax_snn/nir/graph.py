@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 
-from flax_snn.typing import Array
+from flax_snn.typing import Array, Shaped
 
 __all__ = ["GraphNetwork"]
 
@@ -38,7 +39,7 @@ class GraphNetwork(nn.Module):
     exits: Mapping[str, tuple[tuple[str, tuple[int, ...]], ...]]
     feature_axes: int = 1
 
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Shaped[Array | np.ndarray, "..."]) -> Array:
         """Run the network over a sequence.
 
         Args:
@@ -47,6 +48,7 @@ class GraphNetwork(nn.Module):
         Returns:
           The output of each step, ``(*B, T, *features)``.
         """
+        inputs = jnp.asarray(inputs)
         lead = inputs.shape[: inputs.ndim - self.feature_axes]
         values: dict[Source, Array] = {("input", ""): inputs}
         for name, sources in self.schedule:

@@ -11,12 +11,15 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from flax.linen import pooling
 from jax import lax
 
 from flax_snn.dynamics import fire
 from flax_snn.surrogate import Surrogate, superspike
-from flax_snn.typing import Array
+from flax_snn.typing import Array, Shaped
+
+Inputs = Shaped[Array | np.ndarray, "..."]
 
 __all__ = ["AvgPool", "Delay", "Flatten", "Scale", "SumPool", "Threshold"]
 
@@ -42,8 +45,9 @@ class Flatten(nn.Module):
     start: int = 0
     end: int = -1
 
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Inputs) -> Array:
         """Join the feature axes."""
+        inputs = jnp.asarray(inputs)
         axes = self.feature_axes or inputs.ndim - 2
         lead, features = inputs.shape[: inputs.ndim - axes], inputs.shape[inputs.ndim - axes :]
         if not self.channels_first:
@@ -69,8 +73,9 @@ class SumPool(nn.Module):
     strides: tuple[int, int] | None = None
     padding: tuple[int, int] = (0, 0)
 
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Inputs) -> Array:
         """Sum over windows."""
+        inputs = jnp.asarray(inputs)
         lead = inputs.shape[:-3]
         sides = [(p, p) for p in self.padding]
         flat = inputs.reshape((-1, *inputs.shape[-3:]))  # nn.pooling takes one batch axis
@@ -87,7 +92,7 @@ class AvgPool(SumPool):
       padding: rows and columns of zeros on each side.
     """
 
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Inputs) -> Array:
         """Average over windows."""
         return super().__call__(inputs) / math.prod(self.window)
 
@@ -104,8 +109,9 @@ class Scale(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Inputs) -> Array:
         """Scale ``(*B, *features)``."""
+        inputs = jnp.asarray(inputs)
         scale = self.param("scale", nn.initializers.ones, self.features, self.param_dtype)
         return inputs * lax.broadcast(scale, inputs.shape[: inputs.ndim - scale.ndim])
 
@@ -124,8 +130,9 @@ class Threshold(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Inputs) -> Array:
         """Compare ``(*B, *features)`` with the thresholds."""
+        inputs = jnp.asarray(inputs)
         theta = self.variable("neuron", "threshold", jnp.ones, self.features, self.param_dtype)
         shape = inputs.shape[: inputs.ndim - theta.value.ndim]
         return fire(">", None, self.surrogate, inputs, lax.broadcast(theta.value, shape))
@@ -148,8 +155,9 @@ class Delay(nn.Module):
     dt: float
     feature_axes: int | None = None
 
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Inputs) -> Array:
         """Delay ``(*B, T, *features)``."""
+        inputs = jnp.asarray(inputs)
         axes = self.feature_axes or inputs.ndim - 2
         time = inputs.ndim - axes - 1
         length, features = inputs.shape[time], inputs.shape[time + 1 :]

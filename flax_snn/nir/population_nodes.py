@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from flax_snn.cells import LeakyIntegratorReadout, LIFCell, RecurrentLIFCell
@@ -111,7 +112,8 @@ def _numbers(
         return numbers | {name: np.asarray(own[name]) for name in cell.individual}
     size = features[-1] * max(rule.channels, 1)
     current = jax.ShapeDtypeStruct((1, *features[:-1], size), cell.param_dtype)
-    found = vars(cell.apply(variables, current, method="coefficients"))
+    arrays = jax.tree.map(jnp.asarray, dict(variables))
+    found = vars(cell.apply(arrays, current, method="coefficients"))
     return {k: np.asarray(v)[0] if np.ndim(v) else v for k, v in found.items() if v is not None}
 
 

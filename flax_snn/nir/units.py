@@ -16,7 +16,7 @@ import numpy as np
 
 from flax_snn.nir.error import fail
 from flax_snn.nir.ir import Node
-from flax_snn.nir.wiring import Wiring, components, is_loop
+from flax_snn.nir.wiring import Wiring, check_loops, components, is_loop
 
 _DENSE = ("Affine", "Linear")
 
@@ -87,7 +87,7 @@ def units(wiring: Wiring, steps: dict[str, np.ndarray]) -> list[Unit]:
     """
     groups = components(wiring.sources, sorted(wiring.nodes))
     groups = [g for g in groups if g[0] in wiring.nodes]
-    _check_loops(wiring, steps)
+    check_loops(wiring, {name for name, each in steps.items() if (each >= 1).all()})
     loops = {n: frozenset(g) for g in groups if is_loop(g, wiring.sources) for n in g}
     finder = _Finder(wiring, steps, loops)
     cells: dict[str, Unit] = {}
@@ -228,25 +228,6 @@ class _Finder:
         if self.targets[back] != (name,) or late is None or (delays and late == 0):
             return nothing
         return weight, late, back
-
-
-def _check_loops(wiring: Wiring, steps: dict[str, np.ndarray]) -> None:
-    """Refuse loops that nothing in them makes a matter of time."""
-    state = {n for n, node in wiring.nodes.items() if node.is_neuron}
-    state |= {n for n, each in steps.items() if (each >= 1).all()}
-    rest = {
-        name: tuple(s for s in sources if s not in state)
-        for name, sources in wiring.sources.items()
-        if name not in state
-    }
-    for group in components(rest, sorted(set(rest) & set(wiring.nodes))):
-        if is_loop(group, rest):
-            raise fail(
-                f"nodes {', '.join(map(repr, group))}",
-                "a neuron or a Delay of at least one step in every loop",
-                "none",
-                "a loop without a state has no solution in time: add a Delay, or remove an edge",
-            )
 
 
 def _loop(wiring: Wiring, group: list[str]) -> Unit:

@@ -52,7 +52,7 @@ def wire(graph: Graph) -> Wiring:
 
     Raises:
       NIRError: no Input or Output, several of them; nodes without a path from the Input or to the
-        Output; shapes that do not fit; a loop of wires.
+        Output; shapes that do not fit; loops without a state.
     """
     nodes, edges = _dissolve(graph, "")
     ends = {}
@@ -82,7 +82,10 @@ def wire(graph: Graph) -> Wiring:
         for name in (*kept, ends["Output"])
     }
     used = {name: shapes[name] for name in (*kept, ends["Input"], ends["Output"])}
-    return Wiring(kept, plain, ends["Input"], ends["Output"], used, graph.metadata)
+    wiring = Wiring(kept, plain, ends["Input"], ends["Output"], used, graph.metadata)
+    late = {n for n, node in kept.items() if node.type == "Delay" and (node["delay"] > 0).all()}
+    check_loops(wiring, late)
+    return wiring
 
 
 def components(sources: Mapping[str, tuple[str, ...]], names: Iterable[str]) -> list[list[str]]:
@@ -129,6 +132,32 @@ def components(sources: Mapping[str, tuple[str, ...]], names: Iterable[str]) -> 
 def is_loop(group: list[str], sources: Mapping[str, tuple[str, ...]]) -> bool:
     """Whether the nodes of a component form a loop."""
     return len(group) > 1 or group[0] in sources.get(group[0], ())
+
+
+def check_loops(wiring: Wiring, closed: set[str]) -> None:
+    """Refuse loops that nothing in them makes a matter of time.
+
+    Args:
+      wiring: the graph.
+      closed: Delays that close loops by themselves.
+
+    Raises:
+      NIRError: a loop of stateless nodes alone.
+    """
+    state = {name for name, node in wiring.nodes.items() if node.is_neuron} | closed
+    rest = {
+        name: tuple(source for source in sources if source not in state)
+        for name, sources in wiring.sources.items()
+        if name not in state
+    }
+    for group in components(rest, sorted(set(rest) & set(wiring.nodes))):
+        if is_loop(group, rest):
+            raise fail(
+                f"nodes {', '.join(map(repr, group))}",
+                "a neuron or a Delay of at least one step in every loop",
+                "none",
+                "a loop without a state has no solution in time: add a Delay, or remove an edge",
+            )
 
 
 def closing_edges(wiring: Wiring, closed: set[str]) -> set[tuple[str, str]]:

@@ -6,9 +6,9 @@ A worker is a script that runs in the environment of a peer and imports nothing 
     python PEER.py run FILE.nir INPUT.npz OUTPUT.npz --dt DT
 
 ``export`` builds small random networks of the peer, runs them and writes, for each kind,
-``KIND.nir`` by the peer's own exporter and ``KIND.npz``: ``x``, ``y`` of the network, ``y_reimport``
-of the file read back, ``spikes_0``, ..., ``v_0``, ... of the populations in order, ``meta``. A kind
-that the peer cannot build or export leaves ``KIND.json`` with the error.
+``KIND.nir`` by the peer's own exporter and ``KIND.npz``: ``x``, ``y`` of the network,
+``y_reimport`` of the file read back, ``spikes_0``, ..., ``v_0``, ... of the populations in order,
+``meta``. A kind that the peer cannot build or export leaves ``KIND.json`` with the error.
 
 ``run`` reads a file by the peer's own importer and runs it on ``x`` of INPUT.npz, from the state
 that the importer starts with. It writes ``y``, ``spikes_NODE``, ``v_NODE`` and ``meta``, or

@@ -93,6 +93,17 @@ def conv_stride(rng: np.random.Generator) -> Network:
     return _network(net, inputs(rng, 2, 8, 6))
 
 
+def conv1d(rng: np.random.Generator) -> Network:
+    first = layer.Conv1d(2, 4, 5, padding=2)
+    with torch.no_grad():
+        first.weight.copy_(torch.from_numpy(weights(rng, 4, 2, 5)))
+        first.bias.copy_(torch.from_numpy(biases(rng, 4)))
+    last = linear(weights(rng, 5, 48), biases(rng, 5), layer.Linear)
+    return _network(
+        torch.nn.Sequential(first, _lif(4.0), layer.Flatten(), last, _lif(4.0)), inputs(rng, 2, 12)
+    )
+
+
 def recurrent(rng: np.random.Generator) -> Network:
     """``LinearRecurrentContainer`` feeds the spikes of the last step back as further inputs."""
     container = layer.LinearRecurrentContainer(_lif(8.0), in_features=10, out_features=10)
@@ -136,7 +147,7 @@ def simulate(model: tuple[nir.NIRGraph, torch.nn.Module], x: np.ndarray) -> Arra
     return {"y": y} | named(graph, outputs, dict(zip(found, membranes.traces(), strict=True)))
 
 
-KINDS = (lif, lif_decay_input, plif_if, cuba, soft, conv, conv_stride, recurrent)
+KINDS = (lif, lif_decay_input, plif_if, cuba, soft, conv, conv_stride, conv1d, recurrent)
 PEER = Peer("spikingjelly", {kind.__name__: kind for kind in KINDS}, read, simulate)
 
 if __name__ == "__main__":

@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from serve import Arrays
 
-# By name, since old releases of nir lack some.
+# The networks are small.
+torch.set_num_threads(1)
+
+# Types of nodes, by name.
 SPIKING = {"IF", "LIF", "CubaLIF"}
 MEMBRANES = SPIKING | {"I", "LI", "CubaLI"}
 
@@ -69,25 +72,18 @@ def sanitized(name: str) -> str:
     return name.replace(".", "_")
 
 
-def _paths(graph: nir.NIRGraph, name: str = "", path: str = "") -> dict[str, str]:
-    """Return the name of each node with a membrane and where nirtorch puts its module."""
-    found: dict[str, str] = {}
+def _neurons(graph: nir.NIRGraph, name: str = "", path: str = "") -> dict[str, tuple[str, str]]:
+    """Return the type of each node with a membrane and the path of its module.
+
+    A nested node is named after its graph, a dot, and its own name.
+    """
+    found: dict[str, tuple[str, str]] = {}
     for key, node in graph.nodes.items():
+        kind, module = type(node).__name__, path + sanitized(key)
         if isinstance(node, nir.NIRGraph):
-            found |= _paths(node, f"{name}{key}.", f"{path}{sanitized(key)}.")
-        elif type(node).__name__ in MEMBRANES:
-            found[name + key] = path + sanitized(key)
-    return found
-
-
-def neurons(graph: nir.NIRGraph, prefix: str = "") -> dict[str, nir.NIRNode]:
-    """Return the nodes that have a membrane, by name; a nested name is joined by a dot."""
-    found: dict[str, nir.NIRNode] = {}
-    for name, node in graph.nodes.items():
-        if isinstance(node, nir.NIRGraph):
-            found |= neurons(node, f"{prefix}{name}.")
-        elif type(node).__name__ in MEMBRANES:
-            found[prefix + name] = node
+            found |= _neurons(node, f"{name}{key}.", f"{module}.")
+        elif kind in MEMBRANES:
+            found[name + key] = kind, module
     return found
 
 
@@ -103,7 +99,7 @@ def modules_of(graph: nir.NIRGraph, model: torch.nn.Module) -> dict[str, torch.n
     }
     last = {name.rsplit(".", 1)[-1]: name for name in modules}
     found = {}
-    for name, path in _paths(graph).items():
+    for name, (_, path) in _neurons(graph).items():
         path = path if path in modules else last.get(path.rsplit(".", 1)[-1], "")
         if path:
             found[name] = modules[path]
@@ -112,11 +108,9 @@ def modules_of(graph: nir.NIRGraph, model: torch.nn.Module) -> dict[str, torch.n
 
 def named(graph: nir.NIRGraph, outputs: Arrays, membranes: Arrays) -> Arrays:
     """Return ``spikes_NODE`` of spiking nodes and ``v_NODE``, without empty traces."""
-    nodes = neurons(graph)
+    nodes = _neurons(graph)
     spikes = {
-        f"spikes_{name}": trace
-        for name, trace in outputs.items()
-        if type(nodes[name]).__name__ in SPIKING
+        f"spikes_{name}": trace for name, trace in outputs.items() if nodes[name][0] in SPIKING
     }
     traces = spikes | {f"v_{name}": trace for name, trace in membranes.items()}
     return {name: trace for name, trace in traces.items() if trace.size}

@@ -56,7 +56,7 @@ class Learned(nn.Module):
 
 
 class Individual(nn.Module):
-    """Coefficients of which each neuron has its own value: the collection ``neuron``, not learned."""
+    """Coefficients of which each neuron has its own value, in the collection ``neuron``."""
 
     names: tuple[str, ...]
     param_dtype: Any

@@ -62,9 +62,11 @@ class NetworkConfig:
     init_spread: float = 1.0
     """Standard deviation of membranes that are never reset, in units of the threshold, at which
     `lsuv` aims."""
-    neuron: Literal["lif", "tutorial"] = "lif"
-    """`lif`: the exact step of the default neuron, with --tau-mem and --tau-syn. `tutorial`: the
-    equations and decays of the pure-JAX tutorial, in which time constants are steps."""
+    neuron: Literal["lif", "portable", "tutorial"] = "lif"
+    """`lif`: the exact step of the default neuron, with --tau-mem and --tau-syn. `portable`: Euler
+    steps, an input acts in the step in which it comes: what most frameworks that read NIR compute.
+    `tutorial`: the equations and decays of the pure-JAX tutorial, in which time constants are
+    steps."""
     tau_mem: float = 20e-3
     """Membrane time constant of all neurons in seconds."""
     tau_syn: float = 10e-3

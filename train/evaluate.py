@@ -8,6 +8,12 @@ folders in its ``checkpoints``, and prints accuracy, confusion matrix and firing
 method than the one that trained it:
 
     python -m train.evaluate --checkpoint RUN --method surrogate
+
+A trained network goes to other frameworks as a NIR file, and what comes back is evaluated on the
+same data:
+
+    python -m train.evaluate --checkpoint RUN --export net.nir
+    python -m train.evaluate --nir net.nir
 """
 
 from __future__ import annotations
@@ -16,15 +22,18 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
 from train import run_directory
 from train.config import Method
-from train.errors import RunDirectoryError, exit_code
+from train.errors import ConfigError, RunDirectoryError, exit_code
 from train.health import lost_spikes
 from train.report import format_score
+
+if TYPE_CHECKING:
+    from train.trained import Trained
 
 COMMAND = "python -m train.evaluate"
 
@@ -33,8 +42,20 @@ COMMAND = "python -m train.evaluate"
 class EvaluateOptions:
     """What to evaluate, and how to say it."""
 
-    checkpoint: Path
+    checkpoint: Path | None = None
     """A run directory, or one of the numbered folders in its checkpoints."""
+    nir: Path | None = None
+    """A NIR file, in the place of a checkpoint; of files that were not exported here a checkpoint
+    says what they are for."""
+    nir_method: Literal["euler", "exp"] | None = None
+    """How the network of the NIR file is stepped; by default as the file says."""
+    producer: str | None = None
+    """Preset for a NIR file of another framework, such as norse-1.1.0."""
+    export: Path | None = None
+    """Write the network to this NIR file."""
+    export_target: str | None = None
+    """Framework that is to read the exported file, such as spikingjelly-2.0.0; by default any that
+    reads NIR as it is defined."""
     part: Literal["train", "validation", "test"] = "test"
     """Part of the data set."""
     method: Method | None = None
@@ -58,21 +79,35 @@ def evaluate_checkpoint(
       method: run the network by this method instead of the one that it was trained by.
 
     Returns:
-      ``<part>_<score>`` with the ``score`` of the task, ``<part>_loss``, for classes ``confusion``
-      (rows: true class, columns: predicted class, samples), ``rates_hz`` and ``activity`` (spikes
-      per neuron and ``slot``, a time step or a sample) of each layer that spikes, ``lost_spikes``
-      where layers have limited room, and what was evaluated: ``task``, ``checkpoint``, ``epoch``,
-      ``part``, ``samples``.
+      What `evaluate_network` returns.
 
     Raises:
       CheckpointError: missing, damaged, or of another model or version.
       ConfigError: the network cannot be run by the method.
     """
-    from flax_snn import metrics
-    from train.record import activity_of, rates_hz, share
     from train.trained import load_trained
 
-    trained = load_trained(path, method)
+    return evaluate_network(load_trained(path, method), path, part)
+
+
+def evaluate_network(trained: Trained, path: Path, part: str = "test") -> dict[str, Any]:
+    """Evaluate a network on a part of the data of its task.
+
+    Args:
+      trained: the network.
+      path: where it came from.
+      part: ``train``, ``validation`` or ``test``.
+
+    Returns:
+      ``<part>_<score>`` with the ``score`` of the task, ``<part>_loss``, for classes ``confusion``
+      (rows: true class, columns: predicted class, samples), ``rates_hz`` and ``activity`` (spikes
+      per neuron and ``slot``, a time step or a sample) of each layer that spikes, ``lost_spikes``
+      where layers have limited room, and what was evaluated: ``task``, ``checkpoint``, ``epoch``,
+      ``part``, ``samples``.
+    """
+    from flax_snn import metrics
+    from train.record import activity_of, rates_hz, share
+
     model, data = trained.model, getattr(trained.load_data(), part)
     scored = trained.evaluate(data)
     score, sums = model.objective.score, scored.sums
@@ -167,8 +202,38 @@ def describe(result: dict[str, Any]) -> str:
         *(["", lost_spikes(lost, part)] if lost else []),
         *(["", result["diagnosis"]] if "diagnosis" in result else []),
         *(f"wrote {file}" for file in result.get("plots", ())),
+        *([f"wrote {result['export']}"] if "export" in result else []),
     ]
     return "\n".join(lines)
+
+
+def _network(options: EvaluateOptions) -> Trained:
+    from train.trained import load_trained
+
+    trained = None
+    if options.checkpoint is not None:
+        trained = load_trained(options.checkpoint, options.method)
+    if options.nir is None:
+        assert trained is not None
+        return trained
+    from train.exchange import import_network
+
+    return import_network(options.nir, trained, options.nir_method, options.producer)
+
+
+def _check_options(options: EvaluateOptions) -> None:
+    """Refuse flags that contradict each other."""
+    if options.checkpoint is None and options.nir is None:
+        raise ConfigError("expected --checkpoint RUN or --nir FILE, got neither")
+    for name in ("nir_method", "producer"):
+        if options.nir is None and getattr(options, name) is not None:
+            raise ConfigError(f"--{name.replace('_', '-')} is about a file: add --nir FILE")
+    if options.export is None and options.export_target is not None:
+        raise ConfigError("--export-target is about a file: add --export FILE")
+    if options.nir is not None and (options.plots or options.diagnose):
+        raise ConfigError(
+            "--plots and --diagnose look at a run: use them with --checkpoint, without --nir"
+        )
 
 
 def _activity(result: dict[str, Any], layer: str) -> str:
@@ -196,12 +261,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = tyro.cli(EvaluateOptions, prog=COMMAND, description=__doc__, args=arguments)
 
     def work() -> int:
-        what = (options.checkpoint, options.part, options.method)
-        result = evaluate_checkpoint(*what)
+        _check_options(options)
+        path = options.nir or options.checkpoint
+        assert path is not None
+        trained = _network(options)
+        result = evaluate_network(trained, path, options.part)
+        if options.export is not None:
+            from train.exchange import export_network
+
+            export_network(trained, options.export, options.export_target)
+            result["export"] = str(options.export)
         if options.plots:
-            result["plots"] = [str(file) for file in draw_plots(options.checkpoint)]
+            result["plots"] = [str(file) for file in draw_plots(path)]
         if options.diagnose:
-            result["diagnosis"] = diagnose(*what)
+            result["diagnosis"] = diagnose(path, options.part, options.method)
         print(json.dumps(result, allow_nan=False) if options.json else describe(result))
         return 0
 

@@ -38,7 +38,7 @@ def load(config: RandmanConfig, options: RunOptions) -> Dataset:
 def build(config: RandmanConfig) -> Model:
     """Build the network, with one output per class."""
     from train.objective import CLASSIFICATION
-    from train.raster_model import build_network
+    from train.raster_network import build_network
 
     data = config.data
     return build_network(

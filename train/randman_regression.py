@@ -36,7 +36,7 @@ def load(config: RandmanRegressionConfig, options: RunOptions) -> Dataset:
 def build(config: RandmanRegressionConfig) -> Model:
     """Build the network, with one output per coordinate."""
     from train.objective import regression
-    from train.raster_model import build_network
+    from train.raster_network import build_network
 
     data = config.data
     return build_network(

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.nn.initializers import Initializer, variance_scaling
 
 import flax_snn as snn
 from flax_snn import event, losses
 from flax_snn.typing import Array, Float, Num
 from train.augment import jitter
-from train.config import NetworkConfig, TrainingConfig
+from train.config import TrainingConfig
 from train.errors import ConfigError
 from train.model import Model, Output
-from train.objective import Objective
-
-HIDDEN_RATE = 20.0
-"""Firing rate in Hz that `--init fluctuation` expects of hidden neurons."""
-
-XI = 2.0
-"""Distance of a resting membrane from threshold, in its standard deviations, at which
-`--init fluctuation` aims."""
-
-RECURRENT_SHARE = 0.1
-"""Share of the variance of a membrane that `--init fluctuation` leaves to recurrent input."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,8 +33,10 @@ class RasterModel(Model):
       threshold: firing threshold of the neurons.
       spiking_output: whether the output is spikes.
       population: output neurons per class.
+      outputs: output neurons C.
       rescaled: spread of the membranes to which the weights are rescaled on data before training
         (`--init lsuv`); ``None`` leaves them.
+      constants: collections of variables besides the parameters, of networks from elsewhere.
 
     The other attributes are those of `Model`.
     """
@@ -54,7 +45,9 @@ class RasterModel(Model):
     threshold: float
     spiking_output: bool
     population: int
+    outputs: int
     rescaled: float | None
+    constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     input_dtype: ClassVar[Any] = jnp.uint8
 
@@ -76,6 +69,36 @@ class RasterModel(Model):
         """Return the model with another loop over time steps."""
         network = self.network.clone(implementation=implementation)
         return dataclasses.replace(self, network=network)
+
+    def with_network(self, network: nn.Module, constants: Mapping[str, Any]) -> RasterModel:
+        """Return the model with another network for the same input and output.
+
+        Args:
+          network: maps ``(B, T, F)`` to ``(B, T, C)``, and sows what its cells do.
+          constants: its variables besides the parameters.
+        """
+        return dataclasses.replace(self, network=network, constants=constants)
+
+    def check(self, params: Any) -> None:
+        """Check that the network fits the input and the output.
+
+        Raises:
+          ConfigError: it does not.
+        """
+        inputs = jax.ShapeDtypeStruct((1, *self.input_shape), jnp.float32)
+        expected = (1, self.input_shape[0], self.outputs)
+        try:
+            found, cells = jax.eval_shape(self.trace, params, inputs, jax.random.key(0))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"the network does not take inputs {self.input_shape}: {error}"
+            ) from error
+        spiking = sum("spikes" in cell for cell in cells)
+        if found.shape != expected or spiking != len(self.layers):
+            raise ConfigError(
+                f"expected a network with outputs {expected[1:]} and {len(self.layers)} layers that"
+                f" spike, got outputs {found.shape[1:]} and {spiking}"
+            )
 
     def begin(
         self, params: Any, batch: Callable[[], Num[np.ndarray, "B T F"]]
@@ -147,62 +170,12 @@ class RasterModel(Model):
     ) -> tuple[Float[Array, "B T C"], list[Any]]:
         """Return the output, and what each cell sowed: ``v``, and ``spikes`` where it spikes."""
         output, traces = self.network.apply(
-            {"params": params},
+            {"params": params, **self.constants},
             inputs,
             rngs={"noise": noise_key},
             mutable=["intermediates"],
         )
-        cells = traces["intermediates"]["cell"]
-        return output, [cells[f"cells_{k}"] for k in range(len(cells))]
-
-
-def build_network(
-    config: NetworkConfig,
-    objective: Objective,
-    *,
-    steps: int,
-    units: int,
-    outputs: int,
-    dt: float,
-    input_rate: float,
-) -> RasterModel:
-    """Build the network that the settings describe.
-
-    Args:
-      config: settings of the network.
-      objective: what its readout is trained for.
-      steps: time steps T of a sample.
-      units: input features F.
-      outputs: classes, or values to predict.
-      dt: length of a time step in seconds.
-      input_rate: mean firing rate of an input in Hz, which `--init fluctuation` goes by.
-
-    Returns:
-      The model, without parameters.
-
-    Raises:
-      ConfigError: settings that the cells refuse.
-    """
-    try:
-        neuron = _neuron(config, dt)
-        hidden = _hidden_cells(config, neuron, input_rate)
-        cells = [*hidden, _readout_cell(config, neuron, outputs * config.population, dt)]
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"network: {error}") from error
-    layers = [f"hidden_{k + 1}" for k in range(len(config.hidden))]
-    spiking = config.readout in ("spikes", "first")
-    return RasterModel(
-        network=snn.RNN(snn.Chain(cells)),
-        readout=_readout(config, objective, dt),
-        objective=objective,
-        input_shape=(steps, units),
-        slot=dt,
-        layers=(*layers, "output") if spiking else tuple(layers),
-        threshold=float(neuron.coefficients().theta),
-        spiking_output=spiking,
-        population=config.population,
-        rescaled=config.init_spread if config.init == "lsuv" else None,
-    )
+        return output, _cells(traces.get("intermediates", {}))
 
 
 def rate_penalty(config: TrainingConfig, spikes: tuple[Array, ...], dt: float) -> Array | float:
@@ -214,89 +187,9 @@ def rate_penalty(config: TrainingConfig, spikes: tuple[Array, ...], dt: float) -
     return config.rate_strength * sum(each[1:], each[0])
 
 
-def _neuron(config: NetworkConfig, dt: float) -> snn.LIFDynamics:
-    if config.neuron == "tutorial":
-        return snn.conventions.tutorial(slope=config.surrogate_slope, dt=dt)
-    surrogate = snn.surrogate.superspike(config.surrogate_slope)
-    return snn.LIFDynamics(
-        tau_mem=config.tau_mem, tau_syn=config.tau_syn, dt=dt, surrogate=surrogate
-    )
-
-
-def _hidden_cells(
-    config: NetworkConfig, neuron: snn.LIFDynamics, input_rate: float
-) -> list[nn.RNNCellBase]:
-    cells: list[nn.RNNCellBase] = []
-    share = 1.0 - RECURRENT_SHARE if config.recurrent else 1.0
-    for k, size in enumerate(config.hidden):
-        gain, rate = (config.layer_gain, HIDDEN_RATE) if k else (config.input_gain, input_rate)
-        fields: dict[str, Any] = {
-            "dynamics": neuron,
-            "kernel_init": _kernel_init(config, neuron, gain, rate, share),
-            "learn": ("tau_mem", "tau_syn") if config.learn_tau else (),
-        }
-        if config.recurrent:
-            recurrent = _recurrent_init(config, neuron)
-            cells.append(snn.RecurrentLIFCell(size, recurrent_kernel_init=recurrent, **fields))
-        else:
-            cells.append(snn.LIFCell(size, **fields))
-    return cells
-
-
-def _readout_cell(
-    config: NetworkConfig, neuron: snn.LIFDynamics, neurons: int, dt: float
-) -> nn.RNNCellBase:
-    if config.readout in ("spikes", "first"):
-        init = _kernel_init(config, neuron, config.readout_gain, HIDDEN_RATE)
-        return snn.LIFCell(neurons, dynamics=neuron, kernel_init=init)
-    integrator = snn.LIDynamics(tau_mem=config.tau_mem, tau_syn=config.tau_syn, dt=dt)
-    init = _kernel_init(config, integrator, config.readout_gain, HIDDEN_RATE)
-    return snn.LeakyIntegratorReadout(neurons, dynamics=integrator, kernel_init=init)
-
-
-def _kernel_init(
-    config: NetworkConfig,
-    dynamics: snn.LIFDynamics | snn.LIDynamics,
-    gain: float,
-    rate: float,
-    share: float = 1.0,
-) -> Initializer:
-    if config.init != "fluctuation":
-        return _normal(gain)
-    return snn.initializers.fluctuation_driven(dynamics, rate=rate, xi=XI, share=share)
-
-
-def _recurrent_init(config: NetworkConfig, dynamics: snn.LIFDynamics) -> Initializer:
-    if config.init != "fluctuation":
-        return _normal(config.recurrent_gain)
-    return snn.initializers.fluctuation_driven(
-        dynamics,
-        rate=HIDDEN_RATE,
-        xi=XI,
-        share=RECURRENT_SHARE,
-        recurrent=True,
-    )
-
-
-def _readout(config: NetworkConfig, objective: Objective, dt: float) -> Callable[[Array], Array]:
-    """Map from outputs ``(B, T, C * population)`` to ``z (B, C)``."""
-    reduce, population = config.readout, config.population
-    if reduce == "spikes":
-        scale = config.count_scale
-        return lambda s: losses.spike_count_logits(s, scale=scale, population=population)
-    if reduce == "first":
-        tau = config.tau_syn
-        return lambda s: losses.first_spike_logits(
-            losses.first_spike_times(s, dt=dt), tau=tau, population=population
-        )
-    if objective.score == "r2":
-        return lambda v: losses.membrane_readout(v, reduce=reduce)
-    scale = config.membrane_scale
-    return lambda v: losses.membrane_logits(v, reduce=reduce, scale=scale, population=population)
-
-
-def _normal(gain: float) -> Initializer:
-    """Weights N(0, gain^2 / fan in)."""
-    if gain == 0.0:
-        return nn.initializers.zeros_init()
-    return variance_scaling(gain**2, "fan_in", "normal")
+def _cells(traces: Mapping[str, Any]) -> list[Any]:
+    """Return what each cell sowed, in the order of the network: cells_2 before cells_10."""
+    if "v" in traces:
+        return [traces]
+    names = sorted(traces, key=lambda name: [int(n) for n in re.findall(r"\d+", name)])
+    return [cell for name in names for cell in _cells(traces[name])]

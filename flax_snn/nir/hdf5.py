@@ -35,8 +35,12 @@ def read_tree(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> dict[
         does not have.
       FileNotFoundError: no such file.
     """
-    import h5py
-
+    try:
+        import h5py
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "flax_snn.nir reads files by the library h5py: pip install 'flax-snn[nir]'"
+        ) from error
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; expected a NIR file")

@@ -123,8 +123,7 @@ def to_nir(
 
 def to_library(graph: Graph) -> nir.NIRGraph:
     """Return a graph as an object of the library ``nir``."""
-    import nir
-
+    nir = _library()
     nodes = {}
     for name, node in graph.nodes.items():
         if isinstance(node, Graph):
@@ -163,8 +162,7 @@ def save(path: str | os.PathLike[str], graph: nir.NIRGraph) -> None:
     Raises:
       NIRError: a graph that `from_nir` would refuse.
     """
-    import nir
-
+    nir = _library()
     path = Path(path)
     wire(as_graph(graph))
     part = path.with_name(f".{path.name}.part")
@@ -189,6 +187,16 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> nir.NIR
     graph = as_graph(path, max_bytes)
     wire(graph)
     return to_library(graph)
+
+
+def _library() -> Any:
+    try:
+        import nir
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "flax_snn.nir writes by the libraries nir and h5py: pip install 'flax-snn[nir]'"
+        ) from error
+    return nir
 
 
 def _shape(shape: Any) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from train.config import NetworkConfig, RandmanData, TrainingConfig
 from train.data import epoch_order, load_randman, padded_order
 from train.objective import CLASSIFICATION
 from train.optimizer import optimizer
-from train.raster_model import build_network
+from train.raster_network import build_network
 from train.state import create_state, evaluate, train_batches
 
 TRAINING = TrainingConfig(

@@ -63,7 +63,7 @@ def plif_if(rng: np.random.Generator) -> Network:
 
 def cuba(rng: np.random.Generator) -> Network:
     neurons = [neuron.CUBALIFNode(c_decay=c, v_decay=v) for c, v in ((0.7, 0.85), (0.6, 0.9))]
-    return _dense(rng, *neurons, gain=0.4)
+    return _dense(rng, *neurons, gain=0.25)
 
 
 def soft(rng: np.random.Generator) -> Network:

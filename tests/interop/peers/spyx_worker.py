@@ -39,7 +39,7 @@ def _linear(rng: np.random.Generator, outs: int, ins: int, gain: float = 1.0) ->
 
 def _conv2d(rng: np.random.Generator, outs: int, ins: int, **options: Any) -> nnx.Conv:
     layer = nnx.Conv(ins, outs, (3, 3), rngs=nnx.Rngs(0), **options)
-    layer.kernel[...] = jnp.asarray(weights(rng, outs, ins, 3, 3).transpose(2, 3, 1, 0))
+    layer.kernel[...] = jnp.asarray(weights(rng, outs, ins, 3, 3, gain=1.5).transpose(2, 3, 1, 0))
     layer.bias[...] = jnp.asarray(biases(rng, outs))
     return layer
 
@@ -104,7 +104,7 @@ def lif_if(rng: np.random.Generator) -> Network:
 
 def no_reset(rng: np.random.Generator) -> Network:
     """``PSU_LIF``, which is LI and Threshold in the file, with r = 1 for gain 1."""
-    return _dense(rng, _psu, _psu, gain=0.6)
+    return _dense(rng, _psu, _psu, gain=0.4)
 
 
 def li(rng: np.random.Generator) -> Network:

@@ -41,6 +41,7 @@ class Emitted:
       fields: parameters of the node, in the order of Flax.
       metadata: what NIR cannot say; arrays in the order of Flax.
       gain: gain of the input in one step, for those who rescale it.
+      leaves: what of it NIR cannot say, names of `LEAVES`.
       threshold: thresholds of a Threshold behind it; ``None`` for none.
       lag: steps of a Delay in front of it.
       emit_lag: steps of a Delay behind it.
@@ -51,6 +52,7 @@ class Emitted:
     fields: dict[str, np.ndarray]
     metadata: dict[str, Any]
     gain: np.ndarray
+    leaves: tuple[str, ...] = ()
     threshold: np.ndarray | None = None
     lag: int = 0
     emit_lag: int = 0
@@ -107,14 +109,17 @@ def emit(
     if (start != rest).any():
         metadata["start"] = start
     away = not np.allclose(start, rest, rtol=1e-6, atol=1e-6)
-    _check_allowed(dynamics, "v_min" in values, away, where, allow)
+    leaves = _leaves(rule, "v_min" in values, away)
+    _check_allowed(leaves, where, allow)
     old = rule.entry == "old"
     late = rule.emit == "old" and fires
     if late:
         recurrent_lag = int(rule.recurrent_lag) + old
     else:
         recurrent_lag = 2 * old
-    return Emitted(kind, fields, metadata, gain, threshold, int(old), int(late), recurrent_lag)
+    return Emitted(
+        kind, fields, metadata, gain, leaves, threshold, int(old), int(late), recurrent_lag
+    )
 
 
 def _check_rule(dynamics: Dynamics, numbers: dict[str, Any], where: str) -> None:
@@ -132,29 +137,30 @@ def _check_rule(dynamics: Dynamics, numbers: dict[str, Any], where: str) -> None
         raise fail(where, "one gain for synaptic current and input", "two")
 
 
-def _check_allowed(
-    dynamics: Dynamics, bounded: bool, away: bool, where: str, allow: Collection[str]
-) -> None:
-    rule, needed = dynamics.rule, []
+def _leaves(rule: Rule, bounded: bool, away: bool) -> tuple[str, ...]:
+    """Return what of a neuron NIR cannot say."""
     delayed = rule.reset == "hard" and rule.reset_time != "same"
     lost = rule.reset_time == "give-back" or rule.reset_site == "sum" or rule.hold > 0
-    for name, present in (
-        ("soft_reset", rule.reset == "soft"),
-        ("refractory", rule.hold > 0),
-        ("several_spikes", rule.fire == "floor"),
-        ("fire_at_threshold", rule.fire in (">=", "half")),
-        ("delayed_reset", delayed and lost),
-        ("lower_bound", bounded),
-        ("start", away),
-    ):
-        if present and name not in allow:
-            needed.append(name)
+    found = {
+        "soft_reset": rule.reset == "soft",
+        "refractory": rule.hold > 0,
+        "several_spikes": rule.fire == "floor",
+        "fire_at_threshold": rule.fire in (">=", "half"),
+        "delayed_reset": delayed and lost,
+        "lower_bound": bounded,
+        "start": away,
+    }
+    return tuple(name for name, present in found.items() if present)
+
+
+def _check_allowed(leaves: tuple[str, ...], where: str, allow: Collection[str]) -> None:
+    needed = tuple(name for name in leaves if name not in allow)
     if needed:
         words = ", ".join(LEAVES[name] for name in needed)
-        extra = " (or allow_soft_reset=True)" if needed == ["soft_reset"] else ""
+        extra = " (or allow_soft_reset=True)" if needed == ("soft_reset",) else ""
         raise NIRError(
             f"{where}: expected a neuron that NIR can say, got {words}; pass"
-            f" allow={tuple(needed)!r}{extra} to write it into the metadata, which flax_snn reads"
+            f" allow={needed!r}{extra} to write it into the metadata, which flax_snn reads"
             " and others leave out: the network then computes something else there"
         )
 

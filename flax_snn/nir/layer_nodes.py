@@ -87,7 +87,9 @@ def add_dense(
     fields = {"weight": scaled(weight, factor)}
     if "bias" in params:
         fields["bias"] = scaled(np.asarray(params["bias"]), factor)
-    return draft.add(name, "Affine" if "bias" in params else "Linear", fields, value, path)
+    if "bias" not in fields and draft.terms.target.affine:
+        fields["bias"] = np.zeros(len(weight), weight.dtype)
+    return draft.add(name, "Affine" if "bias" in fields else "Linear", fields, value, path)
 
 
 def add_delay(draft: Draft, name: str, steps: Any, path: str, value: Value) -> Value:
@@ -116,7 +118,8 @@ def _flatten(
     behind = not module.channels_first and len(value.shape) > 1
     fields = {
         "input_type": value.shape,
-        "start_dim": module.start if module.channels_first else 0,
+        # Counted from the end: importers that count the batch read it right, too.
+        "start_dim": module.start if module.channels_first else -len(value.shape),
         "end_dim": module.end if module.channels_first else -1,
     }
     more = {"order": "channels last"} if behind else {}

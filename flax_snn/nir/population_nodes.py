@@ -61,6 +61,10 @@ def add_cell(
         value = add_delay(draft, f"{name}_lag", emitted.lag, path, value)
     if type(cell) is not RecurrentLIFCell:
         return _neurons(draft, name, emitted, path, value)
+    if terms.target.recurrence is None:
+        raise fail(
+            where, f"populations without recurrent weights, which {terms.target.name} reads", "some"
+        )
     kernel = scaled(np.asarray(params["recurrent_kernel"]).T, factor)
     if terms.recurrence == "flat":
         return _recurrent(draft, name, emitted, kernel, path, value)

@@ -25,7 +25,13 @@ _SPYX = {
     "reset_site": "sum",
     "reset_gradient": "flow",
 }
-_SUBTRACT = {"reset": "soft", "reset_time": "next", "reset_site": "sum"}
+_SUBTRACT = {
+    "reset": "soft",
+    "reset_time": "give-back",
+    "reset_site": "sum",
+    "reset_gradient": "flow",
+}
+_SUBTRACT_LATE = {"reset": "soft", "reset_time": "next", "reset_site": "sum"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,6 +175,12 @@ PRODUCERS: dict[str, Producer] = {
             _SNNTORCH,
             name="snntorch-1.0.0-subtract",
             repairs=("spikes subtract the threshold one step later (Leaky as it is by default)",),
+            rule={"": _SUBTRACT_LATE},
+        ),
+        dataclasses.replace(
+            _SNNTORCH,
+            name="snntorch-1.0.0-subtract-now",
+            repairs=("spikes subtract the threshold in the same step (reset_delay=False)",),
             rule={"": _SUBTRACT},
         ),
         Producer(

@@ -1,9 +1,10 @@
-"""Frameworks that a graph is written for, and what their importers ask of it.
+"""Frameworks that a graph is written for, and what their importers read correctly.
 
 Without a target a graph says what it means and no more. An importer may take a subset of that,
 such as gains of one kind, and the graph of the same network may be written in its terms: weights
 and gains scaled against each other, time constants for the steps and the method that it uses.
-The numbers of each step stay the same.
+The numbers of each step stay the same, and so does the meaning of the graph. What the importer
+would read wrongly or leave out is refused here. Versions are those whose importers were run.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ import numpy as np
 
 from flax_snn.nir.emit import Emitted
 from flax_snn.nir.error import fail
+from flax_snn.nir.ir import FIELDS, Graph, Node
 from flax_snn.nir.neuron import Method
 
-Gain = Literal["any", "r=1", "one"]
+Gain = Literal["any", "r=1", "one", "inferred"]
+
+_DENSE = ("Input", "Output", "Affine", "Linear")
+_MAPS = ("Conv2d", "AvgPool2d", "SumPool2d", "Flatten")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +36,22 @@ class Target:
       method: method by which it steps; ``None``: that of the network.
       leaky: gain of LIF and LI: ``any`` r; ``r=1``; ``one``: r such that the input is added as it
         is.
-      synaptic: gain of CubaLIF and CubaLI, as ``leaky``; ``one`` for both of its gains.
+      synaptic: gain of CubaLIF and CubaLI, as ``leaky``, for both of its gains; ``inferred``: r
+        such that the step is inferred right.
       counting: gain of IF and I, as ``leaky``.
-      recurrence: form of recurrent populations.
+      recurrence: form of recurrent populations; ``None``: it reads none.
+      nodes: types of nodes that it reads.
+      flat: types of neurons that it reads without feature maps only.
+      uniform: parameters that must be the same for a whole population.
+      zero: parameters that must be 0.
+      same: pairs of parameters that must be equal.
+      needs: what its neurons do that NIR cannot say, as in `flax_snn.nir.LEAVES`.
+      bounded: types of neurons whose membrane it bounds below at the negative threshold.
+      padded: whether it reads numeric padding and dilation of convolutions.
+      sums: whether several edges into a node are summed.
+      dense_maps: whether it reads a matrix behind a Flatten of a feature map.
+      affine: whether every matrix is to be an Affine.
+      ordered: whether the alphabetical order of names is to be that of computation.
     """
 
     name: str
@@ -43,28 +61,156 @@ class Target:
     leaky: Gain = "any"
     synaptic: Gain = "any"
     counting: Gain = "any"
-    recurrence: Literal["flat", "nested"] = "flat"
+    recurrence: Literal["flat", "nested"] | None = "flat"
+    nodes: tuple[str, ...] = tuple(FIELDS)
+    flat: tuple[str, ...] = ()
+    uniform: tuple[str, ...] = ()
+    zero: tuple[str, ...] = ()
+    same: tuple[tuple[str, str], ...] = ()
+    needs: tuple[str, ...] = ()
+    bounded: tuple[str, ...] = ()
+    padded: bool = True
+    sums: bool = True
+    dense_maps: bool = True
+    affine: bool = False
+    ordered: bool = False
 
     def fit(
         self, emitted: Emitted, where: str, dt: float, method: Method
     ) -> tuple[Emitted, np.ndarray | None]:
-        """Return a population with the gains that are asked for, and what weights are scaled by."""
-        wanted = {"LIF": self.leaky, "LI": self.leaky, "IF": self.counting, "I": self.counting}.get(
-            emitted.kind, self.synaptic
-        )
+        """Return a population with the gains that are asked for, and what weights are scaled by.
+
+        Args:
+          emitted: the population.
+          where: the layer, for errors.
+          dt: step for which the graph is written.
+          method: method for which it is written.
+
+        Raises:
+          NIRError: its neurons are others than those of the framework.
+        """
+        if self is not ANY and "v_threshold" in emitted.fields:
+            self._check_rule(emitted, where)
+        kind = emitted.kind
+        wanted_gain = {"LIF": self.leaky, "LI": self.leaky, "IF": self.counting, "I": self.counting}
+        wanted = wanted_gain.get(kind, self.synaptic)
         if wanted == "any":
             return emitted, None
         fields = dict(emitted.fields)
-        if emitted.kind in ("I", "IF"):
+        if kind in ("I", "IF"):
             fields["r"] = np.full_like(fields["r"], 1.0 / dt)
             return dataclasses.replace(emitted, fields=fields), emitted.gain
-        pairs = {"tau": "r"} if "tau" in fields else {"tau_mem": "r", "tau_syn": "w_in"}
+        if wanted == "inferred":
+            kept = 1.0 - _loss(fields["tau_syn"], dt, method)
+            fitted = dataclasses.replace(emitted, fields=_inferred(fields, dt))
+            return fitted, emitted.gain / kept
         gain = np.ones_like(emitted.gain)
+        pairs = {"tau": "r"} if "tau" in fields else {"tau_mem": "r", "tau_syn": "w_in"}
         for tau, name in pairs.items():
-            loss = dt / fields[tau] if method == "euler" else -np.expm1(-dt / fields[tau])
+            loss = _loss(fields[tau], dt, method)
             fields[name] = np.ones_like(loss) if wanted == "r=1" else 1.0 / loss
             gain = gain * (loss if wanted == "r=1" else 1.0)
         return dataclasses.replace(emitted, fields=fields), emitted.gain / gain
+
+    def _check_rule(self, emitted: Emitted, where: str) -> None:
+        needs = [*self.needs, *(["lower_bound"] if emitted.kind in self.bounded else [])]
+        other = [] if emitted.emit_lag == 0 else ["spikes a step late"]
+        floor = emitted.metadata.get("v_min")
+        if floor is not None and (floor != -emitted.fields["v_threshold"]).any():
+            other.append("a lower bound that is not the negative threshold")
+        if set(emitted.leaves) != set(needs) or other:
+            raise fail(
+                where,
+                f"{' and '.join(needs) or 'plain neurons'}, as {self.name} has them",
+                " and ".join([*emitted.leaves, *other]) or "plain ones",
+                "it would compute something else: take another neuron or another target",
+            )
+
+    def check(self, graph: Graph) -> None:
+        """Raise where the importer would read a graph wrongly, or leave something out.
+
+        Raises:
+          NIRError: the message names the node and what the importer makes of it.
+        """
+        for name, node in graph.nodes.items():
+            if isinstance(node, Graph):
+                self.check(node)
+                continue
+            where = f"node {name!r} ({node.type})"
+            if node.type not in self.nodes:
+                raise fail(
+                    where,
+                    f"nodes that {self.name} reads",
+                    "one that it refuses or leaves out",
+                    f"it reads {', '.join(self.nodes[2:])}",
+                )
+            self._check_node(node, where)
+            into = [a for a, b in graph.edges if b == name]
+            if not self.sums and len(into) > 1:
+                raise fail(
+                    where, f"one edge into a node, which is what {self.name} reads", len(into)
+                )
+        self._check_maps(graph)
+
+    def _check_node(self, node: Node, where: str) -> None:
+        for key in self.uniform:
+            values = node.fields.get(key) if node.is_neuron else None
+            if values is not None and (values != values.flat[0]).any():
+                raise fail(
+                    f"{where}: {key}",
+                    f"one value for the population, as {self.name} has it",
+                    f"{values.min():g} to {values.max():g}",
+                )
+        for key in self.zero:
+            values = node.fields.get(key)
+            if values is not None and (values != 0).any():
+                raise fail(f"{where}: {key}", f"0, as {self.name} assumes", f"{values.flat[0]:g}")
+        for one, other in self.same:
+            if one in node.fields and other in node.fields and (node[one] != node[other]).any():
+                raise fail(where, f"{one} equal to {other}, as {self.name} asks", "two values")
+        if node.type in self.flat and np.ndim(node["r"]) > 1:
+            raise fail(
+                where, f"flat populations, which {self.name} reads", f"{np.shape(node['r'])}"
+            )
+        if node.type == "Conv2d" and not self.padded:
+            padding = node["padding"]
+            numeric = not isinstance(padding, str) and any(padding)
+            if numeric or any(d != 1 for d in node["dilation"]) or node["groups"] != 1:
+                raise fail(
+                    where,
+                    f"padding 'same' or 'valid', no dilation, no groups, as {self.name} has",
+                    f"padding {padding}, dilation {node['dilation']}, groups {node['groups']}",
+                )
+        if node.type == "SumPool2d" and any(node["padding"]):
+            raise fail(where, f"no padding, which {self.name} ignores", node["padding"])
+
+    def _check_maps(self, graph: Graph) -> None:
+        if self.dense_maps:
+            return
+        for name, node in graph.nodes.items():
+            if isinstance(node, Node) and node.type == "Flatten":
+                raise fail(
+                    f"node {name!r} (Flatten)",
+                    f"no feature maps before a matrix in {self.name}",
+                    "a Flatten",
+                    "it takes columns in another order than NIR",
+                )
+
+
+def _loss(tau: np.ndarray, dt: float, method: Method) -> np.ndarray:
+    return np.asarray(dt / tau if method == "euler" else -np.expm1(-dt / tau))
+
+
+def _inferred(fields: dict[str, np.ndarray], dt: float) -> dict[str, np.ndarray]:
+    """Return r of which Rockpool infers the step, dt = tau_mem / (1 + r), and w_in to match.
+
+    It adds b x to the current and the current to the membrane, whatever r and w_in are; these say
+    the same in the terms of NIR: (1 - b) w_in (1 - a) r = b.
+    """
+    leak = _loss(fields["tau_mem"], dt, "exp")
+    lost = _loss(fields["tau_syn"], dt, "exp")
+    r = fields["tau_mem"] / dt - 1.0
+    return fields | {"r": r, "w_in": (1.0 - lost) / (lost * leak * r)}
 
 
 ANY = Target("NIR", "as it is defined")
@@ -74,38 +220,89 @@ TARGETS: dict[str, Target] = {
     for each in (
         Target(
             "snntorch-1.0.0",
-            "steps of 1e-4 s whatever the file says, Euler; gains 1",
+            "Euler steps of 1e-4 s whatever the file says; gains of 1; nested cycles",
             dt=1e-4,
             method="euler",
             leaky="one",
             synaptic="one",
+            recurrence="nested",
+            nodes=(*_DENSE, "LIF", "CubaLIF", "Conv1d", *_MAPS),
+            uniform=("v_threshold",),
+            zero=("v_leak", "v_reset"),
+            ordered=True,
         ),
         Target(
             "spikingjelly-2.0.0",
-            "Euler; gains 1; flat cycles",
+            "Euler steps; gains of 1; one value per population",
             method="euler",
-            synaptic="one",
             leaky="one",
+            synaptic="one",
             counting="one",
+            nodes=(*_DENSE, "IF", "LIF", "CubaLIF", "Conv1d", *_MAPS),
+            uniform=("tau", "tau_mem", "tau_syn", "v_leak", "v_threshold", "v_reset", "r", "w_in"),
+            same=(("v_leak", "v_reset"),),
+            ordered=True,
         ),
-        Target("norse-1.1.0", "Euler; r = 1", method="euler", leaky="r=1", counting="one"),
-        Target("jaxpike-0.1.4", "exact decays; r = 1", method="exp", leaky="r=1"),
+        Target(
+            "norse-1.1.0",
+            "Euler steps; r = 1, IF with a gain of 1",
+            method="euler",
+            leaky="r=1",
+            counting="one",
+            nodes=(*_DENSE, "IF", "LIF", "CubaLIF", "Conv2d", "SumPool2d", "Flatten"),
+            zero=("v_reset",),
+            ordered=True,
+        ),
         Target(
             "sinabs-3.1.3",
-            "time constants in steps, exact decays; gains 1",
+            "time constants in steps, exact decays; gains of 1; several spikes that subtract",
             dt=1.0,
             method="exp",
             leaky="one",
             counting="one",
+            recurrence=None,
+            nodes=("Input", "Output", "Affine", "IF", "LIF", "Conv2d", "SumPool2d", "Flatten"),
+            flat=("LIF",),
+            zero=("v_leak", "v_reset"),
+            needs=("soft_reset", "several_spikes"),
+            bounded=("IF",),
+            affine=True,
+            ordered=True,
+        ),
+        Target(
+            "rockpool-3.1.0",
+            "exact decays; CubaLIF with several spikes that subtract, and the step inferred",
+            method="exp",
+            synaptic="inferred",
+            recurrence="nested",
+            nodes=(*_DENSE, "CubaLIF"),
+            zero=("v_leak", "v_reset"),
+            needs=("soft_reset", "several_spikes"),
+            ordered=True,
+        ),
+        Target(
+            "jaxpike-0.1.4",
+            "exact decays; r = 1; one value per population; layers in a row",
+            method="exp",
+            leaky="r=1",
+            recurrence=None,
+            nodes=(*_DENSE, "LIF", "LI", "Threshold", "Conv2d", "AvgPool2d", "Flatten"),
+            uniform=("tau", "v_threshold"),
+            zero=("v_leak", "v_reset"),
+            padded=False,
+            sums=False,
         ),
         Target(
             "spyx-1.0.0",
-            "Euler; gains 1; nested cycles",
+            "Euler steps; gains of 1; neurons that fire must be without a reset",
             method="euler",
             leaky="one",
-            synaptic="one",
-            counting="one",
-            recurrence="nested",
+            recurrence=None,
+            nodes=(*_DENSE, "LI", "Threshold", "Conv2d", "SumPool2d", "Flatten"),
+            zero=("v_leak",),
+            padded=False,
+            sums=False,
+            dense_maps=False,
         ),
     )
 }

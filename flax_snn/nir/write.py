@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Collection, Mapping
@@ -98,7 +99,7 @@ def to_nir(
     terms = Terms(
         own_dt or 1.0,
         own_method or "exp",
-        recurrence or aim.recurrence,
+        recurrence or aim.recurrence or "flat",
         {*allow, *(["soft_reset"] if allow_soft_reset else [])},
         aim,
     )
@@ -113,12 +114,17 @@ def to_nir(
         "output": Node("Output", {"shape": out.shape}),
     }
     edges = (*draft.edges, *((source, "output") for source in out.sources))
+    graph = Graph(nodes, edges)
+    aim.check(graph)
+    if aim.ordered:
+        graph = _ordered(graph)
     about: dict[str, Any] = {"producer": "flax_snn", "flax_snn_format": FORMAT}
     if dynamics:
         about |= {"dt": own_dt, "method": own_method}
     if target is not None:
         about["target"] = target
-    return to_library(Graph(nodes, edges, about | dict(metadata or {})))
+    about |= dict(metadata or {})
+    return to_library(dataclasses.replace(graph, metadata=about))
 
 
 def to_library(graph: Graph) -> nir.NIRGraph:
@@ -187,6 +193,20 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> nir.NIR
     graph = as_graph(path, max_bytes)
     wire(graph)
     return to_library(graph)
+
+
+def _ordered(graph: Graph) -> Graph:
+    """Return the graph with names whose alphabetical order is that of computation."""
+    width = len(str(len(graph.nodes)))
+    inner = [name for name in graph.nodes if name not in ("input", "output")]
+    names = {name: f"n{k:0{width}}_{name}" for k, name in enumerate(inner)}
+    names |= {"input": "input", "output": "output"}
+    nodes = {
+        names[name]: _ordered(node) if isinstance(node, Graph) else node
+        for name, node in graph.nodes.items()
+    }
+    edges = tuple((names[a], names[b]) for a, b in graph.edges)
+    return dataclasses.replace(graph, nodes=nodes, edges=edges)
 
 
 def _library() -> Any:

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import flax_snn as snn
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 EVENTS = (DOCS / "events.md").read_text()
 
@@ -64,3 +66,22 @@ def test_the_python_of_the_page_on_speed_runs(capsys: Any) -> None:
     # The same samples in each piece: what is carried on changes the loss, and it falls.
     losses = np.asarray(names["losses"])
     assert np.isfinite(losses).all() and losses[-5:].mean() < losses[:5].mean()
+
+
+def test_the_python_of_the_page_on_interchange_runs(
+    capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "nir.md").read_text(), flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    assert capsys.readouterr().out == "True\n"
+    x = jnp.ones((1, 6, 8, 6, 2))
+    found = names["again"].apply(names["same"], x)
+    np.testing.assert_array_equal(found, names["network"].apply(names["variables"], x))
+
+
+def test_the_page_on_interchange_names_every_preset_and_target() -> None:
+    page = (DOCS / "nir.md").read_text()
+    rows = set(re.findall(r"^\| ([\w.-]+) \|", page, flags=re.MULTILINE))
+    assert {*snn.nir.PRODUCERS, *snn.nir.TARGETS} <= rows

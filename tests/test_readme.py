@@ -9,13 +9,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 
-def test_the_python_of_the_readme_runs(capsys: Any) -> None:
+def test_the_python_of_the_readme_runs(
+    capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     x = (jax.random.uniform(jax.random.key(0), (4, 6, 8)) < 0.3).astype(jnp.float32)
     names: dict[str, Any] = {"key": jax.random.key(1), "x_first": x[:, 0], "jnp": jnp}
     names["stream"] = [x[:, t] for t in range(6)]
@@ -36,3 +39,9 @@ def test_the_python_of_the_readme_runs(capsys: Any) -> None:
     exec(blocks[3], names)
     assert names["spikes"].time.shape == names["spikes"].index.shape
     assert names["grid"].shape == (1, 400, 3)
+
+    monkeypatch.chdir(tmp_path)
+    exec(blocks[4], names)
+    expected = names["network"].apply(names["variables"], jnp.ones((8, 100, 20)))
+    np.testing.assert_array_equal(names["v"], expected)
+    assert len(blocks[4].splitlines()) == 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from collections.abc import Callable
@@ -241,8 +242,18 @@ def test_networks_come_back_bit_for_bit_and_mean_the_same(name: str, tmp_path: P
         np.testing.assert_allclose(found, loop["output"], rtol=2e-5, atol=2e-5)
 
 
+IN_ALL_RUNS = ("zenke", "sinabs_lif, synapse", "norse_lif", "snntorch_leaky, zero", "spyx_lif")
+"""Conventions with all that can happen; the others run with the slow tests."""
+
+
 @pytest.mark.parametrize("recurrent", [pytest.param(False, marks=pytest.mark.slow), True])
-@pytest.mark.parametrize("name", CONVENTIONS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in IN_ALL_RUNS else pytest.param(name, marks=pytest.mark.slow)
+        for name in CONVENTIONS
+    ],
+)
 def test_conventions(name: str, recurrent: bool, tmp_path: Path) -> None:
     """Each says what it needs the metadata for, and comes back bit for bit with them."""
     make, needed = CONVENTIONS[name]
@@ -260,11 +271,29 @@ def test_conventions(name: str, recurrent: bool, tmp_path: Path) -> None:
         assert same.nodes.keys() == graph.nodes.keys()
 
 
-def test_two_synapses_cannot_be_said() -> None:
-    network = snn.RNN(snn.RecurrentLIFCell(4, dynamics=conventions.tutorial()))
-    variables = network.init(jax.random.key(0), jnp.zeros((1, 3, 2)))
-    with pytest.raises(snn.nir.NIRError, match="one synaptic current per neuron, got 2"):
-        snn.nir.to_nir(network, variables, 2, method="exp")
+TWO = snn.LIFDynamics(tau_mem=20e-3, tau_syn=(3e-3, 8e-3))
+
+
+@pytest.mark.parametrize("lag", ["old", "new"])
+@pytest.mark.parametrize("name", ["tutorial", "two synapses"])
+def test_several_synapses_are_a_graph(name: str, lag: str) -> None:
+    """An LI for each current in front of the neuron: the same spikes, in another network."""
+    neuron = conventions.tutorial() if name == "tutorial" else TWO
+    if lag == "new":
+        rule = dataclasses.replace(neuron.rule, entry="new")
+        numbers = neuron.coefficients()
+        numbers = dataclasses.replace(numbers, c_new=numbers.c_old, c_old=0.0)
+        neuron = snn.LIFDynamics.from_coefficients(numbers, dt=neuron.dt, rule=rule)
+    cells = snn.RecurrentLIFCell(9, dynamics=neuron), snn.LIFCell(5, dynamics=neuron)
+    network, variables, x = initialized(run(*cells), (7,), 1.0)
+    output = np.asarray(jax.jit(network.apply)(variables, x))
+    assert 0.02 < output.mean() < 0.6
+    graph = snn.nir.to_nir(network, variables, 7, method="exp")
+    loop = nir_reference.run(graph, np.moveaxis(np.asarray(x), 1, 0), neuron.dt, "exp")
+    assert loop["margin"] > 2e-6
+    np.testing.assert_array_equal(np.moveaxis(output, 1, 0), loop["output"])
+    again, same = snn.nir.from_nir(graph, neuron.dt, "exp")
+    np.testing.assert_array_equal(jax.jit(again.apply)(same, x), output)
 
 
 def test_learned_parameters_are_written_with_their_values(tmp_path: Path) -> None:
@@ -322,31 +351,6 @@ def test_nested_recurrence_is_the_same_network() -> None:
     for graph in (flat, nested):
         again, same = snn.nir.from_nir(graph, 1e-3, "exp")
         np.testing.assert_array_equal(jax.jit(again.apply)(same, x), expected)
-
-
-@pytest.mark.parametrize("target", snn.nir.TARGETS)
-def test_targets_change_the_words_and_not_the_numbers(target: str) -> None:
-    """The graph, stepped as its target steps it, gives the spikes of the network."""
-    network, variables, x = initialized(
-        nn.Sequential(
-            [
-                nn.Conv(3, (3,)),
-                snn.LIF(dynamics=snn.LIFDynamics(tau_mem=4e-3, resistance=2.0)),
-                snn.nir.Flatten(),
-                snn.RNN(snn.RecurrentLIFCell(9, use_bias=True)),
-                snn.RNN(snn.LIFCell(5)),
-            ]
-        ),
-        (8, 2),
-        2.0,
-    )
-    graph = snn.nir.to_nir(network, variables, (8, 2), target=target)
-    dt, method = graph.metadata["dt"], graph.metadata["method"]
-    time_major = np.moveaxis(np.moveaxis(np.asarray(x), 1, 0), -1, 2)
-    loop = nir_reference.run(graph, time_major, dt, method)
-    output = np.moveaxis(np.asarray(jax.jit(network.apply)(variables, x)), 1, 0)
-    assert 0.02 < output.mean() < 0.5 and loop["margin"] > 2e-6
-    np.testing.assert_array_equal(output, loop["output"])
 
 
 class Custom(nn.Module):

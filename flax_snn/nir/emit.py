@@ -10,6 +10,7 @@ nudged by units in the last place until reading them gives back the very same nu
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -46,6 +47,8 @@ class Emitted:
       lag: steps of a Delay in front of it.
       emit_lag: steps of a Delay behind it.
       recurrent_lag: steps of a Delay behind recurrent weights.
+      synapses: parameters of an LI for each of several synaptic currents, which then stand in front
+        of a neuron without one; the recurrent current last.
     """
 
     kind: str
@@ -57,6 +60,7 @@ class Emitted:
     lag: int = 0
     emit_lag: int = 0
     recurrent_lag: int = 0
+    synapses: tuple[dict[str, np.ndarray], ...] = ()
 
 
 def method_of(dynamics: Dynamics) -> Method | None:
@@ -101,6 +105,10 @@ def emit(
     start = np.broadcast_to(start.reshape(shape) if start.size == np.prod(shape) else start, shape)
     fires = rule.fire != "none"
     threshold = values["theta"] if fires and rule.reset == "none" else None
+    synapses: tuple[dict[str, np.ndarray], ...] = ()
+    if rule.all_channels > 1:
+        synapses = _synapses(dynamics, numbers, shape, where, dt, method)
+        values["c_x"] = np.ones(shape)
     kind, fields, gain = _fields(dynamics, values, where, dt, method, fires and threshold is None)
     metadata = neuron_metadata(dynamics)
     if "v_min" in values:
@@ -118,19 +126,21 @@ def emit(
     else:
         recurrent_lag = 2 * old
     return Emitted(
-        kind, fields, metadata, gain, leaves, threshold, int(old), int(late), recurrent_lag
+        kind,
+        fields,
+        metadata,
+        gain,
+        leaves,
+        threshold,
+        int(old),
+        int(late),
+        recurrent_lag,
+        synapses,
     )
 
 
 def _check_rule(dynamics: Dynamics, numbers: dict[str, Any], where: str) -> None:
     rule = dynamics.rule
-    if rule.all_channels > 1:
-        raise fail(
-            where,
-            "one synaptic current per neuron",
-            f"{rule.all_channels}",
-            "NIR has no neuron with several: give the neuron one tau_syn",
-        )
     if rule.fire != "none" and rule.reset == "none" and rule.fire != ">":
         raise fail(where, "fire='>' where there is no reset", repr(rule.fire), "use fire='>'")
     if rule.entry == "jump" and numbers["c_old"] != numbers["c_x"]:
@@ -175,8 +185,9 @@ def _fields(
 ) -> tuple[str, dict[str, np.ndarray], np.ndarray]:
     """Return node type, parameters and the gain of the input."""
     rule, decay = dynamics.rule, values["alpha"]
-    synapse = rule.channels == 1
-    gain = values[{"direct": "c_x", "jump": "c_x", "old": "c_old", "new": "c_new"}[rule.entry]]
+    synapse = rule.all_channels == 1
+    entry = rule.entry if synapse or rule.entry == "jump" else "direct"
+    gain = values[{"direct": "c_x", "jump": "c_x", "old": "c_old", "new": "c_new"}[entry]]
     if (gain <= 0).any():
         raise fail(
             where, "a gain of the input above 0", f"{gain.min():g}", "turn the weights round"
@@ -203,6 +214,28 @@ def _fields(
     lost = _loss(fields["tau_syn"], dt, method)
     fields["w_in"] = _exact(into / lost, lambda w: lost * w, into)
     return "CubaLIF" if fires else "CubaLI", fields | fire, gain * into
+
+
+def _synapses(
+    dynamics: Dynamics,
+    numbers: dict[str, Any],
+    shape: tuple[int, ...],
+    where: str,
+    dt: float,
+    method: Method,
+) -> tuple[dict[str, np.ndarray], ...]:
+    """Return each synaptic current as the potential of an LI that is added to the membrane."""
+    through = numbers["c_new" if dynamics.rule.entry == "new" else "c_old"]
+    found = []
+    for beta, g, gain in zip(numbers["beta"], numbers["g"], through, strict=True):
+        decay, into = (np.broadcast_to(np.asarray(x, np.float64), shape) for x in (beta, g * gain))
+        if (into <= 0).any():
+            raise fail(where, "a gain of every synapse above 0", f"{into.min():g}")
+        tau = _tau(dynamics, "tau_syn", decay, where, dt, method)
+        lost = _loss(tau, dt, method)
+        rate = _exact(into / lost, functools.partial(np.multiply, lost), into)
+        found.append({"tau": tau, "r": rate, "v_leak": np.zeros(shape)})
+    return tuple(found)
 
 
 def _tau(

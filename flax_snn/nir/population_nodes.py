@@ -53,6 +53,8 @@ def add_cell(
     emitted, factor = terms.target.fit(emitted, where, terms.dt, terms.method)
     name = draft.free(name or emitted.kind.lower())
     params = variables.get("params", {})
+    if emitted.synapses:
+        return _several(draft, cell, name, emitted, params, path, value)
     if weights:
         value = add_dense(draft, f"{name}_in", params, path, value, factor)
     elif factor is not None:
@@ -81,6 +83,48 @@ def _recurrent(
     if emitted.recurrent_lag:
         back = add_delay(draft, f"{name}_rec_lag", emitted.recurrent_lag, path, back)
     draft.edges.append((back.sources[0], name))
+    return out
+
+
+def _several(
+    draft: Draft,
+    cell: Any,
+    name: str,
+    emitted: Emitted,
+    params: Mapping[str, Any],
+    path: str,
+    value: Value,
+) -> Value:
+    """Add a population with several synaptic currents: an LI for each, all into the neuron."""
+    if cell.features is None:
+        raise fail(path, "input weights in front of several synapses", "features=None")
+    rule = cell.dynamics.rule
+    synapses, inputs = emitted.synapses, max(rule.channels, 1)
+    ends = []
+    for k in range(inputs):
+        block = slice(k * cell.features, (k + 1) * cell.features)
+        own = {key: np.asarray(each)[..., block] for key, each in params.items()}
+        own.pop("recurrent_kernel", None)
+        drive = add_dense(draft, f"{name}_in{k}", own, path, value)
+        if emitted.lag:
+            drive = add_delay(draft, f"{name}_lag{k}", emitted.lag, path, drive)
+        ends.append(draft.add(f"{name}_syn{k}", "LI", synapses[k], drive, path))
+    total = Value(tuple(s for end in ends for s in end.sources), ends[0].shape)
+    out = _neurons(draft, name, emitted, path, total)
+    if type(cell) is RecurrentLIFCell:
+        kernel = np.asarray(params["recurrent_kernel"]).T
+        # Which edge closes a loop that is entered at two places is a matter of names: a Delay says.
+        late = emitted.recurrent_lag or 1 - emitted.emit_lag
+        for k in range(1 if rule.recurrent_channel else inputs):
+            rows = kernel[k * cell.features : (k + 1) * cell.features]
+            back = draft.add(f"{name}_rec{k}", "Linear", {"weight": rows}, out, path)
+            if late:
+                back = add_delay(draft, f"{name}_rec_lag{k}", late, path, back)
+            if not rule.recurrent_channel:
+                draft.edges.append((back.sources[0], f"{name}_syn{k}"))
+                continue
+            back = draft.add(f"{name}_rec_syn", "LI", synapses[-1], back, path)
+            draft.edges.append((back.sources[0], name))
     return out
 
 

@@ -155,17 +155,20 @@ NETWORKS: dict[str, dict[str, Kind]] = {
 }
 
 
-def spikes_of(module: nn.Module, variables: Any, x: Any) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Output ``(B, T, ...)`` and the spikes of each population, in order."""
+def traces_of(
+    module: nn.Module, variables: Any, x: Any
+) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """Output ``(B, T, ...)``, and spikes and membranes of each population, in order."""
     output, traces = jax.jit(lambda v, x: module.apply(v, x, mutable=["intermediates"]))(
         variables, x
     )
-    found: list[tuple[str, np.ndarray]] = []
-    for path, leaf in jax.tree_util.tree_leaves_with_path(traces):
-        text = jax.tree_util.keystr(path)
-        if "'spikes'" in text:
-            found.append((text, np.asarray(leaf)))
-    return np.asarray(output), [leaf for _, leaf in sorted(found, key=lambda each: each[0])]
+    leaves = jax.tree_util.tree_leaves_with_path(traces)
+    named = [(jax.tree_util.keystr(path), np.asarray(leaf)) for path, leaf in leaves]
+    found = sorted(named, key=lambda each: each[0])
+    spikes, membranes = (
+        [leaf for text, leaf in found if f"['{name}']" in text] for name in ("spikes", "v")
+    )
+    return np.asarray(output), spikes, membranes
 
 
 def lively(kind: Kind, seed: int) -> tuple[Any, np.ndarray]:
@@ -179,7 +182,7 @@ def lively(kind: Kind, seed: int) -> tuple[Any, np.ndarray]:
             variables = jax.tree_util.tree_map_with_path(
                 lambda path, leaf, gain=gain, trial=trial: _drawn(path, leaf, gain, trial), start
             )
-            _, spikes = spikes_of(kind.module, variables, x)
+            _, spikes, _ = traces_of(kind.module, variables, x)
             if all(0.02 <= np.mean(s > 0) <= 0.5 for s in spikes):
                 return variables, x
     raise RuntimeError("no seed gives a network that is neither silent nor saturated")

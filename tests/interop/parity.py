@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(HERE)]
 
-from networks import NETWORKS, lively, spikes_of  # noqa: E402
+from networks import NETWORKS, lively, traces_of  # noqa: E402
 
 import flax_snn as snn  # noqa: E402
 
@@ -130,9 +130,11 @@ def outgoing(worker: Worker) -> list[dict[str, Any]]:
         if error is not None:
             rows.append(row | {"failed": error})
             continue
-        output, _ = spikes_of(kind.module, variables, x)
+        output, *ours = traces_of(kind.module, variables, x)
         keep = steady(graph, None, x, soft="soft_reset" in kind.allow)
-        rows.append(row | compared(time_first(output), found["y"], keep))
+        result = compared(time_first(output), found["y"], keep)
+        with_populations(result, ours, found, keep)
+        rows.append(row | result)
     return rows
 
 
@@ -159,19 +161,36 @@ def incoming(worker: Worker) -> list[dict[str, Any]]:
         except snn.nir.NIRError as error:
             rows.append(row | {"refused": str(error)})
             continue
-        output, spikes = spikes_of(network, variables, x)
+        output, *ours = traces_of(network, variables, x)
         rules = snn.nir.PRODUCERS[preset].rule.values()
         soft = any(rule.get("reset") == "soft" for rule in rules)
         keep = steady(snn.nir.load(graph), (dt, meta["method"], preset), x, soft=soft)
-        theirs = [data[key] for key in sorted(data) if key.startswith("spikes_")]
         result = compared(time_first(output), data["y"], keep)
-        if len(theirs) == len(spikes):
-            for ours, their in zip(spikes, theirs, strict=True):
-                more = compared(time_first(ours).reshape(their.shape), their, keep)
-                result["slots"] += more["slots"]
-                result["mismatched"] += more["mismatched"]
+        with_populations(result, ours, data, keep)
         rows.append(row | result)
     return rows
+
+
+def with_populations(
+    result: dict[str, Any],
+    ours: list[list[np.ndarray]],
+    found: dict[str, np.ndarray],
+    keep: np.ndarray,
+) -> None:
+    """Add the spikes and membranes of all populations, where the peer shows as many."""
+    for prefix, mine in zip(("spikes_", "v_"), ours, strict=True):
+        theirs = [found[key] for key in sorted(found) if key.startswith(prefix)]
+        if len(theirs) != len(mine):
+            continue
+        for a, b in zip(mine, theirs, strict=True):
+            a = time_first(a).reshape(b.shape)[:, keep]
+            b = b[:, keep]
+            if prefix == "v_":
+                largest = float(np.abs(a - b).max())
+                result["membrane"] = max(largest, result.get("membrane", 0.0))
+            else:
+                result["slots"] += int(a.size)
+                result["mismatched"] += int((a != b).sum())
 
 
 def steady(graph: Any, reading: Any, x: np.ndarray, *, soft: bool) -> np.ndarray:
@@ -185,7 +204,7 @@ def steady(graph: Any, reading: Any, x: np.ndarray, *, soft: bool) -> np.ndarray
         moved = copy.deepcopy(graph)
         shift_thresholds(moved, shift, soft)
         network, variables = snn.nir.from_nir(moved, dt, method, preset)
-        runs.append(spikes_of(network, variables, x)[1])
+        runs.append(traces_of(network, variables, x)[1])
     same = np.ones(len(x), bool)
     for other in runs[1:]:
         for a, b in zip(runs[0], other, strict=True):

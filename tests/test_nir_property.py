@@ -102,3 +102,74 @@ def test_random_graphs(seed: int) -> None:
     written = snn.nir.to_nir(network, variables, 3, DT, method)
     again = nir_reference.run(written, x, DT, method)
     np.testing.assert_allclose(again["output"], loop["output"], rtol=2e-5, atol=2e-5)
+
+
+def lif(*shape: int) -> nir.LIF:
+    ones = np.ones(shape)
+    return nir.LIF(
+        tau=0.01 * ones, r=3 * ones, v_leak=0 * ones, v_threshold=0.5 * ones, v_reset=-0.1 * ones
+    )
+
+
+def test_a_loop_of_convolutions() -> None:
+    """Maps in a loop: feedback with a delay, a layer onto itself with a bias, two ways between."""
+    rng = np.random.default_rng(0)
+
+    def conv(channels: int, bias: float) -> nir.Conv2d:
+        weight = rng.normal(0, 0.4, (3, channels, 3, 3)).astype(np.float32)
+        return nir.Conv2d((4, 5), weight, (1, 1), "same", (1, 1), 1, np.full(3, bias, np.float32))
+
+    nodes = {
+        "input": nir.Input({"input": np.array([2, 4, 5])}),
+        "c": conv(2, 0.0),
+        "a": lif(3, 4, 5),
+        "ab": conv(3, 0.05),
+        "b": lif(3, 4, 5),
+        "back": conv(3, 0.1),
+        "late": nir.Delay(np.full((3, 4, 5), 2 * DT)),
+        "bb": conv(3, -0.1),
+        "straight": nir.Scale(np.full((3, 4, 5), 0.3, np.float32)),
+        "flat": nir.Flatten({"input": np.array([3, 4, 5])}, 0, -1),
+        "w": nir.Linear(rng.normal(0, 0.3, (4, 60)).astype(np.float32)),
+        "end": lif(4),
+        "output": nir.Output({"output": np.array([4])}),
+    }
+    paths = "input c a ab b back late a,b bb b,a straight b,b flat w end output"
+    edges = [
+        edge
+        for path in paths.split(",")
+        for edge in zip(path.split(), path.split()[1:], strict=False)
+    ]
+    graph = nir.NIRGraph(nodes, edges, type_check=False)
+    x = (rng.random((30, 2, 2, 4, 5)) < 0.3).astype(np.float32)
+    loop = nir_reference.run(graph, x, DT, "exp")
+    assert loop["margin"] > 1e-4 and 0.02 < loop["output"].mean() < 0.5
+    network, variables = snn.nir.from_nir(graph, DT, "exp")
+    batch = jnp.asarray(np.moveaxis(np.moveaxis(x, 0, 1), 2, -1))
+    found = np.asarray(jax.jit(network.apply)(variables, batch))
+    np.testing.assert_array_equal(np.moveaxis(found, 1, 0), loop["output"])
+    written = snn.nir.to_nir(network, variables, (4, 5, 2), DT, "exp")
+    again, same = snn.nir.from_nir(written, DT, "exp")
+    np.testing.assert_array_equal(jax.jit(again.apply)(same, batch), found)
+
+
+def test_an_input_that_is_the_output() -> None:
+    ends = {
+        "input": nir.Input({"input": np.array([3])}),
+        "output": nir.Output({"output": np.array([3])}),
+    }
+    graph = nir.NIRGraph(ends, [("input", "output")], type_check=False)
+    network, variables = snn.nir.from_nir(graph, DT, "exp")
+    x = jnp.arange(6.0).reshape(1, 2, 3)
+    np.testing.assert_array_equal(network.apply(variables, x), x)
+
+
+def test_a_chain_that_is_too_deep_is_refused() -> None:
+    names = [f"s{k}" for k in range(2000)]
+    nodes = {name: nir.Scale(np.ones(1, np.float32)) for name in names} | {"lif": lif(1)}
+    nodes |= {"input": nir.Input({"input": np.array([1])})}
+    nodes |= {"output": nir.Output({"output": np.array([1])})}
+    path = ["input", *names, "lif", names[0]]
+    edges = [*zip(path, path[1:], strict=False), ("lif", "output")]
+    with pytest.raises(snn.nir.NIRError, match="got a deeper chain"):
+        snn.nir.from_nir(nir.NIRGraph(nodes, edges, type_check=False), DT, "exp")

@@ -7,20 +7,17 @@ as ``layers_0/cell/cells_1``, and the tree is put together as it was.
 
 from __future__ import annotations
 
-from typing import Any
-
 import flax.linen as nn
-import numpy as np
 
 from flax_snn.cells import LIFCell
 from flax_snn.chain import Chain
 from flax_snn.neurons import LIF, LeakyIntegrator
 from flax_snn.nir.graph import GraphNetwork, Source
 from flax_snn.nir.layout import last
-from flax_snn.nir.loop import Loop, Operation, Value
-from flax_snn.nir.parts import Builder, Part
+from flax_snn.nir.loop_build import build_loop
+from flax_snn.nir.parts import Builder, Part, joined, tree_names
 from flax_snn.nir.units import Unit
-from flax_snn.nir.wiring import Wiring, closing_edges
+from flax_snn.nir.wiring import Wiring
 from flax_snn.rnn import RNN
 
 Path = tuple[str, ...]
@@ -68,7 +65,7 @@ def _flat_loops(wiring: Wiring, found: list[Unit]) -> bool:
 def _part(builder: Builder, unit: Unit) -> Part:
     if unit.kind == "cell":
         return builder.cell(unit)
-    return _loop(builder, unit) if unit.kind == "loop" else builder.layer(unit.name)
+    return build_loop(builder, unit) if unit.kind == "loop" else builder.layer(unit.name)
 
 
 def _paths(row: list[Unit], parts: list[Part]) -> list[Path]:
@@ -130,7 +127,7 @@ def _tree(items: list[Placed]) -> Part | None:
             return None
         children.append(child)
         count += len(group)
-    variables = _joined({f"{kind}_{k}": child.variables for k, child in enumerate(children)})
+    variables = joined({f"{kind}_{k}": child.variables for k, child in enumerate(children)})
     modules = [child.module for child in children]
     return Part(nn.Sequential(modules) if kind == "layers" else Chain(modules), variables)  # type: ignore[arg-type]
 
@@ -139,7 +136,7 @@ def _runner(items: list[Placed]) -> Part | None:
     inner = _tree(items)
     if inner is None or not isinstance(inner.module, nn.RNNCellBase):
         return None
-    cell, variables = inner.module, _joined({"cell": inner.variables})
+    cell, variables = inner.module, joined({"cell": inner.variables})
     alone = len(items) == 1 and not items[0][0]
     if alone and getattr(cell, "features", 1) is None and not getattr(cell, "recurrent", False):
         fields = {
@@ -150,18 +147,9 @@ def _runner(items: list[Placed]) -> Part | None:
     return Part(RNN(cell), variables)
 
 
-def _joined(children: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the variables of children, collection by collection."""
-    found: dict[str, Any] = {}
-    for name, variables in children.items():
-        for collection, tree in variables.items():
-            found.setdefault(collection, {})[name] = tree
-    return found
-
-
 def _graph(builder: Builder, found: list[Unit]) -> Part:
     wiring = builder.wiring
-    names = _names([unit.name for unit in found])
+    names = tree_names([unit.name for unit in found])
     ends: dict[str, Source] = {wiring.input: ("input", "")}
     modules, variables, exits, schedule = {}, {}, {}, []
     for unit in found:
@@ -184,131 +172,4 @@ def _graph(builder: Builder, found: list[Unit]) -> Part:
         exits,
         len(wiring.shapes[wiring.input]),
     )
-    return Part(network, _joined(variables))
-
-
-def _names(names: list[str]) -> dict[str, str]:
-    """Return names for the variable tree: dots stand for nesting in NIR, not here."""
-    plain = {name: name.replace(".", "_").replace("/", "_") for name in names}
-    if len(set(plain.values())) < len(plain) or {"input"} & set(plain.values()):
-        return {name: f"{k}_{plain[name]}" for k, name in enumerate(names)}
-    return plain
-
-
-def _loop(builder: Builder, unit: Unit) -> Part:
-    """Return a cell that advances the nodes of a loop one after the other."""
-    wiring, inside = builder.wiring, set(unit.members)
-    zero = {n for n in inside if n in builder.steps and (builder.steps[n] == 0).all()}
-    closed = {n for n in inside if n in builder.steps} - zero
-    _check_delays(builder, closed)
-    names = _names(sorted(inside))
-    entry = {name: f"into {names[name]}" for name, _ in unit.entries}
-    closing = closing_edges(wiring, closed)
-    nodes = _LoopOrder(builder, inside, zero, closed, closing, names, entry)
-    modules: dict[str, nn.Module] = {}
-    variables: dict[str, Any] = {}
-    cells = []
-    for name in sorted(inside - zero - closed):
-        node = wiring.nodes[name]
-        if node.is_neuron:
-            part = builder.cell(Unit(name, "cell", (name,), name))
-            cells.append(names[name])
-        else:
-            part = builder.layer(name)
-        modules[names[name]] = part.module
-        variables[f"layers_{names[name]}"] = part.variables
-    schedule, feeds = nodes.schedule()
-    shapes = {names[n]: last(wiring.shapes[n]) for n in inside}
-    shapes |= {entry[n]: last(wiring.shapes[each[0]]) for n, each in unit.entries}
-    loop = Loop(
-        modules,
-        tuple(cells),
-        shapes,
-        {names[n]: tuple(int(k) for k in _flat_steps(builder.steps[n])) for n in sorted(closed)},
-        schedule,
-        feeds,
-        tuple(entry[n] for n, _ in unit.entries),
-        tuple(names[n] for n in unit.exits),
-        sum(int(np.prod(wiring.shapes[n])) for n in unit.exits),
-        builder.param_dtype,
-    )
-    return Part(loop, _joined(variables))
-
-
-def _flat_steps(steps: np.ndarray) -> np.ndarray:
-    return (np.moveaxis(steps, 0, -1) if steps.ndim > 1 else steps).ravel()
-
-
-def _check_delays(builder: Builder, closed: set[str]) -> None:
-    from flax_snn.nir.error import fail
-
-    for name in sorted(closed):
-        if (builder.steps[name] == 0).any():
-            raise fail(
-                f"node {name!r} (Delay): delay",
-                "in a loop, at least one step for every element, or 0 for all",
-                "both",
-                "with a delay the loop is closed by it, without one by the step: split the node",
-            )
-
-
-class _LoopOrder:
-    """The order in which the nodes of a loop are computed."""
-
-    def __init__(
-        self,
-        builder: Builder,
-        inside: set[str],
-        zero: set[str],
-        closed: set[str],
-        closing: set[tuple[str, str]],
-        names: dict[str, str],
-        entry: dict[str, str],
-    ) -> None:
-        self.wiring, self.inside = builder.wiring, inside
-        self.zero, self.closed, self.closing = zero, closed, closing
-        self.names, self.entry = names, entry
-        self.done: dict[tuple[str, bool], None] = {}
-        self.operations: list[Operation] = []
-
-    def schedule(self) -> tuple[tuple[Operation, ...], dict[str, tuple[Value, ...]]]:
-        for name in sorted(self.inside - self.zero - self.closed):
-            self.compute(name, False)
-        feeds = {self.names[name]: self.inputs(name, False) for name in sorted(self.closed)}
-        return tuple(self.operations), feeds
-
-    def inputs(self, name: str, before: bool) -> tuple[Value, ...]:
-        """Return what is summed into a node, and have it computed first."""
-        found: list[Value] = [(self.entry[name], before)] if name in self.entry else []
-        for source in self.wiring.sources[name]:
-            if source in self.inside:
-                late = (source, name) in self.closing
-                if late and before:
-                    raise self.entangled(name)
-                found += self.value(source, before or late)
-        return tuple(found)
-
-    def value(self, name: str, before: bool) -> tuple[Value, ...]:
-        if name in self.zero:
-            return self.inputs(name, before)
-        node = self.wiring.nodes[name]
-        if name not in self.closed and not (before and node.is_neuron):
-            self.compute(name, before)
-        return ((self.names[name], before),)
-
-    def compute(self, name: str, before: bool) -> None:
-        if (name, before) in self.done:
-            return
-        self.done[name, before] = None
-        sources = self.inputs(name, before)
-        self.operations.append((self.names[name], before, sources))
-
-    def entangled(self, name: str) -> Exception:
-        from flax_snn.nir.error import fail
-
-        return fail(
-            f"node {name!r}",
-            "a loop with a neuron or a Delay between two edges that close loops",
-            "two such edges in a row",
-            "put a Delay of one step where the feedback is meant to wait",
-        )
+    return Part(network, joined(variables))

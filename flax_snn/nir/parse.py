@@ -101,6 +101,7 @@ def _plain(value: Any) -> Any:
 
 def _edges(raw: Any, nodes: Mapping[str, Any], where: str) -> tuple[tuple[str, str], ...]:
     edges: list[tuple[str, str]] = []
+    seen: set[tuple[str, str]] = set()
     try:
         pairs = [(str(a), str(b)) for a, b in raw]
     except (TypeError, ValueError):
@@ -114,7 +115,7 @@ def _edges(raw: Any, nodes: Mapping[str, Any], where: str) -> tuple[tuple[str, s
                     f"an edge {end} {name!r}, which does not exist",
                     "add the node or remove the edge",
                 )
-        if edge in edges:
+        if edge in seen:
             raise fail(
                 f"{where}: edge {edge[0]!r} -> {edge[1]!r}",
                 "each edge once",
@@ -122,6 +123,7 @@ def _edges(raw: Any, nodes: Mapping[str, Any], where: str) -> tuple[tuple[str, s
                 "scale the weights instead if the input is meant to count double",
             )
         edges.append(edge)
+        seen.add(edge)
     return tuple(edges)
 
 

@@ -186,3 +186,20 @@ class Builder:
                 "pass a wider param_dtype",
             )
         return jnp.asarray(array)
+
+
+def joined(children: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the variables of children, collection by collection."""
+    found: dict[str, Any] = {}
+    for name, variables in children.items():
+        for collection, tree in variables.items():
+            found.setdefault(collection, {})[name] = tree
+    return found
+
+
+def tree_names(names: list[str]) -> dict[str, str]:
+    """Return names for the variable tree: dots stand for nesting in NIR, not here."""
+    plain = {name: name.replace(".", "_").replace("/", "_") for name in names}
+    if len(set(plain.values())) < len(plain) or {"input"} & set(plain.values()):
+        return {name: f"{k}_{plain[name]}" for k, name in enumerate(names)}
+    return plain

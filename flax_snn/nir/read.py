@@ -76,6 +76,27 @@ def from_nir(
         or delays that the graph cannot be stepped with. The message names the node.
       FileNotFoundError: no such file.
     """
+    try:
+        return _read(
+            graph, dt, method, producer, override, round_delays, surrogate, param_dtype, max_bytes
+        )
+    except RecursionError as error:
+        raise fail(
+            "graph", "nodes that feed each other some hundred deep", "a deeper chain"
+        ) from error
+
+
+def _read(
+    graph: Any,
+    dt: float,
+    method: Method,
+    producer: str | None,
+    override: bool,
+    round_delays: bool,
+    surrogate: Surrogate | None,
+    param_dtype: Any,
+    max_bytes: int,
+) -> tuple[nn.Module, dict[str, Any]]:
     dt = _positive(dt)
     if method not in ("euler", "exp"):
         raise fail("method", "'euler' or 'exp'", repr(method), "NIR leaves it to the reader")

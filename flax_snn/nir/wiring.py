@@ -68,9 +68,10 @@ def wire(graph: Graph) -> Wiring:
                 "a network here has one input and one output: join them, or export the parts",
             )
         ends[kind] = names[0]
-    sources: dict[str, tuple[str, ...]] = {name: () for name in nodes}
+    into: dict[str, list[str]] = {name: [] for name in nodes}
     for a, b in edges:
-        sources[b] += (a,)
+        into[b].append(a)
+    sources = {name: tuple(each) for name, each in into.items()}
     _check_ends(sources, ends["Input"], ends["Output"])
     _check_reach(sources, ends["Input"], ends["Output"])
     shapes = _shapes(nodes, sources, ends["Input"])

@@ -422,3 +422,14 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(snn.nir.NIRError, match="tau: expected numbers > 0"):
         snn.nir.save(path, graph)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["network.nir"]
+
+
+def test_variables_of_another_network() -> None:
+    network, variables, _, shape = made("a chain")
+    for wrong in (variables["params"], {}, {"params": variables["params"]["cell"]}):
+        with pytest.raises(
+            snn.nir.NIRError, match="variables: expected 'kernel' in the collection"
+        ):
+            snn.nir.to_nir(network, wrong, shape)
+    with pytest.raises(snn.nir.NIRError, match="without batch and time"):
+        snn.nir.to_nir(network, variables, (1, 10, *shape))

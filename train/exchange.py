@@ -42,7 +42,7 @@ def export_network(trained: Trained, path: Path, target: str | None = None) -> N
             model.network, variables, model.input_shape[-1], target=target, metadata=about
         )
         nir.save(path, graph)
-    except (nir.NIRError, OSError) as error:
+    except (nir.NIRError, OSError, ModuleNotFoundError) as error:
         raise InputError(f"--export {path}: {error}") from error
 
 
@@ -69,7 +69,7 @@ def import_network(
     """
     try:
         graph = nir.load(path)
-    except (nir.NIRError, OSError) as error:
+    except (nir.NIRError, OSError, ModuleNotFoundError) as error:
         raise InputError(f"--nir {path}: {error}") from error
     if trained is None:
         trained = _described(path, graph.metadata)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -139,6 +139,23 @@ def scaled(weight: np.ndarray, factor: np.ndarray | None) -> np.ndarray:
         return weight
     rows = np.asarray(factor, np.float64).reshape((-1,) + (1,) * (weight.ndim - 1))
     return (weight * rows).astype(weight.dtype)
+
+
+def taken(variables: Mapping[str, Any], collection: str, name: str, path: str) -> np.ndarray:
+    """Return a variable of a module as an array.
+
+    Raises:
+      NIRError: there is none.
+    """
+    tree = variables.get(collection, {})
+    if name not in tree:
+        raise fail(
+            f"{path or 'network'}: variables",
+            f"{name!r} in the collection {collection!r}",
+            f"{', '.join(tree) or 'nothing'}",
+            "pass what init returned for this network",
+        )
+    return np.asarray(tree[name])
 
 
 def cannot(path: str, module: Any, what: str, remedy: str) -> NIRError:

@@ -12,7 +12,7 @@ import flax.linen as nn
 import numpy as np
 
 from flax_snn.nir import layers
-from flax_snn.nir.draft import Draft, Value, cannot, check_arithmetic, scaled
+from flax_snn.nir.draft import Draft, Value, cannot, check_arithmetic, scaled, taken
 from flax_snn.nir.error import fail
 from flax_snn.nir.layout import flat_order, to_first
 
@@ -38,7 +38,7 @@ def add_layer(
     kind = type(module)
     if kind is nn.Dense:
         check_arithmetic(module, path)
-        return add_dense(draft, name or "dense", variables["params"], path, value)
+        return add_dense(draft, name or "dense", variables, path, value)
     if isinstance(module, functools.partial) and module.func is nn.avg_pool:
         return _flax_pool(draft, module, path, value, name or "pool")
     if kind not in _WRITERS:
@@ -56,7 +56,7 @@ def add_layer(
 def add_dense(
     draft: Draft,
     name: str,
-    params: Mapping[str, Any],
+    variables: Variables,
     path: str,
     value: Value,
     factor: np.ndarray | None = None,
@@ -66,7 +66,7 @@ def add_dense(
     Args:
       draft: the graph so far.
       name: name of its node.
-      params: ``kernel`` (in, out) and maybe ``bias``.
+      variables: ``kernel`` (in, out) and maybe ``bias`` in ``params``.
       path: where its module stands.
       value: what it receives.
       factor: what its rows are scaled by.
@@ -79,9 +79,11 @@ def add_dense(
             path,
             "flat features",
             f"{value.features}",
-            "NIR has matrices for flat inputs only: put snn.nir.Flatten() before it",
+            "NIR has matrices for flat inputs only: put snn.nir.Flatten() before it (input_shape is"
+            " that of one step, without batch and time)",
         )
-    weight = np.asarray(params["kernel"]).T
+    weight = taken(variables, "params", "kernel", path).T
+    params = variables["params"]
     if value.order is not None:
         weight = weight[:, np.argsort(value.order)]
     fields = {"weight": scaled(weight, factor)}
@@ -159,14 +161,14 @@ def _flax_pool(
 def _scale(
     draft: Draft, _: layers.Scale, variables: Variables, path: str, value: Value, name: str
 ) -> Value:
-    scale = to_first(np.asarray(variables["params"]["scale"]), value.order)
+    scale = to_first(taken(variables, "params", "scale", path), value.order)
     return draft.add(name or "scale", "Scale", {"scale": np.array(scale)}, value, path)
 
 
 def _threshold(
     draft: Draft, module: layers.Threshold, variables: Variables, path: str, value: Value, name: str
 ) -> Value:
-    theta = np.asarray(variables["neuron"]["threshold"], np.float64)
+    theta = taken(variables, "neuron", "threshold", path).astype(np.float64)
     fields = {"threshold": np.array(to_first(theta, value.order))}
     more = {"surrogate": repr(module.surrogate)}
     return draft.add(name or "threshold", "Threshold", fields, value, path, **more)
@@ -176,8 +178,8 @@ def _conv(
     draft: Draft, module: nn.Conv, variables: Variables, path: str, value: Value, name: str
 ) -> Value:
     check_arithmetic(module, path)
-    where, params = f"{path} (Conv)", variables["params"]
-    kernel = np.moveaxis(np.asarray(params["kernel"]), (-1, -2), (0, 1))
+    where = f"{path} (Conv)"
+    kernel = np.moveaxis(taken(variables, "params", "kernel", path), (-1, -2), (0, 1))
     axes = kernel.ndim - 2
     if axes not in (1, 2) or len(value.shape) != axes + 1:
         raise fail(where, f"{axes} spatial axes, 1 or 2", f"features {value.features}")
@@ -185,7 +187,7 @@ def _conv(
         raise fail(where, "no mask and no input dilation", "one", "NIR has neither")
     strides, dilation = (_each(x, axes) for x in (module.strides, module.kernel_dilation))
     reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel.shape[2:], strict=True)]
-    bias = params.get("bias")
+    bias = variables["params"].get("bias")
     fields = {
         "input_shape": value.shape[1:],
         "weight": kernel,

@@ -16,7 +16,7 @@ import numpy as np
 
 from flax_snn.cells import LeakyIntegratorReadout, LIFCell, RecurrentLIFCell
 from flax_snn.chain import Chain
-from flax_snn.nir.draft import Draft, Value, cannot, check_arithmetic, scaled
+from flax_snn.nir.draft import Draft, Value, cannot, check_arithmetic, scaled, taken
 from flax_snn.nir.emit import Emitted, emit
 from flax_snn.nir.error import fail
 from flax_snn.nir.layer_nodes import Variables, add_delay, add_dense
@@ -52,11 +52,10 @@ def add_cell(
     emitted = emit(cell.dynamics, numbers, features, where, terms.dt, terms.method, terms.allow)
     emitted, factor = terms.target.fit(emitted, where, terms.dt, terms.method)
     name = draft.free(name or emitted.kind.lower())
-    params = variables.get("params", {})
     if emitted.synapses:
-        return _several(draft, cell, name, emitted, params, path, value)
+        return _several(draft, cell, name, emitted, variables, path, value)
     if weights:
-        value = add_dense(draft, f"{name}_in", params, path, value, factor)
+        value = add_dense(draft, f"{name}_in", variables, path, value, factor)
     elif factor is not None:
         draft.rescale(value, to_first(factor, value.order), where)
     if emitted.lag:
@@ -67,7 +66,7 @@ def add_cell(
         raise fail(
             where, f"populations without recurrent weights, which {terms.target.name} reads", "some"
         )
-    kernel = scaled(np.asarray(params["recurrent_kernel"]).T, factor)
+    kernel = scaled(taken(variables, "params", "recurrent_kernel", path).T, factor)
     if terms.recurrence == "flat":
         return _recurrent(draft, name, emitted, kernel, path, value)
     inner = Draft(terms)
@@ -91,7 +90,7 @@ def _several(
     cell: Any,
     name: str,
     emitted: Emitted,
-    params: Mapping[str, Any],
+    variables: Variables,
     path: str,
     value: Value,
 ) -> Value:
@@ -103,16 +102,18 @@ def _several(
     ends = []
     for k in range(inputs):
         block = slice(k * cell.features, (k + 1) * cell.features)
-        own = {key: np.asarray(each)[..., block] for key, each in params.items()}
-        own.pop("recurrent_kernel", None)
-        drive = add_dense(draft, f"{name}_in{k}", own, path, value)
+        kernel = taken(variables, "params", "kernel", path)
+        own = {"kernel": kernel[:, block]}
+        if cell.use_bias:
+            own["bias"] = taken(variables, "params", "bias", path)[block]
+        drive = add_dense(draft, f"{name}_in{k}", {"params": own}, path, value)
         if emitted.lag:
             drive = add_delay(draft, f"{name}_lag{k}", emitted.lag, path, drive)
         ends.append(draft.add(f"{name}_syn{k}", "LI", synapses[k], drive, path))
     total = Value(tuple(s for end in ends for s in end.sources), ends[0].shape)
     out = _neurons(draft, name, emitted, path, total)
     if type(cell) is RecurrentLIFCell:
-        kernel = np.asarray(params["recurrent_kernel"]).T
+        kernel = taken(variables, "params", "recurrent_kernel", path).T
         # Which edge closes a loop that is entered at two places is a matter of names: a Delay says.
         late = emitted.recurrent_lag or 1 - emitted.emit_lag
         for k in range(1 if rule.recurrent_channel else inputs):
@@ -156,8 +157,8 @@ def _numbers(
         )
     if not cell.learn:
         numbers = vars(cell.dynamics.coefficients(dtype=cell.param_dtype))
-        own = variables.get("neuron", {})
-        return numbers | {name: np.asarray(own[name]) for name in cell.individual}
+        own = {name: taken(variables, "neuron", name, where) for name in cell.individual}
+        return numbers | own
     size = features[-1] * max(rule.channels, 1)
     current = jax.ShapeDtypeStruct((1, *features[:-1], size), cell.param_dtype)
     arrays = jax.tree.map(jnp.asarray, dict(variables))

@@ -18,7 +18,7 @@ from flax_snn.nir.ir import Graph
 from flax_snn.nir.layout import orders
 from flax_snn.nir.neuron import Method, Stepping
 from flax_snn.nir.parse import parse_graph
-from flax_snn.nir.parts import Builder
+from flax_snn.nir.parts import Builder, Part
 from flax_snn.nir.producers import find_producer, repaired
 from flax_snn.nir.units import delay_steps, units
 from flax_snn.nir.wiring import components, is_loop, wire
@@ -76,52 +76,33 @@ def from_nir(
         or delays that the graph cannot be stepped with. The message names the node.
       FileNotFoundError: no such file.
     """
+    dt = _positive(dt)
+    if method not in ("euler", "exp"):
+        raise fail("method", "'euler' or 'exp'", repr(method), "NIR leaves it to the reader")
+    stepping = Stepping(dt, method, find_producer(producer, method), surrogate)
+    parsed = as_graph(graph, max_bytes)
+    if not override:
+        _check_agreement(parsed, dt, method)
     try:
-        return _read(
-            graph, dt, method, producer, override, round_delays, surrogate, param_dtype, max_bytes
-        )
+        network = _network(parsed, stepping, round_delays, param_dtype)
     except RecursionError as error:
         raise fail(
             "graph", "nodes that feed each other some hundred deep", "a deeper chain"
         ) from error
+    return network.module, network.variables
 
 
-def _read(
-    graph: Any,
-    dt: float,
-    method: Method,
-    producer: str | None,
-    override: bool,
-    round_delays: bool,
-    surrogate: Surrogate | None,
-    param_dtype: Any,
-    max_bytes: int,
-) -> tuple[nn.Module, dict[str, Any]]:
-    dt = _positive(dt)
-    if method not in ("euler", "exp"):
-        raise fail("method", "'euler' or 'exp'", repr(method), "NIR leaves it to the reader")
-    preset = find_producer(producer, method)
-    parsed = as_graph(graph, max_bytes)
-    if not override:
-        _check_agreement(parsed, dt, method)
-    wiring = wire(repaired(parsed, preset, dt))
+def _network(graph: Graph, stepping: Stepping, round_delays: bool, param_dtype: Any) -> Part:
+    wiring = wire(repaired(graph, stepping.producer, stepping.dt))
     steps = {
-        name: delay_steps(node, name, dt, round_delays)
+        name: delay_steps(node, name, stepping.dt, round_delays)
         for name, node in wiring.nodes.items()
         if node.type == "Delay"
     }
     found = units(wiring, steps)
     groups = components(wiring.sources, sorted(wiring.nodes))
     loops = {n for g in groups if is_loop(g, wiring.sources) for n in g}
-    builder = Builder(
-        wiring,
-        Stepping(dt, method, preset, surrogate),
-        steps,
-        orders(wiring, loops),
-        param_dtype,
-    )
-    network = assemble(builder, found)
-    return network.module, network.variables
+    return assemble(Builder(wiring, stepping, steps, orders(wiring, loops), param_dtype), found)
 
 
 def as_graph(graph: Any, max_bytes: int = MAX_BYTES) -> Graph:

@@ -110,6 +110,8 @@ def units(wiring: Wiring, steps: dict[str, np.ndarray]) -> list[Unit]:
 
 
 class _Finder:
+    """Finds the nodes that are a cell together."""
+
     def __init__(
         self, wiring: Wiring, steps: dict[str, np.ndarray], loops: dict[str, frozenset[str]]
     ) -> None:
@@ -133,93 +135,86 @@ class _Finder:
         return len(modules - {None}) < 2
 
     def cell(self, name: str) -> Unit | None:
-        node, exit_name, members = self.nodes[name], name, [name]
-        threshold = None
-        behind = self.targets.get(name, ())
-        if node.type in ("I", "LI", "CubaLI") and len(behind) == 1:
-            after = self.nodes.get(behind[0])
-            if (
-                after is not None
-                and after.type == "Threshold"
-                and len(self.sources[behind[0]]) == 1
-                and self.together(name, behind[0])
-            ):
-                threshold = exit_name = behind[0]
-                members.append(threshold)
-        emit_old = False
-        behind = self.targets.get(exit_name, ())
-        if node.metadata.get("emit") == "old" and len(behind) == 1:
-            late = behind[0]
-            if self.uniform(late) == 1 and len(self.sources[late]) == 1:
-                emit_old, exit_name = True, late
-                members.append(late)
-        recurrent, rec_delay, back = self.recurrence(name, exit_name, members)
+        """Return the cell whose neurons a node is; ``None`` if it is part of a larger loop."""
+        threshold, late = self.behind(name)
+        own = [n for n in (name, threshold, late) if n is not None]
+        recurrent, delay, back = self.recurrence(name, own)
         if name in self.loops and recurrent is None:
             return None
-        outside = tuple(s for s in self.sources[name] if s != back)
-        old = (
-            node.type in ("CubaLI", "CubaLIF")
-            and len(outside) == 1
-            and self.only(outside[0], ("Delay",), name)
-            and self.uniform(outside[0]) == 1
-            and self.together(name, outside[0])
-        )
-        lag = rec_delay - old if emit_old else 0
-        if recurrent is not None and not (
-            lag in (0, 1) if emit_old else rec_delay == (2 if old else 0)
-        ):
-            return None
+        outside = tuple(source for source in self.sources[name] if source != back)
+        old = self.lag_before(name, outside)
+        first, lag = name, 0
         if recurrent is not None:
-            members += [n for n in (recurrent, back) if n and n not in members]
-        if old:
-            members.append(outside[0])
-            outside = self.sources[outside[0]]
+            lag = delay - (old is not None) if late else delay - 2 * (old is not None)
+            if lag not in ((0, 1) if late else (0,)):
+                return None
+        if old is not None:
+            first, outside = old, self.sources[old]
         weight = None
-        first = members[-1] if old else name
-        if (
-            len(outside) == 1
-            and self.only(outside[0], _DENSE, first)
-            and self.together(name, outside[0])
-        ):
-            weight = outside[0]
-            members.append(weight)
-            outside = self.sources[weight]
+        if len(outside) == 1 and self.only(outside[0], _DENSE, first):
+            if self.together(name, outside[0]):
+                weight, outside = outside[0], self.sources[outside[0]]
         if recurrent is not None and weight is None and self.biased(recurrent):
             return None
         return Unit(
             name,
             "cell",
-            tuple(members),
-            exit_name,
+            tuple(dict.fromkeys(n for n in (*own, recurrent, back, old, weight) if n is not None)),
+            own[-1],
             weight,
             threshold,
             recurrent,
-            old,
-            emit_old,
+            old is not None,
+            late is not None,
             bool(lag),
             outside,
         )
 
+    def behind(self, name: str) -> tuple[str | None, str | None]:
+        """Return a Threshold and a Delay behind a node that belong to its neurons."""
+        threshold = late = None
+        last = name
+        after = self.targets.get(last, ())
+        if self.nodes[name].type in ("I", "LI", "CubaLI") and self.follows(after, "Threshold"):
+            if self.together(name, after[0]):
+                threshold = last = after[0]
+        after = self.targets.get(last, ())
+        if self.nodes[name].metadata.get("emit") == "old" and self.follows(after, "Delay"):
+            late = after[0] if self.uniform(after[0]) == 1 else None
+        return threshold, late
+
+    def follows(self, after: tuple[str, ...], kind: str) -> bool:
+        """Whether the only target is a node of this type with no other source."""
+        alone = len(after) == 1 and after[0] in self.nodes
+        return alone and self.nodes[after[0]].type == kind and len(self.sources[after[0]]) == 1
+
+    def lag_before(self, name: str, outside: tuple[str, ...]) -> str | None:
+        """Return a Delay of a step in front of a synapse."""
+        if not self.nodes[name].type.startswith("Cuba") or len(outside) != 1:
+            return None
+        late = outside[0]
+        mine = self.only(late, ("Delay",), name) and self.together(name, late)
+        return late if mine and self.uniform(late) == 1 else None
+
     def biased(self, name: str) -> bool:
+        """Whether recurrent weights have a bias."""
         node = self.nodes[name]
         return node.type == "Affine" and bool(np.any(node["bias"] != 0))
 
-    def recurrence(
-        self, name: str, exit_name: str, members: list[str]
-    ) -> tuple[str | None, int, str | None]:
+    def recurrence(self, name: str, own: list[str]) -> tuple[str | None, int, str | None]:
         """Return recurrent weights, the steps behind them, and the node that feeds the neuron."""
         nothing = None, 0, None
         if name not in self.loops:
             return nothing
         node = self.nodes[name]
-        rest = self.loops[name] - set(members)
-        fires = node.type in ("IF", "LIF", "CubaLIF") or len(members) > 1
+        rest = self.loops[name] - set(own)
+        fires = node.type in ("IF", "LIF", "CubaLIF") or len(own) > 1
         matrices = [n for n in rest if self.nodes[n].type in _DENSE]
         delays = [n for n in rest if n in self.steps]
         if not fires or len(matrices) != 1 or len(delays) > 1 or len(rest) > 2:
             return nothing
         weight = matrices[0]
-        if len(rest) != 1 + len(delays) or self.sources[weight] != (exit_name,):
+        if len(rest) != 1 + len(delays) or self.sources[weight] != (own[-1],):
             return nothing
         back = delays[0] if delays else weight
         if delays and not (self.only(weight, _DENSE, back) and self.sources[back] == (weight,)):

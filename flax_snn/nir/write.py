@@ -103,7 +103,7 @@ def to_nir(
         {*allow, *(["soft_reset"] if allow_soft_reset else [])},
         aim,
     )
-    flat = jax.device_get(dict(variables))
+    flat = jax.device_get(nn.unbox(dict(variables)))
     channels_first = (shape[-1], *shape[:-1])
     draft = Draft(terms)
     out = add_module(draft, model, flat, "", Value(("input",), channels_first))

@@ -133,7 +133,7 @@ def outgoing(worker: Worker) -> list[dict[str, Any]]:
         output, *ours = traces_of(kind.module, variables, x)
         keep = steady(graph, None, x, soft="soft_reset" in kind.allow)
         result = compared(time_first(output), found["y"], keep)
-        with_populations(result, ours, found, keep)
+        with_populations(result, ours, found, keep, list(graph.nodes))
         rows.append(row | result)
     return rows
 
@@ -166,7 +166,7 @@ def incoming(worker: Worker) -> list[dict[str, Any]]:
         soft = any(rule.get("reset") == "soft" for rule in rules)
         keep = steady(snn.nir.load(graph), (dt, meta["method"], preset), x, soft=soft)
         result = compared(time_first(output), data["y"], keep)
-        with_populations(result, ours, data, keep)
+        with_populations(result, ours, data, keep, [str(k) for k in range(len(ours[1]))])
         rows.append(row | result)
     return rows
 
@@ -176,10 +176,11 @@ def with_populations(
     ours: list[list[np.ndarray]],
     found: dict[str, np.ndarray],
     keep: np.ndarray,
+    names: list[str],
 ) -> None:
     """Add the spikes and membranes of all populations, where the peer shows as many."""
     for prefix, mine in zip(("spikes_", "v_"), ours, strict=True):
-        theirs = [found[key] for key in sorted(found) if key.startswith(prefix)]
+        theirs = [found[prefix + name] for name in names if prefix + name in found]
         if len(theirs) != len(mine):
             continue
         for a, b in zip(mine, theirs, strict=True):

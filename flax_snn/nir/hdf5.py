@@ -39,7 +39,8 @@ def read_tree(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> dict[
         import h5py
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "flax_snn.nir reads files by the library h5py: pip install 'flax-snn[nir]'"
+            "flax_snn.nir reads files by the library h5py: pip install 'flax-snn[nir]', or"
+            " -e '.[nir]' in a clone"
         ) from error
     path = Path(path)
     if not path.exists():

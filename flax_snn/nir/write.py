@@ -214,7 +214,8 @@ def _library() -> Any:
         import nir
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "flax_snn.nir writes by the libraries nir and h5py: pip install 'flax-snn[nir]'"
+            "flax_snn.nir writes by the libraries nir and h5py: pip install 'flax-snn[nir]', or"
+            " -e '.[nir]' in a clone"
         ) from error
     return nir
 

@@ -24,8 +24,9 @@ def run(graph: nir.NIRGraph, x: np.ndarray, dt: float, method: str) -> dict[str,
         for name, node in nodes.items()
         if isinstance(node, nir.Delay)
     }
-    closing = closing_edges(nodes, sources, {n for n, s in steps.items() if (s >= 1).all()})
-    order = topological(nodes, sources, closing, {n for n, s in steps.items() if (s >= 1).all()})
+    late = {n for n, s in steps.items() if (s >= 1).all()}
+    closing = closing_edges(nodes, sources, {n for n in late if n in ancestors(n, sources)})
+    order = topological(nodes, sources, closing, late)
     state: dict[str, Any] = {}
     history: dict[str, list[np.ndarray]] = {name: [] for name in nodes}
     margin = [math.inf]
@@ -33,7 +34,6 @@ def run(graph: nir.NIRGraph, x: np.ndarray, dt: float, method: str) -> dict[str,
     before = first_values(nodes, sources, order, x[0])
     for t in range(len(x)):
         now: dict[str, np.ndarray] = {}
-        late = {n for n, s in steps.items() if (s >= 1).all()}
         for name in late:
             now[name] = arrived(history, sources[name], steps[name], t, before[name], now)
         for name in order:
@@ -93,6 +93,18 @@ def flatten(graph: nir.NIRGraph, prefix: str = "") -> tuple[dict[str, Any], dict
 
 class Wire:
     """Sends the sum of what it receives."""
+
+
+def ancestors(name: str, sources: dict[str, list[str]]) -> set[str]:
+    """All nodes from which a node can be reached; itself, if it is in a loop."""
+    seen: set[str] = set()
+    work = list(sources[name])
+    while work:
+        source = work.pop()
+        if source not in seen:
+            seen.add(source)
+            work += sources[source]
+    return seen
 
 
 def closing_edges(

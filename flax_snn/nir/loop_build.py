@@ -17,7 +17,7 @@ from flax_snn.nir.layout import last, to_last
 from flax_snn.nir.loop import Loop, Operation, Value
 from flax_snn.nir.parts import Builder, Part, joined, tree_names
 from flax_snn.nir.units import Unit
-from flax_snn.nir.wiring import closing_edges
+from flax_snn.nir.wiring import closing_edges, components, is_loop
 
 
 def build_loop(builder: Builder, unit: Unit) -> Part:
@@ -97,7 +97,11 @@ class _Order:
     entries: dict[str, str]
 
     def __post_init__(self) -> None:
-        self.closing = closing_edges(self.builder.wiring, self.closed)
+        wiring, steps = self.builder.wiring, self.builder.steps
+        groups = components(wiring.sources, sorted(wiring.nodes))
+        loops = {name for g in groups if is_loop(g, wiring.sources) for name in g}
+        late = {n for n in loops if n in steps and (steps[n] >= 1).all()}
+        self.closing = closing_edges(wiring, late)
         self.done: set[tuple[str, bool]] = set()
         self.operations: list[Operation] = []
 

@@ -166,7 +166,7 @@ def closing_edges(wiring: Wiring, closed: set[str]) -> set[tuple[str, str]]:
 
     Args:
       wiring: the graph.
-      closed: Delays that close loops by themselves: nothing passes them within a step.
+      closed: Delays in loops, which close them by themselves: nothing passes them within a step.
     """
     targets = {name: tuple(sorted(set(t))) for name, t in wiring.targets().items()}
     found: set[tuple[str, str]] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -151,6 +152,17 @@ def test_a_loop_of_convolutions() -> None:
     written = snn.nir.to_nir(network, variables, (4, 5, 2), DT, "exp")
     again, same = snn.nir.from_nir(written, DT, "exp")
     np.testing.assert_array_equal(jax.jit(again.apply)(same, batch), found)
+
+
+@pytest.mark.parametrize("name", ["hand_rec_two_layer", "hand_skip_sum", "hand_conv1d"])
+def test_an_empty_batch(name: str) -> None:
+    """No samples in, no samples out, through loops, sums and flattened maps too."""
+    path = Path(__file__).parent / "golden" / "nir" / f"{name}.nir"
+    network, variables = snn.nir.from_nir(path, DT, "euler")
+    features = (16, 2) if name == "hand_conv1d" else (4,)
+    empty = network.apply(variables, jnp.zeros((0, 5, *features)))
+    some = network.apply(variables, jnp.zeros((2, 5, *features)))
+    assert empty.shape == (0, *some.shape[1:])
 
 
 def test_an_input_that_is_the_output() -> None:

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
+from flax_snn.nir.loop import summed
 from flax_snn.typing import Array, Shaped
 
 __all__ = ["GraphNetwork"]
@@ -53,9 +54,10 @@ class GraphNetwork(nn.Module):
         values: dict[Source, Array] = {("input", ""): inputs}
         for name, sources in self.schedule:
             layer = self.layers[name]
-            entries = [_sum(values, entry) for entry in sources]
+            entries = [summed(values, entry) for entry in sources]
             if name in self.exits:
-                entries = [entry.reshape((*lead, -1)) for entry in entries]
+                flat = [math.prod(entry.shape[len(lead) :]) for entry in entries]
+                entries = [e.reshape((*lead, n)) for e, n in zip(entries, flat, strict=True)]
             out = layer(entries[0] if len(entries) == 1 else jnp.concatenate(entries, axis=-1))
             if name not in self.exits:
                 values[name, ""] = out
@@ -65,11 +67,4 @@ class GraphNetwork(nn.Module):
                 size = math.prod(shape)
                 values[name, exit_name] = out[..., start : start + size].reshape((*lead, *shape))
                 start += size
-        return _sum(values, self.output)
-
-
-def _sum(values: Mapping[Source, Array], sources: tuple[Source, ...]) -> Array:
-    total = values[sources[0]]
-    for source in sources[1:]:
-        total = total + values[source]
-    return total
+        return summed(values, self.output)

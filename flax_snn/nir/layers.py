@@ -55,7 +55,8 @@ class Flatten(nn.Module):
         inputs = jnp.moveaxis(inputs, -1, len(lead))
         shape = inputs.shape[len(lead) :]
         end = self.end % axes
-        joined = (*shape[: self.start], -1, *shape[end + 1 :])
+        start = self.start % axes
+        joined = (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
         out = inputs.reshape((*lead, *joined))
         return jnp.moveaxis(out, len(lead), -1) if len(joined) > 1 else out
 

@@ -80,18 +80,21 @@ class Loop(nn.RNNCellBase):
             )
         states = dict(carry["cells"])
         for name, before, sources in self.schedule:
-            total = _sum(values, sources)
+            total = summed(values, sources)
             if name in states:
                 states[name], value = self.layers[name](states[name], total)
             else:
                 value = self.layers[name](total)
             values[name, before] = value
         buffers = {
-            name: _pushed(carry["delays"][name], _sum(values, sources))
+            name: _pushed(carry["delays"][name], summed(values, sources))
             for name, sources in self.feeds.items()
         }
         kept = {name: values[name, False].astype(self.param_dtype) for name in carry["before"]}
-        out = [values[name, False].reshape((*batch, -1)) for name in self.exits]
+        out = [
+            values[name, False].reshape((*batch, math.prod(self.shapes[name])))
+            for name in self.exits
+        ]
         return (
             {"cells": states, "delays": buffers, "before": kept},
             jnp.concatenate(out, axis=-1),
@@ -140,7 +143,8 @@ class Loop(nn.RNNCellBase):
         return 1
 
 
-def _sum(values: Mapping[Value, Array], sources: tuple[Value, ...]) -> Array:
+def summed(values: Mapping[tuple[str, Any], Array], sources: tuple[Any, ...]) -> Array:
+    """Return the sum of what several sources send."""
     total = values[sources[0]]
     for source in sources[1:]:
         total = total + values[source]

@@ -36,7 +36,9 @@ class Unit:
       old: whether the synaptic current acts a step later.
       emit_old: whether a Delay behind the neuron stands for spikes of the entering membrane.
       lag: whether recurrent spikes come one more step later.
-      sources: nodes that are summed into it; of a loop, for each entry.
+      sources: nodes that are summed into it; of a loop, all that feed it.
+      entries: nodes of a loop that are fed from outside, with what is summed into each.
+      exits: nodes of a loop that feed others.
     """
 
     name: str

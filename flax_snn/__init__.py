@@ -9,6 +9,7 @@ from types import ModuleType
 
 from flax_snn import (
     conventions,
+    crossbar,
     datasets,
     diagnosis,
     dynamics,
@@ -42,6 +43,7 @@ __all__ = [
     "RecurrentLIFCell",
     "Stateful",
     "conventions",
+    "crossbar",
     "datasets",
     "diagnosis",
     "dynamics",

@@ -38,12 +38,15 @@ def better_stepwise(cell: nn.RNNCellBase, carry: Any, inputs: Array, steps: int)
 
     Recurrent products of single steps take most of the time of a recurrent chain with few inputs,
     and the fused loop computes them once more than the plain one, which keeps all states instead:
-    some six times the memory of the membranes.
+    some six times the memory of the membranes. A crossbar would be programmed again in each step.
     """
     cells, states = _neuron_cells(cell), _flat(carry)
     widths = [s.v.shape[-1] for c, s in zip(cells, states, strict=True) if c.recurrent]
     held = steps * sum(state.v.size * state.v.dtype.itemsize for state in states)
-    return bool(widths) and inputs.shape[-1] <= min(widths) and held <= STEPWISE_BYTES
+    analog = any(each.dot_general_cls is not None for each in cells)
+    return (
+        bool(widths) and not analog and inputs.shape[-1] <= min(widths) and held <= STEPWISE_BYTES
+    )
 
 
 def why_not_layers(cell: nn.RNNCellBase) -> str | None:

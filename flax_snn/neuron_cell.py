@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -160,8 +161,9 @@ class NeuronCell(nn.RNNCellBase):
     def why_not_layer(self) -> str | None:
         """Say what of the cell is more than data of `layer`; ``None`` if nothing is."""
         name = type(self).__name__
-        if self.dot_general_cls is not None:
-            return f"{name} has a dot_general_cls of its own"
+        products = [getattr(self, f"{part}_dot_general", None) for part in ("input", "recurrent")]
+        if not all(weights.is_kernel(each) for each in products if each is not None):
+            return f"{name} has a dot_general_cls that is more than a product with a kernel"
         if self.dynamics.rule.noisy and not self.deterministic:
             return f"{name} draws membrane noise in each step"
         return None
@@ -171,6 +173,7 @@ class NeuronCell(nn.RNNCellBase):
         carry: LIFState,
         current: Float[Array, "*B M"],
         coefficients: Coefficients | None = None,
+        prepared: Any = None,
     ) -> tuple[LIFState, Float[Array, "*B N"]]:
         """Advance the neurons by one time step.
 
@@ -181,6 +184,7 @@ class NeuronCell(nn.RNNCellBase):
           carry: state before the step.
           current: what `project` returned for this step.
           coefficients: numbers of the step; computed where not given.
+          prepared: what `prepare` returned, where it was called before the loop.
 
         Returns:
           The state after the step, and the output ``(*B, N)``.
@@ -201,7 +205,7 @@ class NeuronCell(nn.RNNCellBase):
             carry,
             currents,
             self.spike_derivative(),
-            recurrent=self.feedback(),
+            recurrent=self._recurrent(prepared),
             noise=self._noise(carry.v),
         )
         self.sow("intermediates", "v", carry.v)
@@ -253,6 +257,18 @@ class NeuronCell(nn.RNNCellBase):
         v_init = weights.full(self.dynamics.v_init, shape, self.param_dtype, self.feature_axes)
         return initial_state(self.dynamics.rule, v_init, recurrent=self.recurrent)
 
+    def prepare(self, carry: LIFState) -> Any:
+        """Return what of the recurrent product is the same in all steps of a sequence.
+
+        Args:
+          carry: state, for its shape.
+
+        Returns:
+          What `integrate` takes; ``None`` where there is nothing to prepare.
+        """
+        feedback = self.feedback()
+        return None if feedback is None else feedback.prepare(carry.v.shape[-1])
+
     @property
     def recurrent(self) -> bool:
         """Whether the neurons feed each other."""
@@ -262,6 +278,12 @@ class NeuronCell(nn.RNNCellBase):
     def num_feature_axes(self) -> int:
         """Trailing axes of one input that are features."""
         return self.feature_axes
+
+    def _recurrent(self, prepared: Any) -> Any:
+        feedback = self.feedback()
+        if feedback is None or prepared is None:
+            return feedback
+        return functools.partial(feedback, prepared=prepared)
 
     def _noise(self, v: Array) -> Array | None:
         if not self.dynamics.rule.noisy or self.deterministic or self.is_initializing():

@@ -25,6 +25,9 @@ __all__ = ["RNN"]
 
 _IMPLEMENTATIONS = ("auto", "fused", "associative", "scan")
 
+_STREAMS = {"noise": True, "reading": True, "programming": False, "faults": False}
+"""Streams of random numbers that cells here need: whether each time step has its own."""
+
 
 class RNN(nn.RNN):
     """Runs a cell over a sequence, as ``flax.linen.RNN`` does, faster and in less memory.
@@ -191,8 +194,10 @@ class RNN(nn.RNN):
         currents = cell.project(inputs)
         coefficients = cell.coefficients(jax.lax.index_in_dim(currents, 0, time_axis, False))
 
+        prepared = None if cell.is_initializing() else cell.prepare(carry)
+
         def step(cell: Any, carry: Any, x: Array) -> Any:
-            return cell.integrate(carry, x, coefficients)
+            return cell.integrate(carry, x, coefficients, prepared)
 
         lift = self._lift(time_axis)
         return scan(
@@ -223,7 +228,7 @@ class RNN(nn.RNN):
             "variable_broadcast": broadcast,
             "variable_axes": FrozenDict({"intermediates": time_axis, **self.variable_axes}),
             "variable_carry": self.variable_carry,
-            "split_rngs": FrozenDict({"noise": True, **self.split_rngs}),
+            "split_rngs": FrozenDict({**_STREAMS, **self.split_rngs}),
             "unroll": self.unroll,
         }
 

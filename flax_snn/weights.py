@@ -57,9 +57,10 @@ class Projection(nn.Module):
         return project(inputs, kernel, bias, self.dtype, self.param_dtype, self.dot_general)
 
     def arrays(self, features: int) -> tuple[Array, Array | None]:
-        """Return kernel and bias as they are, checked against the number of input features."""
+        """Return kernel and bias as they act, checked against the number of input features."""
         _check_features(self, "kernel", features)
-        return _array(self, "kernel"), _array(self, "bias") if self.use_bias else None
+        kernel = as_kernel(self.dot_general, _array(self, "kernel"))
+        return kernel, _array(self, "bias") if self.use_bias else None
 
 
 class Recurrence(nn.Module):
@@ -75,18 +76,35 @@ class Recurrence(nn.Module):
     dot_general: Any
 
     @nn.compact
-    def __call__(self, spikes: Array) -> Currents:
-        """Project ``(*B, N)`` to ``(*B, N)``, or to a tuple with one per synaptic channel."""
+    def __call__(self, spikes: Array, prepared: Any = None) -> Currents:
+        """Project ``(*B, N)`` to ``(*B, N)``, or to a tuple with one per synaptic channel.
+
+        Args:
+          spikes: spikes in the dtype of the state.
+          prepared: what `prepare` returned, where it was called before the loop.
+        """
         _check_features(self, "recurrent_kernel", spikes.shape[-1])
         shape = (spikes.shape[-1], spikes.shape[-1] * self.blocks)
         kernel = self.param("recurrent_kernel", self.kernel_init, shape, self.param_dtype)
-        out = feed_back(spikes, kernel, self.dtype, self.dot_general)
+        if prepared is None:
+            out = feed_back(spikes, kernel, self.dtype, self.dot_general)
+        else:
+            inputs, _ = promote_dtype(spikes, kernel, dtype=self.dtype)
+            out = self.dot_general.multiply(inputs, prepared).astype(spikes.dtype)
         return out if self.blocks == 1 else tuple(jnp.split(out, self.blocks, axis=-1))
 
-    def array(self, features: int) -> Array:
-        """Return the kernel as it is, checked against the number of neurons."""
+    def prepare(self, features: int) -> Any:
+        """Return what of the product is the same in all steps; ``None`` where nothing is."""
+        if not hasattr(self.dot_general, "prepare"):
+            return None
         _check_features(self, "recurrent_kernel", features)
-        return _array(self, "recurrent_kernel")
+        kernel = _array(self, "recurrent_kernel")
+        return self.dot_general.prepare(kernel if self.dtype is None else kernel.astype(self.dtype))
+
+    def array(self, features: int) -> Array:
+        """Return the kernel as it acts, checked against the number of neurons."""
+        _check_features(self, "recurrent_kernel", features)
+        return as_kernel(self.dot_general, _array(self, "recurrent_kernel"))
 
 
 def project(
@@ -134,6 +152,21 @@ def feed_back(
     """
     inputs, kernel = promote_dtype(spikes, kernel, dtype=dtype)
     return _product(dot_general, inputs, kernel).astype(spikes.dtype)
+
+
+def is_kernel(dot_general: Any) -> bool:
+    """Whether a product is that with a kernel, its own or the one that `as_kernel` returns."""
+    return dot_general is jax.lax.dot_general or getattr(dot_general, "linear", False)
+
+
+def as_kernel(dot_general: Any, kernel: Array) -> Array:
+    """Return the kernel with which a plain product is that of ``dot_general``.
+
+    A module such as `flax_snn.crossbar.DotGeneral` says what becomes of a kernel on it
+    (``as_kernel``), or what of a product can be done before a loop (``prepare``, ``multiply``).
+    """
+    changed: Array = dot_general.as_kernel(kernel) if hasattr(dot_general, "linear") else kernel
+    return changed
 
 
 def active_init(dynamics: Dynamics) -> Initializer:

@@ -1,0 +1,232 @@
+"""Weights on a chip: what was programmed, and what is read of it at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from flax_snn.crossbar import tiles
+from flax_snn.crossbar.device import Compensation, Device
+from flax_snn.crossbar.faults import check_map, stick
+from flax_snn.typing import Array, Float, Int, PRNGKey
+
+LEAST_SCALE = 1e-7
+"""Smallest weight at full scale: weights that are all zero stay zero."""
+
+LEAST_PROBE = 1e-4
+"""Smallest mean response to the probe of the drift compensation."""
+
+
+@struct.dataclass
+class Reading:
+    """A matrix as a chip has it at one time.
+
+    Attributes:
+      matrix: weights in units of full scale, ``(inputs, outputs)``.
+      scale: weight at full scale, times the factor of the drift compensation, ``(R, outputs)`` for
+        R tiles along the inputs.
+    """
+
+    matrix: Float[Array, "n m"]
+    scale: Float[Array, "R m"]
+
+
+@struct.dataclass
+class Programmed:
+    """A programmed crossbar, and how it was last looked at: the state in ``crossbar``.
+
+    Arrays of devices are ``(2, inputs, outputs)``: g+ and g- of each weight.
+
+    Attributes:
+      target: conductances that were asked for, in uS.
+      written: conductances after programming, in uS.
+      draw: what each device keeps for later: drift exponents, or the numbers of `Relaxation`.
+      faults: -1 stuck low, 1 stuck high, 0 neither; ``None`` without faults.
+      w_max: weight at full scale, ``(R, outputs)``.
+      baseline: mean response to the probe after programming, ``(R, outputs)``.
+      time: seconds since the end of programming at which the chip was looked at.
+      reading: what was found.
+      device: the crossbar.
+    """
+
+    target: Float[Array, "2 n m"]
+    written: Float[Array, "2 n m"]
+    draw: Float[Array, "2 n m"] | None
+    faults: Int[Array, "2 n m"] | None
+    w_max: Float[Array, "R m"]
+    baseline: Float[Array, "R m"]
+    time: Float[Array, ""]
+    reading: Reading
+    device: Device = struct.field(pytree_node=False)
+
+
+def program(
+    device: Device,
+    weights: Float[Array, "n m"],
+    key: PRNGKey,
+    fault_key: PRNGKey | None = None,
+    faults: Any = None,
+) -> Programmed:
+    """Program weights, and look at them for the first time.
+
+    Args:
+      device: the crossbar.
+      weights: ``(inputs, outputs)``.
+      key: random key of the programming.
+      fault_key: random key of the faults; follows from ``key`` where not given.
+      faults: a map of faults, in the place of drawn ones.
+
+    Returns:
+      The programmed crossbar at the first time of the device.
+
+    Raises:
+      ValueError: weights that are not finite or beyond ``w_max``; a fault map of another shape.
+    """
+    noise_key, draw_key, own_fault_key, read_key = jax.random.split(key, 4)
+    w_max = full_scale(device, weights)
+    target = conductances(device, weights, w_max)
+    written = target
+    if device.programming is not None:
+        if device.write_verify is None:
+            written = device.programming.write(noise_key, target, device.g_max)
+        else:
+            written = device.write_verify.write(device.programming, noise_key, target, device.g_max)
+    if faults is not None:
+        faults = check_map(faults, target.shape)
+    elif device.faults is not None:
+        chosen = own_fault_key if fault_key is None else fault_key
+        faults = device.faults.draw(chosen, target.shape)
+    if faults is not None:
+        written = stick(faults, written, device.g_min, device.g_max)
+    draw = None
+    if device.drift is not None:
+        draw = device.drift.draw(draw_key, target, device.g_max)
+    elif device.relaxation is not None:
+        draw = device.relaxation.draw(draw_key, target)
+    chip = Programmed(
+        target=target,
+        written=written,
+        draw=draw,
+        faults=faults,
+        w_max=w_max,
+        baseline=jnp.ones_like(w_max),
+        time=jnp.zeros((), weights.dtype),
+        reading=Reading(jnp.zeros_like(weights), w_max),
+        device=device,
+    )
+    matrix = _difference(device, _aged(chip, device.first_time))
+    baseline = _response(device, device.drift_compensation or "global", matrix)
+    chip = dataclasses.replace(chip, baseline=baseline)
+    return read(chip, device.first_time, read_key, device.drift_compensation)
+
+
+def read(chip: Programmed, t: Any, key: PRNGKey, compensation: Compensation | None) -> Programmed:
+    """Look at a programmed crossbar.
+
+    Args:
+      chip: the crossbar.
+      t: seconds since the end of programming.
+      key: random key of the read noise.
+      compensation: drift compensation.
+
+    Returns:
+      The crossbar with what was found.
+    """
+    device = chip.device
+    g = _aged(chip, t)
+    if device.read_noise is not None:
+        when = jnp.asarray(t, g.dtype)
+        g = device.read_noise.read(key, g, chip.written, device.g_max, when)
+    matrix, scale = _difference(device, g), chip.w_max
+    if compensation is not None:
+        baseline = chip.baseline
+        if compensation != (device.drift_compensation or "global"):
+            first = _difference(device, _aged(chip, device.first_time))
+            baseline = _response(device, compensation, first)
+        scale = scale * baseline / _response(device, compensation, matrix)
+    time = jnp.broadcast_to(jnp.asarray(t, chip.time.dtype), chip.time.shape)
+    return dataclasses.replace(chip, time=time, reading=Reading(matrix, scale))
+
+
+def full_scale(device: Device, weights: Float[Array, "n m"]) -> Float[Array, "R m"]:
+    """Return the weight at full scale of each tile, or column of a tile.
+
+    Raises:
+      ValueError: weights that are not finite, or beyond the ``w_max`` of the device.
+    """
+    traced = isinstance(weights, jax.core.Tracer)
+    if not traced and not np.all(np.isfinite(weights)):
+        raise ValueError("expected finite weights, got inf or NaN; nothing can be programmed")
+    limits = device.limits(weights.shape)
+    if device.w_max is None:
+        if device.scaling == "column":
+            found = tiles.of_rows(jnp.abs(weights), limits[0], "max")
+        else:
+            found = tiles.of_tiles(jnp.abs(weights), limits, "max")
+        return jnp.maximum(jax.lax.stop_gradient(found), LEAST_SCALE)
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(weights)))
+    if not traced and float(largest) > device.w_max * (1 + 1e-6):
+        raise ValueError(
+            f"expected weights within w_max={device.w_max:g}, the largest that these conductances"
+            f" stand for, got one of {float(largest):g}; raise w_max, leave it out, or clip the"
+            " weights (clip_weights)"
+        )
+    rows = len(tiles.splits(weights.shape[0], limits[0]))
+    # A value that cannot be checked here must not be mapped to more than g_max in silence.
+    scale = jnp.where(largest > device.w_max * (1 + 1e-6), jnp.nan, device.w_max)
+    return jnp.broadcast_to(scale.astype(weights.dtype), (rows, weights.shape[1]))
+
+
+def conductances(
+    device: Device, weights: Float[Array, "n m"], w_max: Float[Array, "R m"]
+) -> Float[Array, "2 n m"]:
+    """Return the target conductances of the pairs, rounded to levels where there are any.
+
+    Args:
+      device: the crossbar.
+      weights: ``(inputs, outputs)``.
+      w_max: weight at full scale.
+    """
+    n = weights.shape[0]
+    share = weights / tiles.spread(w_max, n, device.limits(weights.shape)[0])
+    span = device.g_max - device.g_min
+    g = device.g_min + span * jnp.maximum(jnp.stack([share, -share]), 0.0)
+    if device.levels is None:
+        return g
+    step = span / (device.levels - 1)
+    return device.g_min + step * jnp.round((g - device.g_min) / step)
+
+
+def _aged(chip: Programmed, t: Any) -> Float[Array, "2 n m"]:
+    """Return the conductances at time t, without read noise."""
+    device, g = chip.device, chip.written
+    if device.drift is not None:
+        assert chip.draw is not None
+        g = device.drift.at(chip.written, chip.draw, jnp.asarray(t, g.dtype))
+    elif device.relaxation is not None:
+        assert chip.draw is not None
+        g = device.relaxation.at(chip.target, chip.draw, device.g_max, t)
+    if chip.faults is None:
+        return g
+    return stick(chip.faults, g, device.g_min, device.g_max)
+
+
+def _difference(device: Device, g: Float[Array, "2 n m"]) -> Float[Array, "n m"]:
+    return (g[0] - g[1]) / (device.g_max - device.g_min)
+
+
+def _response(
+    device: Device, compensation: Compensation, matrix: Float[Array, "n m"]
+) -> Float[Array, "R m"]:
+    """Return the mean response to the rows of the identity."""
+    limits = device.limits(matrix.shape)
+    if compensation == "column":
+        found = tiles.of_rows(jnp.abs(matrix), limits[0], "mean")
+    else:
+        found = tiles.of_tiles(jnp.abs(matrix), limits, "mean")
+    return jnp.maximum(found, LEAST_PROBE)

@@ -13,6 +13,8 @@ from typing import Literal
 
 Readout = Literal["spikes", "first", "max", "mean", "last"]
 Method = Literal["eventprop", "first_spike", "surrogate"]
+CrossbarKind = Literal["none", "ideal", "pcm", "reram"]
+CrossbarLayers = Literal["readout", "all"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,11 +132,35 @@ class TrainingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class CrossbarConfig:
+    """Layers on memristive crossbars, and hardware-aware training; see ``flax_snn.crossbar``."""
+
+    crossbar: CrossbarKind = "none"
+    """Train against this crossbar: each batch meets chips of its own. `pcm`: phase-change memory;
+    `reram`: resistive memory; `ideal`: one that computes what the weights say."""
+    crossbar_layers: CrossbarLayers = "all"
+    """Layers that lie on crossbars, recurrent weights included: the last one, or all."""
+    crossbar_noise: float = 1.0
+    """Factor of the noise of the devices in training; more than 1 makes weights sturdier."""
+    crossbar_time: float = 0.0
+    """Age in seconds of the chips that training meets; 0: as programmed, or the first age that was
+    measured."""
+    weight_clip: float = 2.5
+    """Weights on crossbars stay within so many standard deviations of their matrix, so that the
+    largest one does not cost the others resolution; 0: no bound."""
+
+
+NO_CROSSBAR = CrossbarConfig()
+"""A network whose weights are numbers."""
+
+
+@dataclasses.dataclass(frozen=True)
 class RandmanConfig:
     """Everything that decides the result of ``python -m train.randman``."""
 
     data: RandmanData = RandmanData()
     network: NetworkConfig = NetworkConfig()
+    crossbar: CrossbarConfig = CrossbarConfig()
     training: TrainingConfig = TrainingConfig()
 
 
@@ -144,6 +170,7 @@ class RandmanRegressionConfig:
 
     data: RandmanData = RandmanData(classes=1, samples_per_class=5000)
     network: NetworkConfig = NetworkConfig(readout="mean")
+    crossbar: CrossbarConfig = CrossbarConfig()
     training: TrainingConfig = TrainingConfig()
 
 
@@ -245,6 +272,7 @@ class YinYangConfig:
 
     data: YinYangData = YinYangData()
     network: YinYangNetwork = YinYangNetwork()
+    crossbar: CrossbarConfig = CrossbarConfig()
     loss: SpikeTimeLoss = SpikeTimeLoss()
     training: TrainingConfig = TrainingConfig(
         epochs=300,

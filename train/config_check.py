@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from train.config import (
+    CrossbarConfig,
     NetworkConfig,
     RandmanConfig,
     RandmanData,
@@ -152,7 +153,26 @@ def check_config(config: RandmanConfig | RandmanRegressionConfig) -> None:
     regression = isinstance(config, RandmanRegressionConfig)
     check_randman(config.data, 1 if regression else 2)
     check_network(config.network, regression)
+    check_crossbar(config.crossbar)
     check_training(config.training, train_samples(config.data))
+
+
+def check_crossbar(crossbar: CrossbarConfig) -> None:
+    """Refuse settings of crossbars that cannot work.
+
+    Raises:
+      ConfigError: so it is.
+    """
+    for name in ("crossbar_noise", "weight_clip"):
+        number(flag(name), getattr(crossbar, name), ">= 0")
+    number("--crossbar-time", crossbar.crossbar_time, ">= 0, in seconds")
+    default = CrossbarConfig()
+    if crossbar.crossbar == "none" and crossbar != default:
+        changed = [n for n, v in vars(crossbar).items() if v != getattr(default, n)]
+        raise ConfigError(
+            f"{', '.join(map(flag, changed))}: this is about crossbars; add --crossbar pcm, or"
+            " leave it out"
+        )
 
 
 def train_samples(data: RandmanData) -> int:

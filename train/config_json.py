@@ -7,10 +7,14 @@ import types
 import typing
 from typing import Any, TypeVar
 
+from train.config import CrossbarConfig
 from train.errors import ConfigError
 
-CONFIG_VERSION = 2
+CONFIG_VERSION = 3
 """Version of the form; raised when a field is renamed, removed or changes its meaning."""
+
+_WITHOUT_CROSSBARS = 2
+"""Version in which networks had no crossbars; still read."""
 
 ConfigT = TypeVar("ConfigT")
 
@@ -36,7 +40,7 @@ def task_of(stored: Any) -> str:
     """
     if not isinstance(stored, dict) or set(stored) != {"version", "task", "config"}:
         raise ConfigError(f"expected an object with version, task and config, got {stored!r:.80}")
-    if stored["version"] != CONFIG_VERSION:
+    if stored["version"] not in (CONFIG_VERSION, _WITHOUT_CROSSBARS):
         raise ConfigError(
             f"expected settings of version {CONFIG_VERSION}, got version {stored['version']!r};"
             " use the release of flax_snn that wrote them"
@@ -58,7 +62,10 @@ def from_json(config: type[ConfigT], stored: Any) -> ConfigT:
       ConfigError: another version, a field that is unknown, missing or of another type.
     """
     task_of(stored)
-    return typing.cast(ConfigT, _build(config, stored["config"], "config"))
+    settings = stored["config"]
+    if stored["version"] == _WITHOUT_CROSSBARS and isinstance(settings, dict):
+        settings = settings | {"crossbar": _plain(CrossbarConfig())}
+    return typing.cast(ConfigT, _build(config, settings, "config"))
 
 
 def _plain(value: Any) -> Any:

@@ -39,7 +39,7 @@ def export_network(trained: Trained, path: Path, target: str | None = None) -> N
     variables = {"params": trained.params, **model.constants}
     try:
         graph = nir.to_nir(
-            model.network, variables, model.input_shape[-1], target=target, metadata=about
+            model.plain, variables, model.input_shape[-1], target=target, metadata=about
         )
         nir.save(path, graph)
     except (nir.NIRError, OSError, ModuleNotFoundError) as error:

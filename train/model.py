@@ -23,6 +23,7 @@ from train.objective import Objective
 
 if TYPE_CHECKING:
     from flax_snn import event
+    from train.analog import Crossbars
 
 
 class Output(NamedTuple):
@@ -88,7 +89,7 @@ class Model(abc.ABC):
         Args:
           params: parameters, as `init` returns them.
           inputs: samples.
-          noise_key: random key of the membrane noise.
+          noise_key: random key of membrane noise, and of crossbars.
 
         Returns:
           What it does.
@@ -130,6 +131,39 @@ class Model(abc.ABC):
         """
         del batch
         return params, []
+
+    def settle(self, params: Any) -> Any:
+        """Return parameters as they stay after an update."""
+        return params
+
+    def with_crossbars(self, crossbars: Crossbars) -> Model:
+        """Return the model with layers on crossbars.
+
+        Raises:
+          ConfigError: it runs in continuous time.
+        """
+        del crossbars
+        raise ConfigError(
+            "--crossbar: crossbars multiply in time steps, this network has none; add --method"
+            " surrogate, which runs the same weights in time steps"
+        )
+
+    def program(self, params: Any, key: Array, fault_key: Array) -> Any:
+        """Return chips with these weights, for a model with crossbars.
+
+        Args:
+          params: parameters.
+          key: random key of the programming.
+          fault_key: random key of the faults.
+
+        Returns:
+          The collection ``crossbar``, for `on_chips`.
+        """
+        raise NotImplementedError
+
+    def on_chips(self, chips: Any) -> Model:
+        """Return the model with its weights on chips, as they were last looked at."""
+        raise NotImplementedError
 
     def penalty(self, config: TrainingConfig, output: Output) -> Array | float:
         """Return what is added to the training loss besides the objective.

@@ -14,7 +14,8 @@ import flax_snn as snn
 from flax_snn import event, losses
 from flax_snn.encode import spatio_temporal
 from flax_snn.typing import Array, Float
-from train.config import SpikeTimeLoss, TrainingConfig, YinYangNetwork
+from train.analog import Crossbars, crossbars_of
+from train.config import NO_CROSSBAR, CrossbarConfig, SpikeTimeLoss, TrainingConfig, YinYangNetwork
 from train.errors import ConfigError
 from train.health import Remedies
 from train.model import Model, Output
@@ -34,6 +35,7 @@ class PointModel(Model):
       network: layers in continuous time or on a grid, over the same parameters.
       config: settings of the network.
       loss: settings of the loss.
+      crossbars: which layers lie on crossbars.
 
     The other attributes are those of `Model`.
     """
@@ -41,6 +43,7 @@ class PointModel(Model):
     network: PointNetwork
     config: YinYangNetwork
     loss: SpikeTimeLoss
+    crossbars: Crossbars | None = None
 
     input_dtype: ClassVar[Any] = jnp.float32
     slot_name: ClassVar[str] = "sample"
@@ -97,6 +100,29 @@ class PointModel(Model):
             z = FirstSpikes(found.times, self._continued(found.times, found.v_max))
         return Output(z, found.spikes, found.counts, found.lost)
 
+    def settle(self, params: Any) -> Any:
+        """Return parameters after an update."""
+        return params if self.crossbars is None else self.crossbars.settle(params)
+
+    def with_crossbars(self, crossbars: Crossbars) -> Model:
+        """Return the model with layers on crossbars; refused in continuous time."""
+        if not isinstance(self.network, GridNetwork):
+            return super().with_crossbars(crossbars)
+        network = self.network.with_crossbars(crossbars)
+        return dataclasses.replace(self, network=network, crossbars=crossbars)
+
+    def program(self, params: Any, key: Array, fault_key: Array) -> Any:
+        """Return chips with these weights."""
+        assert isinstance(self.network, GridNetwork)
+        sources = self.input_shape[0] + self.config.bias
+        return self.network.program(params, sources, key, fault_key)
+
+    def on_chips(self, chips: Any) -> PointModel:
+        """Return the model with its weights on chips."""
+        assert isinstance(self.network, GridNetwork)
+        network = dataclasses.replace(self.network, constants={"crossbar": chips})
+        return dataclasses.replace(self, network=network)
+
     def penalty(self, config: TrainingConfig, output: Output) -> Array | float:
         """Return the firing-rate penalty, which a network on a grid may have."""
         return rate_penalty(config, output.spikes, self.config.dt)
@@ -111,10 +137,10 @@ class PointModel(Model):
         )
 
     def on_grid(self, inputs: Float[Array, "B F"]) -> tuple[nn.Module, Float[Array, "B T F"]]:
-        """Return the layers, and their input in time steps; refused in continuous time."""
+        """Return the layers as their weights say, and their input; refused in continuous time."""
         if not isinstance(self.network, GridNetwork):
             return super().on_grid(inputs)
-        return self.network.layers, self.network.raster(self.times(jnp.asarray(inputs)))
+        return self.network.plain, self.network.raster(self.times(jnp.asarray(inputs)))
 
     def _continued(self, times: Array, v_max: Array) -> Array:
         return losses.wake_silent(
@@ -127,8 +153,13 @@ class PointModel(Model):
 
 
 def build_point_model(
-    config: YinYangNetwork, loss: SpikeTimeLoss, *, features: int, classes: int
-) -> PointModel:
+    config: YinYangNetwork,
+    loss: SpikeTimeLoss,
+    *,
+    features: int,
+    classes: int,
+    crossbar: CrossbarConfig = NO_CROSSBAR,
+) -> Model:
     """Build the network that the settings describe.
 
     Args:
@@ -136,6 +167,7 @@ def build_point_model(
       loss: what its output neurons are trained for.
       features: values of a point.
       classes: number of output neurons.
+      crossbar: which layers lie on crossbars.
 
     Returns:
       The model, without parameters.
@@ -151,7 +183,7 @@ def build_point_model(
     except (TypeError, ValueError) as error:
         raise ConfigError(f"network: {error}") from error
     layers = tuple(f"hidden_{k + 1}" for k in range(len(config.hidden)))
-    return PointModel(
+    model = PointModel(
         network=network,
         objective=spike_time_objective(loss) if spiking else CLASSIFICATION,
         input_shape=(features,),
@@ -160,6 +192,8 @@ def build_point_model(
         config=config,
         loss=loss,
     )
+    crossbars = crossbars_of(crossbar, [f"layers_{k}" for k in range(len(cells))])
+    return model if crossbars is None else model.with_crossbars(crossbars)
 
 
 def reflect(values: Float[Array, "*B"]) -> Float[Array, "*B"]:

@@ -8,13 +8,15 @@ Both runners take spike times of the inputs and give a `Pass`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from flax_snn import event, losses
+from flax_snn import crossbar, event, losses
 from flax_snn.typing import Array, Float, Int
+from train.analog import Crossbars, layers_on, streams
 
 
 class Pass(NamedTuple):
@@ -120,12 +122,32 @@ class GridNetwork:
       spiking_output: whether the output neurons spike.
       dt: length of a step in seconds.
       steps: number of steps.
+      constants: collections of variables besides the parameters: programmed chips.
+      digital: the layers without crossbars, where some lie on them.
     """
 
     layers: Layers
     spiking_output: bool
     dt: float
     steps: int
+    constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    digital: Layers | None = None
+
+    @property
+    def plain(self) -> Layers:
+        """The layers without crossbars."""
+        return self.layers if self.digital is None else self.digital
+
+    def with_crossbars(self, crossbars: Crossbars) -> GridNetwork:
+        """Return the network with layers on crossbars."""
+        placed = self.plain.clone(layers=layers_on(self.plain.layers, crossbars))
+        return dataclasses.replace(self, layers=placed, digital=self.plain, constants={})
+
+    def program(self, params: Any, sources: int, key: Array, fault_key: Array) -> Any:
+        """Return chips with these weights, for so many inputs."""
+        one_step = jnp.zeros((1, 1, sources))
+        made = crossbar.program(self.layers, {"params": params}, key, one_step, fault_key=fault_key)
+        return made["crossbar"]
 
     def init(self, key: Array, times: Float[Array, "B F"]) -> Any:
         """Return fresh parameters."""
@@ -134,9 +156,9 @@ class GridNetwork:
     def run(self, params: Any, times: Float[Array, "B F"], noise_key: Array) -> Pass:
         """Run the network; see `PointNetwork`."""
         outputs, traces = self.layers.apply(
-            {"params": params},
+            {"params": params, **self.constants},
             self.raster(times),
-            rngs={"noise": noise_key},
+            rngs=streams(noise_key),
             mutable=["intermediates"],
         )
         spikes = outputs if self.spiking_output else outputs[:-1]

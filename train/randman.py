@@ -49,6 +49,7 @@ def build(config: RandmanConfig) -> Model:
         outputs=data.classes,
         dt=data.dt,
         input_rate=input_rate(data),
+        crossbar=config.crossbar,
     )
 
 

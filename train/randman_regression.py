@@ -47,6 +47,7 @@ def build(config: RandmanRegressionConfig) -> Model:
         outputs=data.dim,
         dt=data.dt,
         input_rate=input_rate(data),
+        crossbar=config.crossbar,
     )
 
 

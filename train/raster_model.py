@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import flax_snn as snn
-from flax_snn import event, losses
+from flax_snn import crossbar, event, losses
 from flax_snn.typing import Array, Float, Num
+from train.analog import Crossbars, chain_on, streams
 from train.augment import jitter
 from train.config import TrainingConfig
 from train.errors import ConfigError
@@ -36,7 +37,10 @@ class RasterModel(Model):
       outputs: output neurons C.
       rescaled: spread of the membranes to which the weights are rescaled on data before training
         (`--init lsuv`); ``None`` leaves them.
-      constants: collections of variables besides the parameters, of networks from elsewhere.
+      constants: collections of variables besides the parameters: of networks from elsewhere, or of
+        programmed chips.
+      crossbars: which layers lie on crossbars.
+      digital: the network without them, where there are any.
 
     The other attributes are those of `Model`.
     """
@@ -48,6 +52,8 @@ class RasterModel(Model):
     outputs: int
     rescaled: float | None
     constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    crossbars: Crossbars | None = None
+    digital: nn.Module | None = None
 
     input_dtype: ClassVar[Any] = jnp.uint8
 
@@ -67,8 +73,39 @@ class RasterModel(Model):
 
     def with_time_loop(self, implementation: str) -> RasterModel:
         """Return the model with another loop over time steps."""
-        network = self.network.clone(implementation=implementation)
-        return dataclasses.replace(self, network=network)
+        network, digital = (
+            None if each is None else each.clone(implementation=implementation)
+            for each in (self.network, self.digital)
+        )
+        return dataclasses.replace(self, network=network, digital=digital)
+
+    @property
+    def plain(self) -> nn.Module:
+        """The network without crossbars."""
+        return self.network if self.digital is None else self.digital
+
+    def with_crossbars(self, crossbars: Crossbars) -> RasterModel:
+        """Return the model with layers on crossbars."""
+        network = chain_on(self.plain, crossbars)
+        return dataclasses.replace(
+            self, network=network, digital=self.plain, crossbars=crossbars, constants={}
+        )
+
+    def program(self, params: Any, key: Array, fault_key: Array) -> Any:
+        """Return chips with these weights."""
+        one_step = jnp.zeros((1, 1, *self.input_shape[1:]))
+        made = crossbar.program(
+            self.network, {"params": params}, key, one_step, fault_key=fault_key
+        )
+        return made["crossbar"]
+
+    def on_chips(self, chips: Any) -> RasterModel:
+        """Return the model with its weights on chips."""
+        return dataclasses.replace(self, constants={"crossbar": chips})
+
+    def settle(self, params: Any) -> Any:
+        """Return parameters after an update."""
+        return params if self.crossbars is None else self.crossbars.settle(params)
 
     def with_network(self, network: nn.Module, constants: Mapping[str, Any]) -> RasterModel:
         """Return the model with another network for the same input and output.
@@ -77,7 +114,9 @@ class RasterModel(Model):
           network: maps ``(B, T, F)`` to ``(B, T, C)``, and sows what its cells do.
           constants: its variables besides the parameters.
         """
-        return dataclasses.replace(self, network=network, constants=constants)
+        return dataclasses.replace(
+            self, network=network, constants=constants, crossbars=None, digital=None
+        )
 
     def check(self, params: Any) -> None:
         """Check that the network fits the input and the output.
@@ -124,7 +163,7 @@ class RasterModel(Model):
         """
         batch = jnp.asarray(inputs, jnp.float32)
         variables, report = snn.initializers.lsuv(
-            self.network, {"params": params}, batch, target=spread
+            self.plain, {"params": params}, batch, target=spread
         )
         # Output neurons that fire before they know anything are silenced, and learn slowly.
         readout = f"cells_{self.depth}"
@@ -162,8 +201,8 @@ class RasterModel(Model):
         return tuple(event.from_raster(raster, dt=self.dt) for raster in rasters)
 
     def on_grid(self, inputs: Num[Array, "B T F"]) -> tuple[nn.Module, Float[Array, "B T F"]]:
-        """Return the network, and the rasters in floating point."""
-        return self.network, jnp.asarray(inputs, jnp.float32)
+        """Return the network as its weights say, and the rasters in floating point."""
+        return self.plain, jnp.asarray(inputs, jnp.float32)
 
     def trace(
         self, params: Any, inputs: Num[Array, "B T F"], noise_key: Array
@@ -172,7 +211,7 @@ class RasterModel(Model):
         output, traces = self.network.apply(
             {"params": params, **self.constants},
             inputs,
-            rngs={"noise": noise_key},
+            rngs=streams(noise_key),
             mutable=["intermediates"],
         )
         return output, _cells(traces.get("intermediates", {}))

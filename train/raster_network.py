@@ -11,7 +11,8 @@ from jax.nn.initializers import Initializer, variance_scaling
 import flax_snn as snn
 from flax_snn import losses
 from flax_snn.typing import Array
-from train.config import NetworkConfig
+from train.analog import crossbars_of
+from train.config import NO_CROSSBAR, CrossbarConfig, NetworkConfig
 from train.errors import ConfigError
 from train.objective import Objective
 from train.raster_model import RasterModel
@@ -38,6 +39,7 @@ def build_network(
     outputs: int,
     dt: float,
     input_rate: float,
+    crossbar: CrossbarConfig = NO_CROSSBAR,
 ) -> RasterModel:
     """Build the network that the settings describe.
 
@@ -49,6 +51,7 @@ def build_network(
       outputs: classes, or values to predict.
       dt: length of a time step in seconds.
       input_rate: mean firing rate of an input in Hz, which `--init fluctuation` goes by.
+      crossbar: which layers lie on crossbars.
 
     Returns:
       The model, without parameters.
@@ -64,7 +67,7 @@ def build_network(
         raise ConfigError(f"network: {error}") from error
     layers = [f"hidden_{k + 1}" for k in range(len(config.hidden))]
     spiking = config.readout in ("spikes", "first")
-    return RasterModel(
+    model = RasterModel(
         network=snn.RNN(snn.Chain(cells)),
         readout=_readout(config, objective, dt),
         objective=objective,
@@ -77,6 +80,8 @@ def build_network(
         outputs=outputs * config.population,
         rescaled=config.init_spread if config.init == "lsuv" else None,
     )
+    crossbars = crossbars_of(crossbar, [f"cells_{k}" for k in range(len(cells))])
+    return model if crossbars is None else model.with_crossbars(crossbars)
 
 
 def _neuron(config: NetworkConfig, dt: float) -> snn.LIFDynamics:

@@ -125,7 +125,9 @@ def train_batches(
 
         grads, sums = jax.grad(loss_of, has_aux=True)(state.params)
         norm = len(rows) * optax.tree.norm(grads)
-        return state.apply_gradients(grads=grads), sums._replace(grad_norm=norm)
+        state = state.apply_gradients(grads=grads)
+        state = state.replace(params=model.settle(state.params))
+        return state, sums._replace(grad_norm=norm)
 
     state, sums = jax.lax.scan(update, state, order)
     return state, jax.tree.map(lambda x: jnp.sum(x, axis=0), sums)
@@ -137,10 +139,12 @@ def evaluate(
     inputs: Num[Array, "S ..."],
     labels: Shaped[Array, "S *L"],
     order: Int[Array, "K B"],
+    key: Array | None = None,
 ) -> Evaluation:
     """Score all samples of ``order``, in which -1 is padding that counts for nothing.
 
-    Membrane noise, where a model has any, is drawn from one fixed key.
+    Without a key, all noise is drawn from one fixed key: a model with crossbars is scored on one
+    chip, the same one each time.
 
     Args:
       model: the network.
@@ -148,18 +152,24 @@ def evaluate(
       inputs: samples.
       labels: their classes, or values.
       order: rows of samples of each batch.
+      key: random key of the noise, of which each batch has its own part.
 
     Returns:
       Sums over the samples, and predictions.
     """
 
-    def batch(rows: Array) -> tuple[Sums, Array]:
+    def batch(job: tuple[Array, Array]) -> tuple[Sums, Array]:
+        rows, noise_key = job
         x, y = inputs[jnp.maximum(rows, 0)], labels[jnp.maximum(rows, 0)]
-        output = model.apply(params, x, jax.random.key(0))
+        output = model.apply(params, x, noise_key)
         real = (rows >= 0).astype(jnp.float32)
         return _sums(real, model, output, y), model.objective.predict(output.z)
 
-    sums, predictions = jax.lax.map(batch, order)
+    if key is None:
+        keys = jnp.broadcast_to(jax.random.key(0), len(order))
+    else:
+        keys = jax.random.split(key, len(order))
+    sums, predictions = jax.lax.map(batch, (order, keys))
     return Evaluation(jax.tree.map(lambda x: jnp.sum(x, axis=0), sums), predictions)
 
 

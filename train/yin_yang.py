@@ -42,7 +42,9 @@ def build(config: YinYangConfig) -> Model:
     """Build the network, with one output neuron per class."""
     from train.point_model import build_point_model
 
-    return build_point_model(config.network, config.loss, features=FEATURES, classes=CLASSES)
+    return build_point_model(
+        config.network, config.loss, features=FEATURES, classes=CLASSES, crossbar=config.crossbar
+    )
 
 
 TASK = Task(

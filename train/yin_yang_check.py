@@ -9,7 +9,7 @@ from train.config import (
     YinYangData,
     YinYangNetwork,
 )
-from train.config_check import check_training, flag, number, whole
+from train.config_check import check_crossbar, check_training, flag, number, whole
 from train.errors import ConfigError
 
 
@@ -21,6 +21,12 @@ def check_yin_yang(config: YinYangConfig) -> None:
     """
     _check_data(config.data)
     _check_network(config.network)
+    check_crossbar(config.crossbar)
+    if config.crossbar.crossbar != "none" and config.network.method != "surrogate":
+        raise ConfigError(
+            f"--crossbar {config.crossbar.crossbar}: crossbars multiply in time steps, which"
+            f" --method {config.network.method} has not; add --method surrogate"
+        )
     _check_loss(config.loss, config.network)
     check_training(config.training, config.data.train_samples, "--train-samples")
     _check_training(config.training, config.network)

@@ -115,8 +115,8 @@ def at_time(
         read noise without a key.
     """
     if not isinstance(seconds, jax.core.Tracer):
-        value = np.asarray(seconds, np.float64)
-        if value.shape or not np.isfinite(value) or value < 0.0:
+        when = np.asarray(seconds, np.float64)
+        if when.shape or not np.isfinite(when) or when < 0.0:
             raise ValueError(f"at_time: expected one finite time in s >= 0, got {seconds!r}")
     if drift_compensation not in (None, "global", "column", AS_DEVICE):
         raise ValueError(

@@ -31,7 +31,7 @@ class Crossbars:
       device: the crossbar.
       training: what the weights are trained against.
       layers: names of these layers among the parameters.
-      weight_clip: largest weight in standard deviations of its matrix; 0: none.
+      weight_clip: largest weight in units of the root mean square of its matrix; 0: none.
     """
 
     device: crossbar.Device

@@ -142,12 +142,12 @@ class CrossbarConfig:
     """Layers that lie on crossbars, recurrent weights included: the last one, or all."""
     crossbar_noise: float = 1.0
     """Factor of the noise of the devices in training; more than 1 makes weights sturdier."""
-    crossbar_time: float = 0.0
-    """Age in seconds of the chips that training meets; 0: as programmed, or the first age that was
-    measured."""
-    weight_clip: float = 2.5
-    """Weights on crossbars stay within so many standard deviations of their matrix, so that the
-    largest one does not cost the others resolution; 0: no bound."""
+    crossbar_time: float = 86400.0
+    """Age in seconds of the chips that training meets, a day by default; 0: as programmed, or the
+    first age that was measured."""
+    weight_clip: float = 1.5
+    """Weights on crossbars stay within so many times the root mean square of their matrix, so that
+    the largest one does not cost the others resolution; 0: no bound."""
 
 
 NO_CROSSBAR = CrossbarConfig()

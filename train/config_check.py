@@ -166,6 +166,18 @@ def check_crossbar(crossbar: CrossbarConfig) -> None:
     for name in ("crossbar_noise", "weight_clip"):
         number(flag(name), getattr(crossbar, name), ">= 0")
     number("--crossbar-time", crossbar.crossbar_time, ">= 0, in seconds")
+    if 0 < crossbar.weight_clip <= 1:
+        raise ConfigError(
+            "--weight-clip: expected 0 for none, or more than 1, since no weights but equal ones"
+            " lie within their root mean square: each update would make them smaller; got"
+            f" {crossbar.weight_clip!r}"
+        )
+    measured = (0.0, 1.0, 86400.0, 172800.0)
+    if crossbar.crossbar == "reram" and crossbar.crossbar_time not in measured:
+        raise ConfigError(
+            "--crossbar-time: resistive memory was measured after 1, 86400 and 172800 s only, got"
+            f" {crossbar.crossbar_time!r} s; take one of these, or 0 for the first"
+        )
     default = CrossbarConfig()
     if crossbar.crossbar == "none" and crossbar != default:
         changed = [n for n, v in vars(crossbar).items() if v != getattr(default, n)]

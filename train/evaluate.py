@@ -14,12 +14,17 @@ same data:
 
     python -m train.evaluate --checkpoint RUN --export net.nir
     python -m train.evaluate --nir net.nir
+
+and it goes on chips, so many of them, looked at some times after they were programmed:
+
+    python -m train.evaluate --checkpoint RUN --crossbar pcm --times 1s,1h,1d,1y --repeats 10
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from train import run_directory
-from train.config import Method
+from train.config import CrossbarLayers, Method
 from train.errors import ConfigError, RunDirectoryError, exit_code
 from train.health import lost_spikes
 from train.report import format_score
@@ -64,6 +69,20 @@ class EvaluateOptions:
     """Print one JSON object instead of text."""
     diagnose: bool = False
     """Say of each layer whether it is silent, saturated or healthy, on up to 250 samples."""
+    crossbar: Literal["ideal", "pcm", "reram"] | None = None
+    """Run the network on chips of this kind too; a table and a picture say what becomes of it."""
+    crossbar_layers: CrossbarLayers = "all"
+    """Layers that lie on crossbars."""
+    times: str = "1s,1h,1d,1y"
+    """Ages of the chips: seconds s, minutes m, hours h, days d, years y."""
+    repeats: int = 10
+    """Chips: the weights are programmed so many times."""
+    sweeps: bool = True
+    """Vary noise, levels, faults and ADC bits of the devices too, at the first of the ages."""
+    before: Path | None = None
+    """Another run to put beside it, such as one that was not trained for crossbars."""
+    chip_plot: Path | None = None
+    """Where the picture is drawn; by default plots/crossbar.png in the run directory."""
     plots: bool = False
     """Draw the pictures of a run directory anew, such as those of a run that was killed."""
 
@@ -201,6 +220,7 @@ def describe(result: dict[str, Any]) -> str:
         *rates,
         *(["", lost_spikes(lost, part)] if lost else []),
         *(["", result["diagnosis"]] if "diagnosis" in result else []),
+        *(["", *result["chips"]["table"]] if "chips" in result else []),
         *(f"wrote {file}" for file in result.get("plots", ())),
         *([f"wrote {result['export']}"] if "export" in result else []),
     ]
@@ -230,10 +250,39 @@ def _check_options(options: EvaluateOptions) -> None:
             raise ConfigError(f"--{name.replace('_', '-')} is about a file: add --nir FILE")
     if options.export is None and options.export_target is not None:
         raise ConfigError("--export-target is about a file: add --export FILE")
-    if options.nir is not None and (options.plots or options.diagnose):
+    if options.nir is not None and (options.plots or options.diagnose or options.crossbar):
         raise ConfigError(
-            "--plots and --diagnose look at a run: use them with --checkpoint, without --nir"
+            "--plots, --diagnose and --crossbar look at a run: use them with --checkpoint, without"
+            " --nir"
         )
+    default = EvaluateOptions()
+    for name in ("crossbar_layers", "times", "repeats", "sweeps", "before", "chip_plot"):
+        if options.crossbar is None and getattr(options, name) != getattr(default, name):
+            raise ConfigError(f"--{name.replace('_', '-')} is about chips: add --crossbar pcm")
+    if options.repeats < 1:
+        raise ConfigError(f"--repeats: expected at least one chip, got {options.repeats}")
+
+
+def _on_chips(options: EvaluateOptions, trained: Trained) -> dict[str, Any]:
+    """Return what chips make of the network, and of the one before it."""
+    from train.chips import Protocol, parse_times
+    from train.chips_report import side_by_side
+    from train.trained import load_trained
+
+    assert options.crossbar is not None
+    protocol = Protocol(
+        options.crossbar,
+        options.crossbar_layers,
+        parse_times(options.times),
+        options.repeats,
+        options.sweeps,
+    )
+    networks = {str(options.checkpoint): trained}
+    if options.before is not None:
+        networks = {"before": load_trained(options.before, options.method), "after": trained}
+    target = options.chip_plot or trained.path.parents[1] / "plots" / "crossbar.png"
+    shown = not options.json and sys.stderr.isatty()
+    return side_by_side(networks, options.part, protocol, target, shown)
 
 
 def _activity(result: dict[str, Any], layer: str) -> str:
@@ -273,6 +322,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result["export"] = str(options.export)
         if options.plots:
             result["plots"] = [str(file) for file in draw_plots(path)]
+        if options.crossbar is not None:
+            result["chips"] = _on_chips(options, trained)
+            result.setdefault("plots", []).append(result["chips"]["plot"])
         if options.diagnose:
             result["diagnosis"] = diagnose(path, options.part, options.method)
         print(json.dumps(result, allow_nan=False) if options.json else describe(result))

@@ -136,6 +136,15 @@ class Model(abc.ABC):
         """Return parameters as they stay after an update."""
         return params
 
+    @property
+    @abc.abstractmethod
+    def parts(self) -> tuple[str, ...]:
+        """Names of the layers with weights among the parameters, the readout last."""
+
+    def without_crossbars(self) -> Model:
+        """Return the model as its weights say."""
+        return self
+
     def with_crossbars(self, crossbars: Crossbars) -> Model:
         """Return the model with layers on crossbars.
 

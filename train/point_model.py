@@ -104,6 +104,19 @@ class PointModel(Model):
         """Return parameters after an update."""
         return params if self.crossbars is None else self.crossbars.settle(params)
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the layers."""
+        return tuple(f"layers_{k}" for k in range(self.depth + 1))
+
+    def without_crossbars(self) -> PointModel:
+        """Return the model as its weights say."""
+        if self.crossbars is None:
+            return self
+        assert isinstance(self.network, GridNetwork)
+        network = self.network.without_crossbars()
+        return dataclasses.replace(self, network=network, crossbars=None)
+
     def with_crossbars(self, crossbars: Crossbars) -> Model:
         """Return the model with layers on crossbars; refused in continuous time."""
         if not isinstance(self.network, GridNetwork):
@@ -192,7 +205,7 @@ def build_point_model(
         config=config,
         loss=loss,
     )
-    crossbars = crossbars_of(crossbar, [f"layers_{k}" for k in range(len(cells))])
+    crossbars = crossbars_of(crossbar, model.parts)
     return model if crossbars is None else model.with_crossbars(crossbars)
 
 

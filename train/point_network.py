@@ -143,6 +143,10 @@ class GridNetwork:
         placed = self.plain.clone(layers=layers_on(self.plain.layers, crossbars))
         return dataclasses.replace(self, layers=placed, digital=self.plain, constants={})
 
+    def without_crossbars(self) -> GridNetwork:
+        """Return the network as its weights say."""
+        return dataclasses.replace(self, layers=self.plain, digital=None, constants={})
+
     def program(self, params: Any, sources: int, key: Array, fault_key: Array) -> Any:
         """Return chips with these weights, for so many inputs."""
         one_step = jnp.zeros((1, 1, sources))

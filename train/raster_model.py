@@ -84,6 +84,19 @@ class RasterModel(Model):
         """The network without crossbars."""
         return self.network if self.digital is None else self.digital
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the cells of the chain."""
+        return tuple(f"cells_{k}" for k in range(self.depth + 1))
+
+    def without_crossbars(self) -> RasterModel:
+        """Return the model as its weights say."""
+        if self.digital is None:
+            return self
+        return dataclasses.replace(
+            self, network=self.digital, digital=None, crossbars=None, constants={}
+        )
+
     def with_crossbars(self, crossbars: Crossbars) -> RasterModel:
         """Return the model with layers on crossbars."""
         network = chain_on(self.plain, crossbars)

@@ -80,7 +80,7 @@ def build_network(
         outputs=outputs * config.population,
         rescaled=config.init_spread if config.init == "lsuv" else None,
     )
-    crossbars = crossbars_of(crossbar, [f"cells_{k}" for k in range(len(cells))])
+    crossbars = crossbars_of(crossbar, model.parts)
     return model if crossbars is None else model.with_crossbars(crossbars)
 
 

@@ -37,18 +37,16 @@ def product(
     Returns:
       Outputs in units of weight times input.
     """
-    if device.linear:
-        rows = tiles.splits(x.shape[-1], device.limits(reading.matrix.shape)[0])
-        return sum(
-            (x[..., part] @ reading.matrix[part] * reading.scale[k] for k, part in enumerate(rows)),
-            start=jnp.zeros((), x.dtype),
-        )
     total: Array = jnp.zeros((), x.dtype)
     parts = tiles.splits(x.shape[-1], device.limits(reading.matrix.shape)[0])
     keys = [None] * len(parts) if key is None else list(jax.random.split(key, len(parts)))
-    for part, scale, own in zip(parts, reading.scale, keys, strict=True):
-        y = _tile(device, reading.matrix[part], x[..., part], own, pulses)
-        total = total + y * scale
+    for k, (part, own) in enumerate(zip(parts, keys, strict=True)):
+        inputs, matrix = x[..., part], reading.matrix[part]
+        if device.linear:
+            y = inputs @ matrix
+        else:
+            y = _tile(device, matrix, inputs, own, pulses)
+        total = total + y * reading.scale[k].reshape((1,) * (x.ndim - 1) + (-1,))
     return total
 
 

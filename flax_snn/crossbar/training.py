@@ -94,29 +94,31 @@ def _(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, A
     return primals[1], tangents[0]
 
 
-def clip_weights(weights: Any, deviations: float = 2.5) -> Any:
-    """Return weights without outliers: within so many of their standard deviations.
+def clip_weights(weights: Any, factor: float = 2.5) -> Any:
+    """Return weights without outliers: within so many times their root mean square.
 
     The largest weight sets the conductance of all others, so that one outlier costs resolution
-    for all. Meant for parameters between two updates of a training.
+    for all. Meant for parameters after each update of a training. For weights of mean 0 the bound
+    is one of standard deviations, as in the source; those of another mean keep it.
 
     Args:
-      weights: an array, or a pytree of arrays, each of which has a standard deviation of its own.
-      deviations: bound in standard deviations, > 0.
+      weights: an array, or a pytree of arrays, each of which has a bound of its own.
+      factor: bound in units of the root mean square, > 1: with 1 or less, every update would make
+        the weights smaller, down to 0.
 
     Returns:
       The same structure.
 
     Raises:
-      ValueError: a bound that is not above 0.
+      ValueError: a factor that is not above 1.
 
     Reference: Joshi et al., *Accurate deep neural network inference using computational
     phase-change memory*, 2020.
     """
-    number("clip_weights", "deviations", deviations, above=True)
+    number("clip_weights", "factor", factor, least=1.0, above=True)
 
     def clip(w: Array) -> Array:
-        bound = deviations * jnp.std(w)
+        bound = factor * jnp.sqrt(jnp.mean(w * w))
         return jnp.clip(w, -bound, bound)
 
     return jax.tree.map(clip, weights)

@@ -8,6 +8,7 @@ Needs matplotlib: ``pip install 'flax-snn[plot]'``.
 """
 
 from flax_snn.plot.activity import membrane, raster
+from flax_snn.plot.chips import chip_scores
 from flax_snn.plot.classification import confusion_matrix
 from flax_snn.plot.events import spike_events
 from flax_snn.plot.first_spikes import first_spike_map
@@ -19,6 +20,7 @@ from flax_snn.plot.rates import firing_rates, spike_counts
 from flax_snn.plot.regression import predictions
 
 __all__ = [
+    "chip_scores",
     "confusion_matrix",
     "decision_regions",
     "firing_rates",

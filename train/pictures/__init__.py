@@ -3,6 +3,7 @@
 They need no display and no state of pyplot, so that a thread may draw them.
 """
 
+from train.pictures.chips import draw_chips
 from train.pictures.figure import new_figure, save
 from train.pictures.point_run import HiddenActivity, Plane, draw_point_run
 from train.pictures.raster_run import PartScores, draw_run
@@ -17,6 +18,7 @@ __all__ = [
     "Plane",
     "SampleActivity",
     "SampleSpikes",
+    "draw_chips",
     "draw_point_run",
     "draw_run",
     "draw_sample",

@@ -6,8 +6,8 @@ multiplies the same inputs, 200 x 128 uniform in [-1, 1], by the same matrix, 12
 max |w| = 1 at full scale, with one effect switched on at a time, then with those of phase-change
 memory together, in float32 on both sides. An error is rms(y - ideal) / std(ideal), its mean and
 deviation are taken over 200 programmings or reads. ``peers/aihwkit.txt`` says how to make the
-environment of the peer. Three minutes; without ``--peer-python`` one minute, and the columns of
-aihwkit stay as they are.
+environment of the peer. About a minute; without ``--peer-python`` the columns of aihwkit stay as
+they are.
 
 Definitions differ in three places. After programming, aihwkit keeps the difference of each pair
 alone, so that drift and read noise act on one device where ours act on two (pcm_*, up to 1 % of the

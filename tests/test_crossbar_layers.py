@@ -80,10 +80,8 @@ def test_an_ideal_crossbar_is_the_digital_layer(name, tiles):
 def test_an_ideal_crossbar_is_the_digital_convolution(name, tiles):
     fields, shape = CONVOLUTIONS[name]
     device, x = Device.ideal(tiles=tiles), inputs(*shape)
-    layer, digital = (
-        nn.Conv(**fields, conv_general_dilated_cls=convolution(device)),
-        nn.Conv(**fields),
-    )
+    layer = nn.Conv(**fields, conv_general_dilated_cls=convolution(device))
+    digital = nn.Conv(**fields)
     variables = layer.init(KEY, x)
     jax.tree.map(np.testing.assert_array_equal, variables, digital.init(KEY, x))
     np.testing.assert_allclose(layer.apply(variables, x), digital.apply(variables, x), atol=3e-6)
@@ -313,7 +311,10 @@ def test_lower_precision_of_a_layer_is_its_own():
         assert double.apply(wide, np.asarray(x, np.float64)).dtype == np.float64
 
 
-def dense(device=Device.pcm()):
+PCM = Device.pcm()
+
+
+def dense(device=PCM):
     layer, x = nn.Dense(9, dot_general_cls=on(device)), inputs(5, 30)
     return layer, layer.init(KEY, x), x
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from flax_snn import crossbar
@@ -137,7 +138,9 @@ class Bench:
 
     def __init__(self, trained: Trained, data: Part, protocol: Protocol) -> None:
         self._trained, self._data, self._protocol = trained, data, protocol
-        self._order = padded_order(len(data.labels), trained.config.training.batch_size)
+        self._order = jnp.asarray(
+            padded_order(len(data.labels), trained.config.training.batch_size)
+        )
         self._device: crossbar.Device | None = None
         self._chips: list[Any] = []
         self._score: Any = None

@@ -28,8 +28,8 @@ class ConvGeneralDilated(Analog):
     @nn.compact
     def __call__(
         self,
-        lhs: Float[Array, "B *S C"],
-        rhs: Float[Array, "*K I O"],
+        lhs: Float[Array, "..."],
+        rhs: Float[Array, "..."],
         window_strides: Any,
         padding: Any,
         lhs_dilation: Any = None,
@@ -40,8 +40,26 @@ class ConvGeneralDilated(Analog):
         precision: Any = None,
         preferred_element_type: Any = None,
         **options: Any,
-    ) -> Float[Array, "B *S O"]:
-        """Convolve, as ``lax.conv_general_dilated`` does; ``precision`` means nothing here."""
+    ) -> Float[Array, "..."]:
+        """Convolve, as ``lax.conv_general_dilated`` does.
+
+        Args:
+          lhs: inputs ``(B, *space, C)``.
+          rhs: kernel ``(*window, C / groups, O)``.
+          window_strides: steps of the window.
+          padding: as ``lax.conv_general_dilated`` takes it.
+          lhs_dilation: dilation of the inputs.
+          rhs_dilation: dilation of the window.
+          dimension_numbers: that of ``nn.Conv``.
+          feature_group_count: groups of channels.
+          batch_group_count: 1.
+          precision: ignored, an analog product has its own.
+          preferred_element_type: dtype of the result; by default that of the operands.
+          **options: others of ``lax.conv_general_dilated``, ignored.
+
+        Returns:
+          Outputs ``(B, *space, O)``.
+        """
         del precision, options
         last = lhs.ndim - 1
         numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)

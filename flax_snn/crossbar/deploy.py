@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -13,11 +13,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from flax_snn.crossbar import chip
 from flax_snn.crossbar.chip import Programmed
-from flax_snn.crossbar.device import Compensation
 from flax_snn.crossbar.dot_general import COLLECTION, FAULTS, PROGRAMMING, READING
-from flax_snn.typing import Array, Float, PRNGKey
+from flax_snn.typing import Array, PRNGKey
 
-AS_DEVICE: Any = "as device"
+AS_DEVICE = "as device"
 """Drift compensation as the device of each layer says."""
 
 
@@ -29,6 +28,7 @@ def program(
     fault_key: PRNGKey | None = None,
     faults: Mapping[str, Any] | None = None,
     rngs: Mapping[str, PRNGKey] | None = None,
+    mutable: Sequence[str] = (),
     **kwargs: Any,
 ) -> dict[str, Any]:
     """Program the weights of all analog layers of a network.
@@ -51,6 +51,8 @@ def program(
         they follow from ``key``.
       faults: maps of faults, in the place of drawn ones: the tree of `fault_map`, or a part of it.
       rngs: random keys of other streams that the network needs.
+      mutable: other collections that the network writes, such as ``membrane``; what it writes is
+        not kept.
       **kwargs: arguments of the network, such as ``method``.
 
     Returns:
@@ -68,7 +70,7 @@ def program(
     streams = {PROGRAMMING: key, READING: key, "noise": key, **(rngs or {})}
     if fault_key is not None:
         streams[FAULTS] = fault_key
-    _, found = network.apply(others, *args, rngs=streams, mutable=[COLLECTION], **kwargs)
+    _, found = network.apply(others, *args, rngs=streams, mutable=[COLLECTION, *mutable], **kwargs)
     made = {
         path: value
         for path, value in flatten_dict(_plain(found.get(COLLECTION, {}))).items()
@@ -93,9 +95,9 @@ def program(
 
 def at_time(
     variables: Mapping[str, Any],
-    seconds: float | Float[Array, ""],
+    seconds: float | Array | np.ndarray,
     key: PRNGKey | None = None,
-    drift_compensation: Compensation | None = AS_DEVICE,
+    drift_compensation: str | None = AS_DEVICE,
 ) -> dict[str, Any]:
     """Look at programmed layers some time after their programming.
 
@@ -167,9 +169,7 @@ def fault_map(variables: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def _read(
-    found: Programmed, seconds: Any, key: PRNGKey, compensation: Compensation | None
-) -> Programmed:
+def _read(found: Programmed, seconds: Any, key: PRNGKey, compensation: Any) -> Programmed:
     if found.w_max.ndim == 2:
         return chip.read(found, seconds, key, compensation)
 

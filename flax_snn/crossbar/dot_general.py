@@ -69,7 +69,7 @@ class Analog(nn.Module):
         Raises:
           ValueError: no chip and no stream to make one; a chip for another kernel.
         """
-        weights = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
+        weights = kernel.astype(_wider(kernel.dtype, jnp.float32))
         if self.is_initializing():
             return _each(lambda w: _digital(self.device, w), weights)
         if self.is_mutable_collection(COLLECTION) and self.has_rng(PROGRAMMING):
@@ -111,7 +111,7 @@ class Analog(nn.Module):
             device, key = Device(g_max=self.device.g_max, tiles=self.device.tiles), None
         else:
             device, key = self.device, self._reading_key()
-        x = x.astype(jnp.promote_types(x.dtype, reading.matrix.dtype))
+        x = x.astype(_wider(x.dtype, reading.matrix.dtype))
         if reading.matrix.ndim == 2:
             return product(device, reading, x, key, pulses=pulses)
 
@@ -239,6 +239,10 @@ class DotGeneral(Analog):
         dtype = preferred_element_type or jnp.result_type(lhs, rhs)
         shape = (*(lhs.shape[axis] for axis in rows), *(rhs.shape[axis] for axis in columns))
         return out.reshape(shape).astype(dtype)
+
+
+def _wider(one: Any, other: Any) -> Any:
+    return max(one, other, key=lambda dtype: jnp.finfo(dtype).bits)
 
 
 def _digital(device: Device, weights: Float[Array, "n m"]) -> Reading:

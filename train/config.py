@@ -160,8 +160,8 @@ class RandmanConfig:
 
     data: RandmanData = RandmanData()
     network: NetworkConfig = NetworkConfig()
-    crossbar: CrossbarConfig = CrossbarConfig()
     training: TrainingConfig = TrainingConfig()
+    crossbar: CrossbarConfig = CrossbarConfig()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,8 +170,8 @@ class RandmanRegressionConfig:
 
     data: RandmanData = RandmanData(classes=1, samples_per_class=5000)
     network: NetworkConfig = NetworkConfig(readout="mean")
-    crossbar: CrossbarConfig = CrossbarConfig()
     training: TrainingConfig = TrainingConfig()
+    crossbar: CrossbarConfig = CrossbarConfig()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,7 +272,6 @@ class YinYangConfig:
 
     data: YinYangData = YinYangData()
     network: YinYangNetwork = YinYangNetwork()
-    crossbar: CrossbarConfig = CrossbarConfig()
     loss: SpikeTimeLoss = SpikeTimeLoss()
     training: TrainingConfig = TrainingConfig(
         epochs=300,
@@ -284,6 +283,7 @@ class YinYangConfig:
         label_smoothing=0.0,
         jitter=0.0,
     )
+    crossbar: CrossbarConfig = CrossbarConfig()
 
 
 @dataclasses.dataclass(frozen=True)

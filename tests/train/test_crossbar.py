@@ -1,6 +1,7 @@
 """Networks on crossbars in the app: training against them, chips of a trained network, refusals."""
 
 import contextlib
+import dataclasses
 import functools
 import io
 import json
@@ -9,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_resume import assert_same_run
@@ -175,15 +177,16 @@ def test_weights_on_crossbars_are_bounded_and_no_others(task, flags, name, clip,
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     # Outliers in all arrays, time constants among them.
-    params = jax.tree.map(lambda s: rng.standard_t(3, s.shape).astype(np.float32), shapes)
+    params = jax.tree.map(lambda s: jnp.asarray(rng.standard_t(3, s.shape), s.dtype), shapes)
     settled = jax.tree_util.tree_leaves_with_path(model.settle(params))
     touched = 0
     for (path, found), given in zip(settled, jax.tree.leaves(params), strict=True):
         names = {entry.key for entry in path}
         if clip and "kernel" in path[-1].key and names & {f"{name}_{k}" for k in analog}:
-            bound = clip * np.sqrt(np.mean(given.astype(np.float64) ** 2))
-            np.testing.assert_allclose(found, np.clip(given, -bound, bound), rtol=1e-6)
-            touched += np.abs(given).max() > bound
+            w = np.asarray(given, np.float64)
+            bound = clip * np.sqrt(np.mean(w**2))
+            np.testing.assert_allclose(found, np.clip(w, -bound, bound), rtol=1e-6)
+            touched += np.abs(w).max() > bound
         else:
             np.testing.assert_array_equal(found, given)
     recurrent = task is randman.TASK
@@ -250,8 +253,6 @@ def test_rows_are_statistics_of_the_chips(aware, on_chips):
 
 def test_the_digital_score_is_that_of_the_weights_alone(aware, naive, on_chips):
     trained = load_trained(aware)
-    import dataclasses
-
     config = dataclasses.replace(trained.config, crossbar=CrossbarConfig())
     digital = dataclasses.replace(trained, model=randman.TASK.build(config))
     sums = digital.evaluate(trained.load_data().test).sums

@@ -55,7 +55,10 @@ RUNNERS = {
 }
 
 
-@pytest.mark.parametrize("runner", RUNNERS)
+SLOW = functools.partial(pytest.param, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("runner", ["auto", SLOW("fused"), SLOW("scan"), SLOW("nn.RNN")])
 def test_ideal_cells_are_digital(runner):
     make, variables = RUNNERS[runner], parameters()
     network = make(chain(Device.ideal(tiles=(7, 9))))
@@ -64,7 +67,7 @@ def test_ideal_cells_are_digital(runner):
     jax.tree.map(np.testing.assert_array_equal, network.init(KEY, X), variables)
 
 
-@pytest.mark.parametrize("runner", ["fused", "scan", "nn.RNN"])
+@pytest.mark.parametrize("runner", [SLOW("fused"), SLOW("scan"), "nn.RNN"])
 def test_all_runners_program_and_run_the_same_chips(runner):
     reference, network = snn.RNN(chain(LINEAR)), RUNNERS[runner](chain(LINEAR))
     chips = crossbar.program(reference, parameters(), jax.random.key(2), X[:, :1])
@@ -96,7 +99,7 @@ def by_tiles(chip, limits):
     return np.concatenate([matrix[part] * scale[k] for k, part in enumerate(rows)])
 
 
-@pytest.mark.parametrize("runner", ["fused", "scan", "nn.RNN"])
+@pytest.mark.parametrize("runner", [SLOW("fused"), "scan", SLOW("nn.RNN")])
 def test_training_meets_one_chip_for_the_whole_sequence(runner):
     rngs = {"programming": jax.random.key(5)}
 

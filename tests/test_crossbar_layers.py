@@ -57,8 +57,19 @@ CONVOLUTIONS = {
 }
 
 
-@pytest.mark.parametrize("tiles", [None, (7, 4)], ids=["one tile", "tiles"])
-@pytest.mark.parametrize("name", LAYERS)
+def rows(names, *, common):
+    """Names, all but the common ones marked as slow."""
+    slow = pytest.mark.slow
+    return [name if name in common else pytest.param(name, marks=slow) for name in names]
+
+
+TILES = pytest.mark.parametrize(
+    "tiles", [pytest.param(None, marks=pytest.mark.slow), (7, 2)], ids=["one tile", "tiles"]
+)
+
+
+@TILES
+@pytest.mark.parametrize("name", rows(LAYERS, common=("dense", "several axes")))
 def test_an_ideal_crossbar_is_the_digital_layer(name, tiles):
     make, shape = LAYERS[name]
     layer, digital, x = make(on(Device.ideal(tiles=tiles))), make(None), inputs(*shape)
@@ -75,8 +86,8 @@ def test_an_ideal_crossbar_is_the_digital_layer(name, tiles):
     np.testing.assert_allclose(layer.apply(chip, x), digital.apply(variables, x), atol=3e-6)
 
 
-@pytest.mark.parametrize("tiles", [None, (7, 2)], ids=["one tile", "tiles"])
-@pytest.mark.parametrize("name", CONVOLUTIONS)
+@TILES
+@pytest.mark.parametrize("name", rows(CONVOLUTIONS, common=("not square", "depthwise")))
 def test_an_ideal_crossbar_is_the_digital_convolution(name, tiles):
     fields, shape = CONVOLUTIONS[name]
     device, x = Device.ideal(tiles=tiles), inputs(*shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -17,6 +18,9 @@ from flax_snn.typing import Array, Float, Int, PRNGKey
 
 LEAST_SCALE = 1e-7
 """Smallest weight at full scale: weights that are all zero stay zero."""
+
+SLACK = 1.0 + 1e-6
+"""Part of ``w_max`` that weights may reach: what rounding makes of it."""
 
 LEAST_PROBE = 1e-4
 """Smallest mean response to the probe of the drift compensation."""
@@ -87,6 +91,93 @@ def program(
     Raises:
       ValueError: weights that are not finite or beyond ``w_max``; a fault map of another shape.
     """
+    check_weights(device, weights)
+    if faults is not None:
+        faults = check_map(faults, (2, *weights.shape))
+    return _program(device, weights, key, fault_key, faults)
+
+
+def read(chip: Programmed, t: Any, key: PRNGKey, compensation: Compensation | None) -> Programmed:
+    """Look at a programmed crossbar.
+
+    Args:
+      chip: the crossbar.
+      t: seconds since the end of programming.
+      key: random key of the read noise.
+      compensation: drift compensation.
+
+    Returns:
+      The crossbar with what was found.
+
+    Raises:
+      ValueError: a time for which the device has no data.
+    """
+    if chip.device.relaxation is None:
+        return _read(chip, jnp.asarray(t, chip.time.dtype), key, compensation)
+    measured = chip.device.relaxation.times[chip.device.relaxation.check_time(t)]
+    return _read_as_measured(chip, measured, key, compensation)
+
+
+def check_weights(device: Device, weights: Float[Array, "n m"]) -> None:
+    """Refuse weights that cannot be programmed, where their values are known.
+
+    Raises:
+      ValueError: weights that are not finite, or beyond the ``w_max`` of the device.
+    """
+    if isinstance(weights, jax.core.Tracer):
+        return
+    largest = float(np.max(np.abs(weights)))
+    if not np.isfinite(largest):
+        raise ValueError("expected finite weights, got inf or NaN; nothing can be programmed")
+    if device.w_max is not None and largest > device.w_max * SLACK:
+        raise ValueError(
+            f"expected weights within w_max={device.w_max:g}, the largest that these conductances"
+            f" stand for, got one of {largest:g}; raise w_max, leave it out, or clip the weights"
+            " (clip_weights)"
+        )
+
+
+def full_scale(device: Device, weights: Float[Array, "n m"]) -> Float[Array, "R m"]:
+    """Return the weight at full scale of each tile, or column of a tile; NaN if it is too small."""
+    limits = device.limits(weights.shape)
+    if device.w_max is None:
+        if device.scaling == "column":
+            found = tiles.of_rows(jnp.abs(weights), limits[0], "max")
+        else:
+            found = tiles.of_tiles(jnp.abs(weights), limits, "max")
+        return jnp.maximum(found, LEAST_SCALE)
+    rows = len(tiles.splits(weights.shape[0], limits[0]))
+    # What could not be checked must not be mapped to more than g_max in silence.
+    beyond = jnp.max(jnp.abs(weights)) > device.w_max * SLACK
+    scale = jnp.where(beyond, jnp.nan, device.w_max).astype(weights.dtype)
+    return jnp.broadcast_to(scale, (rows, weights.shape[1]))
+
+
+def conductances(
+    device: Device, weights: Float[Array, "n m"], w_max: Float[Array, "R m"]
+) -> Float[Array, "2 n m"]:
+    """Return the target conductances of the pairs, rounded to levels where there are any.
+
+    Args:
+      device: the crossbar.
+      weights: ``(inputs, outputs)``.
+      w_max: weight at full scale.
+    """
+    n = weights.shape[0]
+    share = weights / tiles.spread(w_max, n, device.limits(weights.shape)[0])
+    span = device.g_max - device.g_min
+    g = device.g_min + span * jnp.maximum(jnp.stack([share, -share]), 0.0)
+    if device.levels is None:
+        return g
+    step = span / (device.levels - 1)
+    return device.g_min + step * jnp.round((g - device.g_min) / step)
+
+
+# Compiled as a whole also where nothing around them is: op by op a first call takes seconds.
+@functools.partial(jax.jit, static_argnums=0)
+def _program(
+    device: Device, weights: Array, key: PRNGKey, fault_key: PRNGKey | None, faults: Any
+) -> Programmed:
     noise_key, draw_key, own_fault_key, read_key = jax.random.split(key, 4)
     w_max = full_scale(device, weights)
     target = conductances(device, weights, w_max)
@@ -96,9 +187,7 @@ def program(
             written = device.programming.write(noise_key, target, device.g_max)
         else:
             written = device.write_verify.write(device.programming, noise_key, target, device.g_max)
-    if faults is not None:
-        faults = check_map(faults, target.shape)
-    elif device.faults is not None:
+    if faults is None and device.faults is not None:
         chosen = own_fault_key if fault_key is None else fault_key
         faults = device.faults.draw(chosen, target.shape)
     if faults is not None:
@@ -122,21 +211,10 @@ def program(
     matrix = _difference(device, _aged(chip, device.first_time))
     baseline = _response(device, device.drift_compensation or "global", matrix)
     chip = dataclasses.replace(chip, baseline=baseline)
-    return read(chip, device.first_time, read_key, device.drift_compensation)
+    return _look(chip, device.first_time, read_key, device.drift_compensation)
 
 
-def read(chip: Programmed, t: Any, key: PRNGKey, compensation: Compensation | None) -> Programmed:
-    """Look at a programmed crossbar.
-
-    Args:
-      chip: the crossbar.
-      t: seconds since the end of programming.
-      key: random key of the read noise.
-      compensation: drift compensation.
-
-    Returns:
-      The crossbar with what was found.
-    """
+def _look(chip: Programmed, t: Any, key: PRNGKey, compensation: Compensation | None) -> Programmed:
     device = chip.device
     g = _aged(chip, t)
     if device.read_noise is not None:
@@ -153,53 +231,8 @@ def read(chip: Programmed, t: Any, key: PRNGKey, compensation: Compensation | No
     return dataclasses.replace(chip, time=time, reading=Reading(matrix, scale))
 
 
-def full_scale(device: Device, weights: Float[Array, "n m"]) -> Float[Array, "R m"]:
-    """Return the weight at full scale of each tile, or column of a tile.
-
-    Raises:
-      ValueError: weights that are not finite, or beyond the ``w_max`` of the device.
-    """
-    traced = isinstance(weights, jax.core.Tracer)
-    if not traced and not np.all(np.isfinite(weights)):
-        raise ValueError("expected finite weights, got inf or NaN; nothing can be programmed")
-    limits = device.limits(weights.shape)
-    if device.w_max is None:
-        if device.scaling == "column":
-            found = tiles.of_rows(jnp.abs(weights), limits[0], "max")
-        else:
-            found = tiles.of_tiles(jnp.abs(weights), limits, "max")
-        return jnp.maximum(jax.lax.stop_gradient(found), LEAST_SCALE)
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(weights)))
-    if not traced and float(largest) > device.w_max * (1 + 1e-6):
-        raise ValueError(
-            f"expected weights within w_max={device.w_max:g}, the largest that these conductances"
-            f" stand for, got one of {float(largest):g}; raise w_max, leave it out, or clip the"
-            " weights (clip_weights)"
-        )
-    rows = len(tiles.splits(weights.shape[0], limits[0]))
-    # A value that cannot be checked here must not be mapped to more than g_max in silence.
-    scale = jnp.where(largest > device.w_max * (1 + 1e-6), jnp.nan, device.w_max)
-    return jnp.broadcast_to(scale.astype(weights.dtype), (rows, weights.shape[1]))
-
-
-def conductances(
-    device: Device, weights: Float[Array, "n m"], w_max: Float[Array, "R m"]
-) -> Float[Array, "2 n m"]:
-    """Return the target conductances of the pairs, rounded to levels where there are any.
-
-    Args:
-      device: the crossbar.
-      weights: ``(inputs, outputs)``.
-      w_max: weight at full scale.
-    """
-    n = weights.shape[0]
-    share = weights / tiles.spread(w_max, n, device.limits(weights.shape)[0])
-    span = device.g_max - device.g_min
-    g = device.g_min + span * jnp.maximum(jnp.stack([share, -share]), 0.0)
-    if device.levels is None:
-        return g
-    step = span / (device.levels - 1)
-    return device.g_min + step * jnp.round((g - device.g_min) / step)
+_read = jax.jit(_look, static_argnums=3)
+_read_as_measured = jax.jit(_look, static_argnums=(1, 3))
 
 
 def _aged(chip: Programmed, t: Any) -> Float[Array, "2 n m"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ MOST_HALVINGS = 1000.0
 """Factor of the inputs beyond which bound management stops in any case."""
 
 
+@functools.partial(jax.jit, static_argnums=0, static_argnames="pulses")
 def product(
     device: Device,
     reading: Reading,

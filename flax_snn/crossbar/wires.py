@@ -48,10 +48,10 @@ class IRDrop:
 
 def nodal_currents(
     conductance: Float[np.ndarray, "n m"],
-    voltage: Float[np.ndarray, "*B n"],
+    voltage: Float[np.ndarray, "..."],
     row_resistance: float,
     column_resistance: float | None = None,
-) -> Float[np.ndarray, "*B m"]:
+) -> Float[np.ndarray, "..."]:
     """Solve the circuit of an array with resistive wires; float64, on the host.
 
         (p_ij - p_i,j-1) / Rr + (p_ij - p_i,j+1) / Rr + g_ij (p_ij - q_ij) = 0
@@ -62,12 +62,12 @@ def nodal_currents(
 
     Args:
       conductance: conductances in S.
-      voltage: voltages of the rows in V.
+      voltage: voltages of the rows in V, ``(*B, n)``.
       row_resistance: resistance of a wire segment of a row in ohm, > 0.
       column_resistance: of a column; by default that of a row.
 
     Returns:
-      Currents of the columns in A; with wires that conduct perfectly ``voltage @ conductance``.
+      Currents of the columns in A, ``(*B, m)``; with wires that conduct perfectly ``voltage @ conductance``.
 
     Raises:
       ValueError: shapes that do not fit, negative conductances, resistances not above 0.

@@ -200,8 +200,6 @@ def test_spikes_skip_the_dac_and_silence_is_silent():
     assert np.all(np.asarray(y)[2] == 0.0)
     graded = product(device, found.reading, jnp.asarray(0.8 * spikes), None)
     assert np.abs(np.asarray(graded) - 0.8 * spikes @ WEIGHTS).max() > 0.1
-    known = product(device, found.reading, jnp.asarray(spikes), None, pulses=True)
-    np.testing.assert_allclose(known, y, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(7,), (300, 127), (3, 65_537)])

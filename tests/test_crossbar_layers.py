@@ -237,6 +237,19 @@ def test_training_meets_a_chip_of_its_own_in_each_call():
     assert float(jnp.std(call(1, training=more) - digital)) > errors[1]
 
 
+def test_training_for_the_faults_of_one_chip():
+    """Without noise, what training meets is the kernel with its stuck devices replaced."""
+    layer = nn.Dense(9, use_bias=False, dot_general_cls=on(Device(g_min=5.0)))
+    variables = layer.init(KEY, jnp.eye(30))
+    faults = np.random.default_rng(0).integers(-1, 2, (2, 30, 9)).astype(np.int8)
+    given = {**variables, "crossbar": {"DotGeneral_0": {"faults": faults}}}
+    found = layer.apply(given, jnp.eye(30), rngs={"programming": KEY})
+    kernel = np.asarray(variables["params"]["kernel"], np.float64)
+    share = kernel / np.abs(kernel).max()
+    pair = np.where(faults == 0, np.maximum(np.stack([share, -share]), 0), faults == 1)
+    np.testing.assert_allclose(found, (pair[0] - pair[1]) * np.abs(kernel).max(), atol=1e-6)
+
+
 def test_extra_noise_of_the_weights_has_its_size():
     layer = nn.Dense(
         200, use_bias=False, dot_general_cls=on(Device.ideal(), training=Training(normal=0.1))

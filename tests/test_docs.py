@@ -85,3 +85,14 @@ def test_the_page_on_interchange_names_every_preset_and_target() -> None:
     page = (DOCS / "nir.md").read_text()
     rows = set(re.findall(r"^\| ([\w.-]+) \|", page, flags=re.MULTILINE))
     assert {*snn.nir.PRODUCERS, *snn.nir.TARGETS} <= rows
+
+
+@pytest.mark.optimizer
+def test_the_python_of_the_page_on_crossbars_runs(capsys: Any) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "crossbar.md").read_text(), flags=re.DOTALL)
+    assert len(blocks) == 2
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)
+        promised = [line[2:] for line in block.splitlines() if line.startswith("# ")]
+        assert capsys.readouterr().out.splitlines() == promised

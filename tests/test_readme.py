@@ -18,7 +18,7 @@ def test_the_python_of_the_readme_runs(
     capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     x = (jax.random.uniform(jax.random.key(0), (4, 6, 8)) < 0.3).astype(jnp.float32)
     names: dict[str, Any] = {"key": jax.random.key(1), "x_first": x[:, 0], "jnp": jnp}
     names["stream"] = [x[:, t] for t in range(6)]
@@ -45,3 +45,8 @@ def test_the_python_of_the_readme_runs(
     expected = names["network"].apply(names["variables"], jnp.ones((8, 100, 20)))
     np.testing.assert_array_equal(names["v"], expected)
     assert len(blocks[4].splitlines()) == 6
+
+    exec(blocks[5], names)
+    assert names["spikes"].shape == (8, 100, 64)
+    held = names["day"]["crossbar"]["cell"]["input_dot_general"]["chip"]
+    assert float(held.time) == 86400.0

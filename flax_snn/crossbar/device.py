@@ -62,7 +62,8 @@ class Device:
       drift: fall of conductances with time.
       relaxation: scatter measured at some times, in the place of programming noise and drift.
       read_noise: slow noise of the devices, drawn for each time at which a chip is looked at.
-      dac: converter of the inputs, of which 1 is full scale.
+      dac: converter of the inputs, of which 1 is full scale. Larger ones come out as its bound:
+        scale them (`input_scaling`) where that is not meant.
       adc: converter of the outputs of a tile; an input and a weight at full scale give 1.
       input_scaling: ``None``: a = 1; ``abs_max``: a = 1 / max |x| of each input vector; a number
         theta: a = 1 / theta.

@@ -3,7 +3,8 @@
 Variables and streams of random numbers say what it does:
 
     collection ``crossbar`` holds a programmed chip     its weights, as last looked at
-    the call has the stream ``programming``             a chip for this call: for training
+    the call has the stream ``programming``             a chip for this call: for training; with
+                                                        the faults in ``crossbar``, if any
     neither                                             an error, unless the device draws nothing
 
 The stream ``reading`` is the noise of each product. `flax_snn.crossbar.program` makes the
@@ -77,6 +78,7 @@ class Analog(nn.Module):
         if self.has_variable(COLLECTION, "chip"):
             found = self._programmed(weights)
             return _each(straight_through, found, found.reading, weights)
+        given = self._given_faults()
         random = self.device.scatters or self.training.normal
         if random and not self.has_rng(PROGRAMMING):
             raise ValueError(
@@ -88,21 +90,19 @@ class Analog(nn.Module):
             )
         key = self._key(PROGRAMMING) if random else jax.random.key(0)
         return _each(
-            lambda w, k, f: throw_away(self.device, self.training, w, k, f),
+            lambda w, k, f, faults: throw_away(self.device, self.training, w, k, f, faults),
             weights,
             _split(key, weights),
             _split(self._fault_key(), weights),
+            given,
         )
 
-    def multiply(
-        self, x: Float[Array, "*B n"], reading: Reading, pulses: bool = False
-    ) -> Float[Array, "*B m"]:
+    def multiply(self, x: Float[Array, "*B n"], reading: Reading) -> Float[Array, "*B m"]:
         """Multiply inputs by what `prepare` returned.
 
         Args:
           x: inputs; ``(*B, G, n)`` where the kernel has an axis in front.
           reading: the matrix.
-          pulses: all inputs are known to be spikes, 0 or 1.
 
         Raises:
           ValueError: the circuit has noise, and the stream ``reading`` is missing.
@@ -113,10 +113,10 @@ class Analog(nn.Module):
             device, key = self.device, self._reading_key()
         x = x.astype(_wider(x.dtype, reading.matrix.dtype))
         if reading.matrix.ndim == 2:
-            return product(device, reading, x, key, pulses=pulses)
+            return product(device, reading, x, key)
 
         def one(reading: Reading, x: Array, key: PRNGKey | None) -> Array:
-            return product(device, reading, x, key, pulses=pulses)
+            return product(device, reading, x, key)
 
         keys = None if key is None else jax.random.split(key, x.shape[-2])
         axes = (0, -2, None if keys is None else 0)
@@ -130,9 +130,6 @@ class Analog(nn.Module):
         return (reading.matrix * scale).astype(kernel.dtype)
 
     def _program(self, weights: Float[Array, "*G n m"]) -> None:
-        given: Any = None
-        if self.has_variable(COLLECTION, "faults"):
-            given = self.get_variable(COLLECTION, "faults")
         key, fault_key = self._key(PROGRAMMING), self._fault_key()
 
         def one(w: Array, key: PRNGKey, fault_key: PRNGKey | None, faults: Any) -> Programmed:
@@ -140,7 +137,7 @@ class Analog(nn.Module):
 
         keys = _split(key, weights), _split(fault_key, weights)
         try:
-            made = _each(one, weights, *keys, given)
+            made = _each(one, weights, *keys, self._given_faults())
         except (TypeError, ValueError) as error:
             raise type(error)(f"{self._where()}: {error}") from error
         self.put_variable(COLLECTION, "chip", made)
@@ -159,6 +156,10 @@ class Analog(nn.Module):
                 " device of the chip"
             )
         return found
+
+    def _given_faults(self) -> Any:
+        held = self.has_variable(COLLECTION, "faults")
+        return self.get_variable(COLLECTION, "faults") if held else None
 
     def _fault_key(self) -> PRNGKey | None:
         return self._key(FAULTS) if self.has_rng(FAULTS) else None

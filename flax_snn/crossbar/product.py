@@ -18,14 +18,12 @@ MOST_HALVINGS = 1000.0
 """Factor of the inputs beyond which bound management stops in any case."""
 
 
-@functools.partial(jax.jit, static_argnums=0, static_argnames="pulses")
+@functools.partial(jax.jit, static_argnums=0)
 def product(
     device: Device,
     reading: Reading,
     x: Float[Array, "*B n"],
     key: PRNGKey | None,
-    *,
-    pulses: bool = False,
 ) -> Float[Array, "*B m"]:
     """Multiply inputs by a matrix as a crossbar does.
 
@@ -34,7 +32,6 @@ def product(
       reading: the matrix on it.
       x: inputs.
       key: random key of the noise of this product; ``None`` where there is none.
-      pulses: all inputs are known to be 0 or 1, and need no DAC; else they are looked at.
 
     Returns:
       Outputs in units of weight times input.
@@ -47,7 +44,7 @@ def product(
         if device.linear:
             y = inputs @ matrix
         else:
-            y = _tile(device, matrix, inputs, own, pulses)
+            y = _tile(device, matrix, inputs, own)
         total = total + y * reading.scale[k].reshape((1,) * (x.ndim - 1) + (-1,))
     return total
 
@@ -57,23 +54,20 @@ def _tile(
     matrix: Float[Array, "n m"],
     x: Float[Array, "*B n"],
     key: PRNGKey | None,
-    pulses: bool,
 ) -> Float[Array, "*B m"]:
     """Return the output of one tile in units of its full scale."""
     noise = _Noise(device, key, x.shape, (*x.shape[:-1], matrix.shape[1]), x.dtype)
-    binary = None
-    if device.dac is not None and not pulses:
-        binary = jnp.all((x == 0) | (x == 1), axis=-1, keepdims=True)
+    # Spikes are pulses of one height: no converter is needed for them.
+    binary = jnp.all((x == 0) | (x == 1), axis=-1, keepdims=True)
     inverse = _largest(device, x)
 
     def analog(x: Array, matrix: Array, halved: Array | float) -> Array:
         """Return what arrives at the ADC, for inputs divided by ``halved``."""
         a = jnp.where(inverse > 0, 1.0 / jnp.where(inverse > 0, inverse, 1.0), 0.0) / halved
         scaled = x if device.input_scaling is None and device.bound_management is None else a * x
-        driven = scaled
-        if binary is not None:
-            driven = jnp.where(binary, scaled, device.dac.convert(scaled))  # type: ignore[union-attr]
-        driven = noise.on_inputs(driven)
+        if device.dac is not None:
+            scaled = jnp.where(binary, scaled, device.dac.convert(scaled))
+        driven = noise.on_inputs(scaled)
         y = driven @ matrix
         if device.ir_drop is not None:
             y = y - device.ir_drop.loss(driven, matrix)

@@ -19,9 +19,11 @@ from flax_snn.typing import Array, Float, PRNGKey
 class Training:
     """What a layer is trained against where nothing is programmed.
 
-    Each forward pass programs a chip that is thrown away: levels, programming noise, fresh faults,
-    drift and read noise of the device. The gradient is taken at its weights and goes to the clean
-    ones as if they were these (straight-through); w_max follows the weights, without a gradient.
+    Each forward pass programs a chip that is thrown away: levels, programming noise, fresh faults
+    (general robustness) or those of a map in the collection ``crossbar`` (repair of one chip: the
+    tree of `fault_map` with ``faults`` at its leaves), drift and read noise of the device. The
+    gradient is taken at its weights and goes to the clean ones as if they were these
+    (straight-through); w_max follows the weights, without a gradient.
 
     Attributes:
       noise: factor of programming noise, relaxation and read noise.
@@ -54,6 +56,7 @@ def throw_away(
     weights: Float[Array, "n m"],
     key: PRNGKey,
     fault_key: PRNGKey | None = None,
+    faults: Any = None,
 ) -> Reading:
     """Return what is read of a chip that is programmed for one forward pass.
 
@@ -63,10 +66,11 @@ def throw_away(
       weights: ``(inputs, outputs)``.
       key: random key.
       fault_key: random key of the faults; follows from ``key`` where not given.
+      faults: a map of faults, in the place of drawn ones.
     """
     keys = jax.random.split(key, 3)
     clean = jax.lax.stop_gradient(weights)
-    found = chip.program(device.with_noise(training.noise), clean, keys[0], fault_key)
+    found = chip.program(device.with_noise(training.noise), clean, keys[0], fault_key, faults)
     if training.time is not None:
         found = chip.read(found, training.time, keys[1], device.drift_compensation)
     reading = found.reading

@@ -67,7 +67,8 @@ def nodal_currents(
       column_resistance: of a column; by default that of a row.
 
     Returns:
-      Currents of the columns in A, ``(*B, m)``; with wires that conduct perfectly ``voltage @ conductance``.
+      Currents of the columns in A, ``(*B, m)``; with wires that conduct perfectly they are
+      ``voltage @ conductance``.
 
     Raises:
       ValueError: shapes that do not fit, negative conductances, resistances not above 0.

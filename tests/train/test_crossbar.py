@@ -20,10 +20,12 @@ from train import randman, yin_yang
 from train.analog import crossbars_of
 from train.checkpoint import CheckpointWriter
 from train.chips import ADC_BITS, FAULTS, LEVELS, NOISES, parse_times
+from train.chips_report import SWEEPS
 from train.cli import parse, run_command
 from train.config import CrossbarConfig, RunOptions
 from train.errors import ConfigError
 from train.evaluate import describe, main
+from train.pictures import draw_chips
 from train.record import share
 from train.state import create_state, train_batches
 from train.trained import load_trained
@@ -33,7 +35,7 @@ EASY = (
     "--alpha 5 --units 8 --samples-per-class 100 --hidden 16 --epochs 20 --no-recurrent"
     " --no-learn-tau"
 ).split()
-AWARE = (*EASY, *"--crossbar pcm --weight-clip 1.1 --crossbar-layers".split())
+AWARE = (*EASY, *"--crossbar pcm --weight-clip 1.5 --crossbar-layers".split())
 SMALL = (
     "--classes 2 --units 8 --steps 10 --samples-per-class 40 --hidden 16 --batch-size 16"
     " --no-recurrent --no-learn-tau"
@@ -106,7 +108,7 @@ def test_a_run_against_crossbars_leaves_its_result(aware, naive, on_chips):
     assert on_chips["test_loss"] == pytest.approx(result["test_loss"], rel=1e-6)
     assert result["test_loss"] != result_of(naive)["test_loss"]
     # Guessing gives 50 %.
-    assert on_chips["samples"] == 20 and chips_of(on_chips)["digital"]["score"] >= 0.75
+    assert on_chips["samples"] == 20 and chips_of(on_chips)["digital"]["score"] >= 0.7
 
 
 def test_a_resumed_run_is_an_unbroken_one(train, tmp_path, layers, aware):
@@ -127,16 +129,14 @@ def test_a_resumed_run_is_an_unbroken_one(train, tmp_path, layers, aware):
     assert_same_run(aware, tmp_path / "run")
 
 
-def test_weights_of_a_run_lie_at_their_bound(layers, aware, naive):
-    """An update ends with the bound: several weights are the largest one, to the last bit."""
-    for run, bounded in ((aware, {"all": 2, "readout": 1}[layers]), (naive, 0)):
-        cells = load_trained(run).params["cell"]
-        for k, name in enumerate(("cells_1", "cells_0")):
-            w = np.abs(np.asarray(cells[name]["kernel"]))
-            assert (np.count_nonzero(w == w.max()) > 1) == (k < bounded), name
-            if k < bounded:
-                # The bound is 1.1 times the root mean square before, a little more than after.
-                assert w.max() < 1.2 * np.sqrt(np.mean(w**2)), name
+def test_weights_of_a_run_lie_within_their_bound(layers, aware, naive):
+    def largest(run, name):
+        w = np.asarray(load_trained(run).params["cell"][name]["kernel"], np.float64)
+        return np.abs(w).max() / np.sqrt(np.mean(w**2))
+
+    for name in {"all": ("cells_0", "cells_1"), "readout": ("cells_1",)}[layers]:
+        # The bound is 1.5 times the root mean square before an update clips: a little more after.
+        assert largest(aware, name) < 1.6 < largest(naive, name)
 
 
 @pytest.mark.slow
@@ -422,6 +422,36 @@ def test_bad_input(flags, words, tiny_run, tmp_path, capsys):
     assert re.search(words, message) and "Traceback" not in message
 
 
+@pytest.mark.xfail(raises=ValueError, reason="chips are scored, then the picture cannot be drawn")
+@pytest.mark.parametrize("times", ["1d,1s", "60s,1m", "0s,0.05s"])
+def test_times_in_another_order_or_twice(times, naive, tmp_path):
+    flags = f"--crossbar ideal --times {times} --repeats 1 --no-sweeps --chip-plot"
+    assert main(["--checkpoint", str(naive), *flags.split(), str(tmp_path / "x.png")]) in (0, 2)
+
+
+@pytest.mark.xfail(raises=OSError, reason="chips are scored, then the folder cannot be made")
+def test_a_picture_that_cannot_be_written(naive, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    flags = "--crossbar ideal --times 1s --repeats 1 --no-sweeps --chip-plot".split()
+    assert main(["--checkpoint", str(naive), *flags, str(tmp_path / "file" / "x.png")]) == 2
+    assert "--chip-plot" in capsys.readouterr().err
+
+
+@pytest.mark.xfail(raises=AssertionError, reason="scores on other data are put side by side")
+def test_before_has_to_be_a_run_on_the_same_data(naive, tiny_run, tmp_path):
+    flags = f"--crossbar ideal --times 1s --repeats 1 --no-sweeps --chip-plot {tmp_path / 'x.png'}"
+    assert main(["--checkpoint", str(naive), *flags.split(), "--before", str(tiny_run)]) == 2
+
+
+@pytest.mark.xfail(raises=UserWarning, reason="a legend without lines")
+def test_a_silent_network_is_drawn():
+    row = {"mean": 0.5, "std": 0.0, "scores": [0.5], "rates_hz": {"hidden_1": 0.0}}
+    result = {"digital": {"score": 0.5, "rates_hz": {"hidden_1": 0.0}}, "score": "accuracy"}
+    result |= {"device": "pcm", "layers": "all", "repeats": 1, "samples": 20}
+    result["times"] = [row | {"time": "1s", "seconds": 1.0, "compensation": None}]
+    assert len(draw_chips({"run": result}, SWEEPS).axes) == 2
+
+
 # Checkpoints from before there were crossbars
 
 
@@ -448,6 +478,12 @@ def test_a_checkpoint_of_version_2_is_a_network_without_crossbars(old, tiny_run)
     before, after = evaluated(tiny_run), evaluated(old)
     assert before.pop("checkpoint") != after.pop("checkpoint")
     assert before == after
+
+
+@pytest.mark.xfail(raises=ValueError, reason="settings are compared field by field, by position")
+def test_a_run_of_version_2_is_resumed(old, train, capsys):
+    assert train(old, "--resume") == 0
+    assert "finished" in capsys.readouterr().out
 
 
 # Yin-Yang
@@ -493,3 +529,8 @@ def test_points_on_chips_by_another_method_are_refused(layers, points, capsys):
     flags = ["--checkpoint", str(points), *CHIPS, layers, "--method", "first_spike"]
     assert main(flags) == 2
     assert "add --method surrogate" in capsys.readouterr().err
+
+
+@pytest.mark.xfail(raises=AssertionError, reason="refused for crossbars that nobody asked for")
+def test_weights_trained_on_crossbars_run_by_another_method(points):
+    assert main(["--checkpoint", str(points), "--method", "first_spike"]) == 0

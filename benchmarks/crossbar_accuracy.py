@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.machine import write_results
 
-FLAGS = {"randman": "", "yin_yang": "--method surrogate --epochs 60"}
+FLAGS = {"randman": "", "yin_yang": "--method surrogate --epochs 40"}
 CROSSBAR = "--crossbar pcm"
 SEEDS, CHIPS = 5, 10
 NETWORKS = {"naive": "", "hardware-aware": CROSSBAR}

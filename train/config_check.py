@@ -178,6 +178,14 @@ def check_crossbar(crossbar: CrossbarConfig) -> None:
             "--crossbar-time: resistive memory was measured after 1, 86400 and 172800 s only, got"
             f" {crossbar.crossbar_time!r} s; take one of these, or 0 for the first"
         )
+
+
+def check_crossbar_flags(crossbar: CrossbarConfig) -> None:
+    """Refuse flags about crossbars where there are none; for a new run, not for a stored one.
+
+    Raises:
+      ConfigError: so it is.
+    """
     default = CrossbarConfig()
     if crossbar.crossbar == "none" and crossbar != default:
         changed = [n for n, v in vars(crossbar).items() if v != getattr(default, n)]

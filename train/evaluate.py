@@ -121,8 +121,8 @@ def evaluate_network(trained: Trained, path: Path, part: str = "test") -> dict[s
       ``<part>_<score>`` with the ``score`` of the task, ``<part>_loss``, for classes ``confusion``
       (rows: true class, columns: predicted class, samples), ``rates_hz`` and ``activity`` (spikes
       per neuron and ``slot``, a time step or a sample) of each layer that spikes, ``lost_spikes``
-      where layers have limited room, and what was evaluated: ``task``, ``checkpoint``, ``epoch``,
-      ``part``, ``samples``.
+      where layers have limited room, ``chip`` where weights were on one, and what was evaluated:
+      ``task``, ``checkpoint``, ``epoch``, ``part``, ``samples``.
     """
     from flax_snn import metrics
     from train.record import activity_of, rates_hz, share
@@ -143,6 +143,9 @@ def evaluate_network(trained: Trained, path: Path, part: str = "test") -> dict[s
         "activity": {k: float(v.mean()) for k, v in activity_of(model, sums).items()},
         "slot": model.slot_name,
     }
+    kind = trained.config.crossbar.crossbar
+    if model is not model.without_crossbars():
+        found["chip"] = kind
     if model.bounded:
         found["lost_spikes"] = int(sums.lost)
     if score == "accuracy":
@@ -213,7 +216,8 @@ def describe(result: dict[str, Any]) -> str:
     lines = [
         f"{result['checkpoint']}: task {result['task']}, epoch {result['epoch']}",
         f"{part} {score} {format_score(score, result[f'{part}_{score}'], 2)}, loss"
-        f" {result[f'{part}_loss']:.4f} ({result['samples']} samples)",
+        f" {result[f'{part}_loss']:.4f} ({result['samples']} samples)"
+        + (f", on one {result['chip']} chip" if "chip" in result else ""),
         "",
         *_confusion_lines(result.get("confusion")),
         "mean firing rate",

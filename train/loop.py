@@ -17,7 +17,7 @@ import jax
 
 from train import compilation_cache, run_directory
 from train.config import RunOptions
-from train.config_check import check_options
+from train.config_check import check_crossbar_flags, check_options
 from train.early_stopping import Patience
 from train.epochs import Epoch, Epochs
 from train.errors import InputError
@@ -59,6 +59,7 @@ def run_task(task: Task, config: Any, options: RunOptions) -> int:
     if options.tensorboard:
         check_installed()
     task.check(config)
+    check_crossbar_flags(config.crossbar)
     path = run_directory.choose(
         options.workdir, task.name, overwrite=options.overwrite, resume=options.resume
     )

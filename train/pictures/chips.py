@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from flax_snn import plot
+from flax_snn.plot.axes import legend_beside
 from train.pictures.figure import new_figure
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def draw_chips(results: Mapping[str, dict[str, Any]], sweeps: Mapping[str, str])
     first = next(iter(results.values()))
     varied = list(first.get("sweeps", {}))
     rows = 1 + -(-len(varied) // 2)
-    figure = new_figure(10.0, 3.4 * rows)
+    figure = new_figure(12.0, 3.4 * rows)
     axes = list(figure.subplots(rows, 2, squeeze=False).ravel())
     _against_time(axes[0], results)
     _rates(axes[1], results)
@@ -112,5 +113,5 @@ def _rates(ax: Axes, results: Mapping[str, dict[str, Any]]) -> None:
     ax.set_xticks([max(t, 0.1) for t in times], list(times.values()))
     ax.minorticks_off()
     ax.set_xlabel("time since programming")
-    ax.set_ylabel("firing rate (% of the digital one)")
-    ax.legend(fontsize="small")
+    ax.set_ylabel("firing rate (% of digital)")
+    legend_beside(ax)

@@ -206,7 +206,7 @@ def table(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
         if theirs:
             other = theirs["seconds"][name]
             ratio = own["median"] / other["median"]
-            line += f"{1e3 * other['median']:>17.3f} ms{ratio:>16.2f} x"
+            line += f"{1e3 * other['median']:>17.3f} ms{f'ours / its {ratio:.2f}':>18}"
         lines.append(line)
     return lines
 

@@ -69,8 +69,9 @@ def crossbars_of(config: CrossbarConfig, names: Sequence[str]) -> Crossbars | No
     """
     if config.crossbar == "none":
         return None
+    scaling = None if config.crossbar_scaling == "none" else config.crossbar_scaling
     return Crossbars(
-        device=DEVICES[config.crossbar](),
+        device=DEVICES[config.crossbar](input_scaling=scaling),
         training=crossbar.Training(noise=config.crossbar_noise, time=config.crossbar_time or None),
         layers=tuple(names) if config.crossbar_layers == "all" else (names[-1],),
         weight_clip=config.weight_clip,

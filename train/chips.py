@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from flax_snn import crossbar
-from train.analog import DEVICES, crossbars_of
-from train.config import CrossbarConfig, CrossbarLayers
+from train.analog import Crossbars, crossbars_of
+from train.config import CrossbarConfig, CrossbarLayers, CrossbarScaling
 from train.data import Part, padded_order
 from train.errors import ConfigError
 from train.model import Model
@@ -46,6 +46,7 @@ class Protocol:
     Attributes:
       device: name of the crossbar, as in the settings of a run.
       layers: ``readout`` or ``all``.
+      scaling: of the inputs, as in the settings of a run.
       times: seconds since programming, by their names.
       repeats: chips.
       sweeps: whether properties of the device are varied.
@@ -54,6 +55,7 @@ class Protocol:
 
     device: Literal["ideal", "pcm", "reram"]
     layers: CrossbarLayers
+    scaling: CrossbarScaling
     times: dict[str, float]
     repeats: int
     sweeps: bool
@@ -103,7 +105,7 @@ def deploy(
       ConfigError: a network in continuous time, or a time for which the device has no data.
     """
     data = getattr(trained.load_data(), part)
-    device = DEVICES[protocol.device]()
+    device = _crossbars(trained.model, protocol).device
     bench = Bench(trained, data, protocol)
     tick("digital")
     digital = bench.digital()
@@ -209,10 +211,19 @@ class Bench:
 
 def _on_crossbars(model: Model, protocol: Protocol, device: crossbar.Device) -> Model:
     """Return a model on the crossbars of a protocol, whatever it was trained for."""
-    config = CrossbarConfig(crossbar=protocol.device, crossbar_layers=protocol.layers)
+    crossbars = _crossbars(model, protocol)
+    return model.with_crossbars(dataclasses.replace(crossbars, device=device))
+
+
+def _crossbars(model: Model, protocol: Protocol) -> Crossbars:
+    config = CrossbarConfig(
+        crossbar=protocol.device,
+        crossbar_layers=protocol.layers,
+        crossbar_scaling=protocol.scaling,
+    )
     crossbars = crossbars_of(config, model.parts)
     assert crossbars is not None
-    return model.with_crossbars(dataclasses.replace(crossbars, device=device))
+    return crossbars
 
 
 def _sweeps(

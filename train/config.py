@@ -15,6 +15,7 @@ Readout = Literal["spikes", "first", "max", "mean", "last"]
 Method = Literal["eventprop", "first_spike", "surrogate"]
 CrossbarKind = Literal["none", "ideal", "pcm", "reram"]
 CrossbarLayers = Literal["readout", "all"]
+CrossbarScaling = Literal["none", "abs_max"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +141,9 @@ class CrossbarConfig:
     `reram`: resistive memory; `ideal`: one that computes what the weights say."""
     crossbar_layers: CrossbarLayers = "all"
     """Layers that lie on crossbars, recurrent weights included: the last one, or all."""
+    crossbar_scaling: CrossbarScaling = "none"
+    """`abs_max`: inputs are scaled to their largest value, and a step without any is not read: no
+    noise comes of it, which helps where spikes are rare. `none`: every step is read."""
     crossbar_noise: float = 1.0
     """Factor of the noise of the devices in training; more than 1 makes weights sturdier."""
     crossbar_time: float = 86400.0

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from train import run_directory
-from train.config import CrossbarLayers, Method
+from train.config import CrossbarLayers, CrossbarScaling, Method
 from train.errors import ConfigError, RunDirectoryError, exit_code
 from train.health import lost_spikes
 from train.report import format_score
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from train.trained import Trained
 
 COMMAND = "python -m train.evaluate"
+
+_ABOUT_CHIPS = "crossbar_layers crossbar_scaling times repeats sweeps before chip_plot".split()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,8 @@ class EvaluateOptions:
     """Run the network on chips of this kind too; a table and a picture say what becomes of it."""
     crossbar_layers: CrossbarLayers = "all"
     """Layers that lie on crossbars."""
+    crossbar_scaling: CrossbarScaling = "none"
+    """`abs_max`: scale inputs to their largest value, and do not read steps without any."""
     times: str = "1s,1h,1d,1y"
     """Ages of the chips: seconds s, minutes m, hours h, days d, years y."""
     repeats: int = 10
@@ -260,7 +264,7 @@ def _check_options(options: EvaluateOptions) -> None:
             " --nir"
         )
     default = EvaluateOptions()
-    for name in ("crossbar_layers", "times", "repeats", "sweeps", "before", "chip_plot"):
+    for name in _ABOUT_CHIPS:
         if options.crossbar is None and getattr(options, name) != getattr(default, name):
             raise ConfigError(f"--{name.replace('_', '-')} is about chips: add --crossbar pcm")
     if options.repeats < 1:
@@ -277,6 +281,7 @@ def _on_chips(options: EvaluateOptions, trained: Trained) -> dict[str, Any]:
     protocol = Protocol(
         options.crossbar,
         options.crossbar_layers,
+        options.crossbar_scaling,
         parse_times(options.times),
         options.repeats,
         options.sweeps,

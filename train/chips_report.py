@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import tqdm
 
 from train.chips import Protocol, deploy
+from train.errors import ConfigError
 from train.trained import Trained
 
 SWEEPS = {
@@ -35,7 +37,15 @@ def side_by_side(
     Returns:
       ``results`` of `train.chips.deploy` by the names of the networks, a ``table`` of them, line by
       line, and the ``plot``.
+
+    Raises:
+      ConfigError: networks for other data, or of other layers; a picture that cannot be written.
     """
+    _check_alike(list(networks.values()))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--chip-plot {target}: {error}; choose another file") from error
     results = {}
     with tqdm.tqdm(total=len(networks) * protocol.rows, disable=not shown, leave=False) as bar:
 
@@ -102,5 +112,14 @@ def draw(results: Mapping[str, dict[str, Any]], target: Path) -> Path:
     """
     from train.pictures import draw_chips, save
 
-    target.parent.mkdir(parents=True, exist_ok=True)
     return save(draw_chips(results, SWEEPS), target)
+
+
+def _check_alike(networks: Sequence[Trained]) -> None:
+    """Refuse networks whose scores cannot stand side by side."""
+    for what, name in (("task", "task.name"), ("data", "config.data"), ("layers", "model.layers")):
+        found = [attrgetter(name)(each) for each in networks]
+        if any(each != found[0] for each in found):
+            raise ConfigError(
+                f"--before: expected a run of the same {what}, got {found[0]} and {found[1]}"
+            )

@@ -62,10 +62,18 @@ def from_json(config: type[ConfigT], stored: Any) -> ConfigT:
       ConfigError: another version, a field that is unknown, missing or of another type.
     """
     task_of(stored)
-    settings = stored["config"]
-    if stored["version"] == _WITHOUT_CROSSBARS and isinstance(settings, dict):
-        settings = settings | {"crossbar": _plain(CrossbarConfig())}
-    return typing.cast(ConfigT, _build(config, settings, "config"))
+    return typing.cast(ConfigT, _build(config, upgraded(stored)["config"], "config"))
+
+
+def upgraded(stored: Any) -> Any:
+    """Return stored settings in the form of this release; what is none of ours as it is."""
+    if not isinstance(stored, dict) or stored.get("version") != _WITHOUT_CROSSBARS:
+        return stored
+    settings = stored.get("config")
+    if not isinstance(settings, dict):
+        return stored
+    settings = settings | {"crossbar": _plain(CrossbarConfig())}
+    return stored | {"version": CONFIG_VERSION, "config": settings}
 
 
 def _plain(value: Any) -> Any:

@@ -33,6 +33,7 @@ import tyro
 
 from train import run_directory
 from train.config import CrossbarLayers, CrossbarScaling, Method
+from train.config_check import parse_times
 from train.errors import ConfigError, RunDirectoryError, exit_code
 from train.health import lost_spikes
 from train.report import format_score
@@ -267,13 +268,15 @@ def _check_options(options: EvaluateOptions) -> None:
     for name in _ABOUT_CHIPS:
         if options.crossbar is None and getattr(options, name) != getattr(default, name):
             raise ConfigError(f"--{name.replace('_', '-')} is about chips: add --crossbar pcm")
+    if options.crossbar is not None:
+        parse_times(options.times, options.crossbar)
     if options.repeats < 1:
         raise ConfigError(f"--repeats: expected at least one chip, got {options.repeats}")
 
 
 def _on_chips(options: EvaluateOptions, trained: Trained) -> dict[str, Any]:
     """Return what chips make of the network, and of the one before it."""
-    from train.chips import Protocol, parse_times
+    from train.chips import Protocol
     from train.chips_report import side_by_side
     from train.trained import load_trained
 
@@ -282,13 +285,14 @@ def _on_chips(options: EvaluateOptions, trained: Trained) -> dict[str, Any]:
         options.crossbar,
         options.crossbar_layers,
         options.crossbar_scaling,
-        parse_times(options.times),
+        parse_times(options.times, options.crossbar),
         options.repeats,
         options.sweeps,
     )
     networks = {str(options.checkpoint): trained}
     if options.before is not None:
-        networks = {"before": load_trained(options.before, options.method), "after": trained}
+        before = load_trained(options.before, options.method)
+        networks = {"before": before, "after": trained}
     target = options.chip_plot or trained.path.parents[1] / "plots" / "crossbar.png"
     shown = not options.json and sys.stderr.isatty()
     return side_by_side(networks, options.part, protocol, target, shown)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from train.config_json import upgraded
 from train.errors import RunDirectoryError
 
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
@@ -70,18 +71,21 @@ def _newest(folder: Path) -> Path:
 def stored_settings(path: Path) -> dict[str, Any] | None:
     """Return the settings of the run in a directory, ``None`` where there is none.
 
+    Those of an older release come in the form of this one.
+
     Raises:
       RunDirectoryError: they are no JSON.
     """
     if not (path / CONFIG).exists():
         return None
     try:
-        settings: dict[str, Any] = json.loads((path / CONFIG).read_text())
+        settings = json.loads((path / CONFIG).read_text())
     except ValueError as error:
         raise RunDirectoryError(
             f"{path / CONFIG} is damaged ({error}); train again with --overwrite"
         ) from error
-    return settings
+    current: dict[str, Any] = upgraded(settings)
+    return current
 
 
 def flat_settings(tree: Any, name: str = "") -> list[tuple[str, Any]]:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from train.checkpoint import find_checkpoint, open_checkpoint
-from train.config import RunOptions
+from train.config import NO_CROSSBAR, RunOptions
 from train.config_json import from_json, task_of
 from train.data import Dataset, Part, padded_order
 from train.errors import CheckpointError, ConfigError
@@ -90,6 +90,8 @@ def _with_method(task: Task, config: Any, method: str) -> Any:
         return config
     network = dataclasses.replace(config.network, method=method, max_spikes=0)
     config = dataclasses.replace(config, network=network)
+    if method != "surrogate":  # crossbars multiply in time steps; the weights are the same
+        config = dataclasses.replace(config, crossbar=NO_CROSSBAR)
     task.check(config)
     return config
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flax_snn import plot
@@ -53,7 +53,7 @@ def _against_time(ax: Axes, results: Mapping[str, dict[str, Any]]) -> None:
             lines[label] = [row["scores"] for row in rows]
     times = {row["seconds"]: row["time"] for row in first["times"]}
     plot.chip_scores(
-        [max(t, 0.1) for t in times],
+        _places(times),
         lines,
         digital=first["digital"]["score"],
         quantity="time since programming",
@@ -98,7 +98,7 @@ def _rates(ax: Axes, results: Mapping[str, dict[str, Any]]) -> None:
                     continue
                 label = f"{name}, {layer}" if len(results) > 1 else layer
                 ax.plot(
-                    [max(row["seconds"], 0.1) for row in rows],
+                    _places([row["seconds"] for row in rows]),
                     [100.0 * row["rates_hz"][layer] / rate for row in rows],
                     style,
                     marker="o",
@@ -110,8 +110,15 @@ def _rates(ax: Axes, results: Mapping[str, dict[str, Any]]) -> None:
     times = {row["seconds"]: row["time"] for row in next(iter(results.values()))["times"]}
     ax.axhline(100.0, color="black", linestyle="--", linewidth=1.0)
     ax.set_xscale("log")
-    ax.set_xticks([max(t, 0.1) for t in times], list(times.values()))
+    ax.set_xticks(_places(times), list(times.values()))
     ax.minorticks_off()
     ax.set_xlabel("time since programming")
     ax.set_ylabel("firing rate (% of digital)")
     legend_beside(ax)
+
+
+def _places(times: Iterable[float]) -> list[float]:
+    """Return where times stand on a logarithmic axis: 0 a decade in front of the others."""
+    times = list(times)
+    first = min((t for t in times if t > 0), default=1.0)
+    return [t if t > 0 else first / 10.0 for t in times]

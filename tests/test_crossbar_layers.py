@@ -421,3 +421,17 @@ def test_noise_of_a_product_is_fresh_in_each_call():
     np.testing.assert_array_equal(calls[0], calls[1])
     assert not np.allclose(calls[0], calls[2], atol=1e-4)
     assert np.std(quick_normal(KEY, (1000,), jnp.float32)) > 0.9
+
+
+def test_edges_of_the_inputs():
+    layer, variables, x = dense(Device.pcm(input_scaling="abs_max"))
+    chip = crossbar.program(layer, variables, KEY, x)
+    rngs = {"reading": KEY}
+    assert layer.apply(chip, x[:0], rngs=rngs).shape == (0, 9)
+    broken = layer.apply(chip, x.at[1, 2].set(jnp.nan), rngs=rngs)
+    assert np.all(np.isnan(broken[1])) and np.all(np.isfinite(broken[0]))
+    silent = layer.apply(chip, jnp.zeros((2, 30)), rngs=rngs)
+    bias = np.asarray(variables["params"]["bias"])
+    np.testing.assert_array_equal(silent, np.broadcast_to(bias, (2, 9)))
+    with pytest.raises(ValueError, match=r"at least one input and one output, got shape \(0, 9\)"):
+        layer.clone(kernel_init=nn.initializers.zeros).init(KEY, x[:, :0])

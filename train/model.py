@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from train.analog import Crossbars
 
 
+_NO_STEPS = (
+    "--crossbar: crossbars multiply in time steps, this network has none; add --method surrogate,"
+    " which runs the same weights in time steps"
+)
+
+
 class Output(NamedTuple):
     """What a network does with a batch.
 
@@ -152,10 +158,7 @@ class Model(abc.ABC):
           ConfigError: it runs in continuous time.
         """
         del crossbars
-        raise ConfigError(
-            "--crossbar: crossbars multiply in time steps, this network has none; add --method"
-            " surrogate, which runs the same weights in time steps"
-        )
+        raise ConfigError(_NO_STEPS)
 
     def program(self, params: Any, key: Array, fault_key: Array) -> Any:
         """Return chips with these weights, for a model with crossbars.
@@ -167,12 +170,21 @@ class Model(abc.ABC):
 
         Returns:
           The collection ``crossbar``, for `on_chips`.
+
+        Raises:
+          ConfigError: it runs in continuous time.
         """
-        raise NotImplementedError
+        del params, key, fault_key
+        raise ConfigError(_NO_STEPS)
 
     def on_chips(self, chips: Any) -> Model:
-        """Return the model with its weights on chips, as they were last looked at."""
-        raise NotImplementedError
+        """Return the model with its weights on chips, as they were last looked at.
+
+        Raises:
+          ConfigError: it runs in continuous time.
+        """
+        del chips
+        raise ConfigError(_NO_STEPS)
 
     def penalty(self, config: TrainingConfig, output: Output) -> Array | float:
         """Return what is added to the training loss besides the objective.

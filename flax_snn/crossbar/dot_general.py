@@ -70,6 +70,11 @@ class Analog(nn.Module):
         Raises:
           ValueError: no chip and no stream to make one; a chip for another kernel.
         """
+        if not kernel.size:
+            raise ValueError(
+                f"{self._where()}: expected a kernel with at least one input and one output, got"
+                f" shape {kernel.shape}"
+            )
         weights = kernel.astype(_wider(kernel.dtype, jnp.float32))
         if self.is_initializing():
             return _each(lambda w: _digital(self.device, w), weights)

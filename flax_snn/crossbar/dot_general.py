@@ -240,7 +240,8 @@ class DotGeneral(Analog):
         columns = [axis for axis in range(rhs.ndim) if axis not in right]
         size = math.prod(rhs.shape[axis] for axis in right)
         x = lhs.transpose(*rows, *left).reshape(*(lhs.shape[axis] for axis in rows), size)
-        kernel = rhs.transpose(*right, *columns).reshape(size, -1)
+        outputs = math.prod(rhs.shape[axis] for axis in columns)
+        kernel = rhs.transpose(*right, *columns).reshape(size, outputs)
         out = self.multiply(x, self.prepare(kernel))
         dtype = preferred_element_type or jnp.result_type(lhs, rhs)
         shape = (*(lhs.shape[axis] for axis in rows), *(rhs.shape[axis] for axis in columns))

@@ -37,14 +37,15 @@ class RNN(nn.RNN):
     the fused loop: chunk by chunk, all layers of a chain over one chunk before the next one, with
     a reverse pass that keeps one state per chunk and computes the rest again. Any other cell, a
     subclass, a cell under ``nn.remat`` or ``nn.vmap``, with membrane noise, with a
-    ``dot_general_cls`` or with ``seq_lengths`` and a returned carry runs step by step, its input
-    weights before the loop where that is known to be the same; so do, if not told otherwise, lone
-    integrators and small recurrent layers, for which that is faster.
+    ``dot_general_cls`` (but for crossbars with an ideal circuit) or with ``seq_lengths`` and a
+    returned carry runs step by step, its input weights before the loop where that is known to be
+    the same; so do, if not told otherwise, lone integrators and small recurrent layers, for which
+    that is faster.
 
-    What cells here need is lifted into the loop without being asked for: the RNG stream ``noise``
-    (split over time), the collections ``crossbar`` and ``neuron``, and ``intermediates`` (stacked
-    along the time axis), where traces of membranes and spikes land when the caller makes it
-    mutable.
+    What cells here need is lifted into the loop without being asked for: the RNG streams ``noise``
+    and ``reading`` (split over time), ``programming`` and ``faults`` (the same in all steps), the
+    collections ``crossbar`` and ``neuron``, and ``intermediates`` (stacked along the time axis),
+    where traces of membranes and spikes land when the caller makes it mutable.
 
     >>> import flax_snn as snn, jax
     >>> layer = snn.RNN(snn.LIFCell(32))

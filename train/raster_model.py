@@ -72,7 +72,17 @@ class RasterModel(Model):
         return self.slot
 
     def with_time_loop(self, implementation: str) -> RasterModel:
-        """Return the model with another loop over time steps."""
+        """Return the model with another loop over time steps.
+
+        Raises:
+          ConfigError: a loop that cannot run its crossbars.
+        """
+        held = self.crossbars
+        if implementation == "fused" and held is not None and not held.device.linear:
+            raise ConfigError(
+                "--time-loop fused: the fused loop runs crossbars without converters and noise of"
+                " the circuit only; take --time-loop auto or scan, or --crossbar ideal"
+            )
         network, digital = (
             None if each is None else each.clone(implementation=implementation)
             for each in (self.network, self.digital)

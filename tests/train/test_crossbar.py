@@ -527,3 +527,9 @@ def test_points_on_chips(layers, points, capsys):
 @pytest.mark.slow
 def test_weights_trained_on_crossbars_run_by_another_method(points):
     assert main(["--checkpoint", str(points), "--method", "first_spike"]) == 0
+
+
+def test_the_fused_loop_is_refused_where_it_cannot_run(train, tmp_path, capsys):
+    assert train(tmp_path / "run", "--crossbar", "pcm", "--time-loop", "fused") == 2
+    assert "--time-loop fused: the fused loop runs crossbars without" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "config.json").exists()

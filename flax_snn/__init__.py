@@ -20,12 +20,9 @@ from flax_snn import (
     metrics,
     surrogate,
 )
-from flax_snn.cells import LeakyIntegratorReadout, LIFCell, RecurrentLIFCell
-from flax_snn.chain import Chain
+from flax_snn.cells import Chain, LeakyIntegratorReadout, LIFCell, NeuronCell, RecurrentLIFCell
 from flax_snn.dynamics import LIDynamics, LIFDynamics
-from flax_snn.neurons import LIF, LeakyIntegrator
-from flax_snn.rnn import RNN
-from flax_snn.stateful import Stateful
+from flax_snn.runners import LIF, RNN, LeakyIntegrator, Stateful
 from flax_snn.typing import LIFState
 
 __version__ = "0.1.0"
@@ -40,6 +37,7 @@ __all__ = [
     "LIFState",
     "LeakyIntegrator",
     "LeakyIntegratorReadout",
+    "NeuronCell",
     "RecurrentLIFCell",
     "Stateful",
     "conventions",

@@ -18,7 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from flax_snn.dynamics.parameters import number
-from flax_snn.recording import NeuronLayer, Traces, Watched, free_membrane_of, spikes_of
+from flax_snn.initializers.recording import (
+    NeuronLayer,
+    Traces,
+    Watched,
+    free_membrane_of,
+    spikes_of,
+)
 from flax_snn.typing import Array, Shaped
 
 __all__ = ["Diagnosis", "LayerDiagnosis", "compare", "diagnose"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import flax_snn as snn
-from flax_snn import weights
+from flax_snn.cells import weights
 from flax_snn.initializers import fluctuation_driven, lsuv
 
 DT, TAU, SYN = 1e-3, 10e-3, 4e-3

@@ -12,13 +12,13 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
 from flax_snn.cells import LeakyIntegratorReadout, LIFCell, RecurrentLIFCell
-from flax_snn.chain import Chain
+from flax_snn.cells.chain import Chain
+from flax_snn.cells.neuron_cell import NeuronCell
 from flax_snn.dynamics import LIFParameters
 from flax_snn.event.layers import SLOPE_FLOOR, checked_layer, first_spikes, simulate
 from flax_snn.event.membrane import Membrane
 from flax_snn.event.spikes import Spikes, check_spikes, from_times
 from flax_snn.event.twin import check_cell, continuous_parameters
-from flax_snn.neuron_cell import NeuronCell
 from flax_snn.typing import Array
 
 __all__ = ["RNN"]

@@ -8,9 +8,9 @@ neuron with other weights, and are refused.
 
 from __future__ import annotations
 
+from flax_snn.cells.neuron_cell import NeuronCell
 from flax_snn.dynamics import LIFParameters
 from flax_snn.event.physics import check_synapse
-from flax_snn.neuron_cell import NeuronCell
 
 
 def check_cell(what: str, cell: NeuronCell) -> None:

@@ -10,15 +10,15 @@ from __future__ import annotations
 import flax.linen as nn
 
 from flax_snn.cells import LIFCell
-from flax_snn.chain import Chain
-from flax_snn.neurons import LIF, LeakyIntegrator
+from flax_snn.cells.chain import Chain
 from flax_snn.nir.graph import GraphNetwork, Source
 from flax_snn.nir.layout import last
 from flax_snn.nir.loop_build import build_loop
 from flax_snn.nir.parts import Builder, Part, joined, tree_names
 from flax_snn.nir.units import Unit
 from flax_snn.nir.wiring import Wiring
-from flax_snn.rnn import RNN
+from flax_snn.runners.layers import LIF, LeakyIntegrator
+from flax_snn.runners.rnn import RNN
 
 Path = tuple[str, ...]
 Placed = tuple[Path, Part]

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flax_snn.cells import LeakyIntegratorReadout, LIFCell, RecurrentLIFCell
-from flax_snn.chain import Chain
+from flax_snn.cells.chain import Chain
 from flax_snn.nir.draft import Draft, Value, cannot, check_arithmetic, scaled, taken
 from flax_snn.nir.emit import Emitted, emit
 from flax_snn.nir.error import fail

@@ -9,15 +9,15 @@ import flax.linen as nn
 import numpy as np
 
 from flax_snn.cells import LeakyIntegratorReadout, LIFCell
-from flax_snn.chain import Chain
-from flax_snn.neurons import LIF, LeakyIntegrator
+from flax_snn.cells.chain import Chain
 from flax_snn.nir.draft import Draft, Value, cannot
 from flax_snn.nir.graph import GraphNetwork
 from flax_snn.nir.layer_nodes import Variables, add_delay, add_layer
 from flax_snn.nir.layout import to_first
 from flax_snn.nir.loop import Loop
 from flax_snn.nir.population_nodes import CELLS, add_cell
-from flax_snn.rnn import RNN
+from flax_snn.runners.layers import LIF, LeakyIntegrator
+from flax_snn.runners.rnn import RNN
 
 
 def add_module(

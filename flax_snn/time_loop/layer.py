@@ -10,9 +10,9 @@ from flax import struct
 
 from flax_snn.dynamics import Coefficients, Rule
 from flax_snn.dynamics import step as one_step
+from flax_snn.products import feed_back, project
 from flax_snn.surrogate import Surrogate
 from flax_snn.typing import Array, LIFState
-from flax_snn.weights import feed_back, project
 
 
 @struct.dataclass

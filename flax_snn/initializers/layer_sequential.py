@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flax_snn.cells.fluctuation import fluctuation_driven
 from flax_snn.dynamics.parameters import number
-from flax_snn.fluctuation import fluctuation_driven
-from flax_snn.recording import NeuronLayer, Watched, free_membrane_of
+from flax_snn.initializers.recording import NeuronLayer, Watched, free_membrane_of
 from flax_snn.typing import Array, Shaped
 
 __all__ = ["LSUVReport", "LayerScaling", "fluctuation_driven", "lsuv"]

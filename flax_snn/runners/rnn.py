@@ -16,8 +16,8 @@ from flax.core import FrozenDict
 from flax.linen.recurrent import flip_sequences
 
 from flax_snn.cells import LeakyIntegratorReadout
-from flax_snn.chain import Chain, check_carries
-from flax_snn.layer_run import KNOWN, better_stepwise, run_layers, why_not_layers
+from flax_snn.cells.chain import Chain, check_carries
+from flax_snn.runners.layer_run import KNOWN, better_stepwise, run_layers, why_not_layers
 from flax_snn.time_loop import is_stepwise, scan
 from flax_snn.typing import Array, Int, PRNGKey, Shaped
 

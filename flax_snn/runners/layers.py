@@ -10,7 +10,7 @@ import numpy as np
 
 from flax_snn.cells import LeakyIntegratorReadout, LIFCell
 from flax_snn.dynamics import LIDynamics, LIFDynamics
-from flax_snn.rnn import RNN
+from flax_snn.runners.rnn import RNN
 from flax_snn.surrogate import Surrogate
 from flax_snn.typing import Array, Shaped
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flax_snn.rnn import RNN
+from flax_snn.runners.rnn import RNN
 from flax_snn.typing import Array, Shaped
 
 __all__ = ["Stateful"]

@@ -11,9 +11,9 @@ import flax.linen as nn
 import jax
 from jax.nn.initializers import Initializer
 
-from flax_snn import weights
+from flax_snn.cells import weights
+from flax_snn.cells.neuron_cell import NeuronCell
 from flax_snn.dynamics import LIDynamics, LIFDynamics
-from flax_snn.neuron_cell import NeuronCell
 from flax_snn.surrogate import Surrogate
 
 __all__ = ["LIFCell", "LeakyIntegratorReadout", "RecurrentLIFCell"]

@@ -10,9 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from flax_snn import weights
-from flax_snn.cells import LeakyIntegratorReadout, LIFCell, RecurrentLIFCell
-from flax_snn.chain import Chain
+from flax_snn.cells import LeakyIntegratorReadout, LIFCell, RecurrentLIFCell, weights
+from flax_snn.cells.chain import Chain
 from flax_snn.time_loop import (
     Layer,
     LayerWeights,

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax.nn.initializers import Initializer
-from jax.typing import ArrayLike
 
+from flax_snn.cells.fluctuation import fluctuating
 from flax_snn.dynamics import Dynamics
-from flax_snn.fluctuation import fluctuating
+from flax_snn.products import as_kernel, feed_back, project
 from flax_snn.typing import Array, Currents
 
 INPUT_ACTIVITY = 0.02
@@ -107,68 +107,6 @@ class Recurrence(nn.Module):
         return as_kernel(self.dot_general, _array(self, "recurrent_kernel"))
 
 
-def project(
-    inputs: Array,
-    kernel: Array | None,
-    bias: Array | None,
-    dtype: Any,
-    param_dtype: Any,
-    dot_general: Any = jax.lax.dot_general,
-) -> Array:
-    """Turn inputs into currents: ``inputs @ kernel + bias``.
-
-    Args:
-      inputs: spikes or analog values ``(*B, F)``.
-      kernel: ``(F, M)``, or ``None``: the inputs are the currents.
-      bias: ``(M,)`` or ``None``.
-      dtype: dtype of the product; ``None``: that of inputs and weights.
-      param_dtype: dtype that spikes given as integers take on without ``dtype``.
-      dot_general: the product.
-
-    Returns:
-      Currents ``(*B, M)``.
-    """
-    inputs = as_floating(inputs, dtype or param_dtype)
-    if kernel is None:
-        return inputs
-    inputs, kernel, bias = promote_dtype(inputs, kernel, bias, dtype=dtype)
-    out = _product(dot_general, inputs, kernel)
-    return out if bias is None else out + bias.reshape((1,) * (out.ndim - 1) + (-1,))
-
-
-def feed_back(
-    spikes: Array, kernel: Array, dtype: Any, dot_general: Any = jax.lax.dot_general
-) -> Array:
-    """Turn the spikes of a layer into the currents they cause in it, in their dtype.
-
-    Args:
-      spikes: ``(*B, N)`` in the dtype of the state.
-      kernel: ``(N, M)``, pre by post.
-      dtype: dtype of the product; ``None``: that of spikes and weights.
-      dot_general: the product.
-
-    Returns:
-      Currents ``(*B, M)``: one block of N for each synaptic channel that is fed.
-    """
-    inputs, kernel = promote_dtype(spikes, kernel, dtype=dtype)
-    return _product(dot_general, inputs, kernel).astype(spikes.dtype)
-
-
-def is_kernel(dot_general: Any) -> bool:
-    """Whether a product is that with a kernel, its own or the one that `as_kernel` returns."""
-    return dot_general is jax.lax.dot_general or getattr(dot_general, "linear", False)
-
-
-def as_kernel(dot_general: Any, kernel: Array) -> Array:
-    """Return the kernel with which a plain product is that of ``dot_general``.
-
-    A module such as `flax_snn.crossbar.DotGeneral` says what becomes of a kernel on it
-    (``as_kernel``), or what of a product can be done before a loop (``prepare``, ``multiply``).
-    """
-    changed: Array = dot_general.as_kernel(kernel) if hasattr(dot_general, "linear") else kernel
-    return changed
-
-
 def active_init(dynamics: Dynamics) -> Initializer:
     """Weights with which ordinary input keeps a layer active: neither silent nor saturated.
 
@@ -198,23 +136,6 @@ def recurrent_init(dynamics: Dynamics) -> Initializer:
       An initialiser for kernels ``(N, N)``.
     """
     return fluctuating(dynamics, spread=RECURRENT_SPREAD, power=RECURRENT_ACTIVITY, recurrent=True)
-
-
-def as_floating(inputs: ArrayLike, dtype: Any) -> Array:
-    """Return inputs as a floating array; bool, int8 and uint8 spikes are converted.
-
-    Raises:
-      TypeError: any other dtype.
-    """
-    inputs = jnp.asarray(inputs)
-    if jnp.issubdtype(inputs.dtype, jnp.floating):
-        return inputs
-    if inputs.dtype in (jnp.bool_, jnp.int8, jnp.uint8):
-        return inputs.astype(dtype)
-    raise TypeError(
-        "expected inputs of a floating dtype, or spikes as bool, int8 or uint8, got"
-        f" {inputs.dtype}; convert them with .astype(jnp.float32)"
-    )
 
 
 def check_current(current: Array | jax.ShapeDtypeStruct, v: Array, blocks: int) -> None:
@@ -289,7 +210,3 @@ def _check_features(module: nn.Module, name: str, features: int) -> None:
 
 def _array(module: nn.Module, name: str) -> Any:
     return nn.unbox(module.get_variable("params", name))
-
-
-def _product(dot_general: Any, inputs: Array, kernel: Array) -> Array:
-    return dot_general(inputs, kernel, (((inputs.ndim - 1,), (0,)), ((), ())))

@@ -20,11 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax.core import DenyList
 
+from flax_snn.cells.neuron_cell import NeuronCell
+from flax_snn.cells.weights import Recurrence
 from flax_snn.dynamics.response import free_membrane, resting_distance
-from flax_snn.neuron_cell import NeuronCell
 from flax_snn.time_loop import stepwise
 from flax_snn.typing import Array
-from flax_snn.weights import Recurrence
 
 _CURRENT, _FED = "current", "recurrent_current"
 

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn.initializers import Initializer
 
-from flax_snn import neuron_values, weights
+from flax_snn.cells import neuron_values, weights
 from flax_snn.dynamics import Coefficients, Dynamics, LIFParameters, aligned, initial_state, step
+from flax_snn.products import as_floating, is_kernel
 from flax_snn.surrogate import Surrogate
 from flax_snn.time_loop import Layer, LayerWeights
 from flax_snn.typing import Array, Float, LIFState, PRNGKey, Shaped
@@ -110,7 +111,7 @@ class NeuronCell(nn.RNNCellBase):
           TypeError: a dtype that is neither floating nor spikes.
           ValueError: another number of features than the kernel was made for.
         """
-        inputs = weights.as_floating(inputs, self.dtype or self.param_dtype)
+        inputs = as_floating(inputs, self.dtype or self.param_dtype)
         return inputs if self.features is None else self.input_weights(inputs)
 
     def coefficients(
@@ -162,7 +163,7 @@ class NeuronCell(nn.RNNCellBase):
         """Say what of the cell is more than data of `layer`; ``None`` if nothing is."""
         name = type(self).__name__
         products = [getattr(self, f"{part}_dot_general", None) for part in ("input", "recurrent")]
-        if not all(weights.is_kernel(each) for each in products if each is not None):
+        if not all(is_kernel(each) for each in products if each is not None):
             return f"{name} has a dot_general_cls that is more than a product with a kernel"
         if self.dynamics.rule.noisy and not self.deterministic:
             return f"{name} draws membrane noise in each step"

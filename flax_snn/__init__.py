@@ -20,15 +20,41 @@ from flax_snn import (
     metrics,
     surrogate,
 )
-from flax_snn.cells import Chain, LeakyIntegratorReadout, LIFCell, NeuronCell, RecurrentLIFCell
-from flax_snn.dynamics import LIDynamics, LIFDynamics
-from flax_snn.runners import LIF, RNN, LeakyIntegrator, Stateful
+from flax_snn.cells import (
+    AdLIFCell,
+    ALIFCell,
+    Chain,
+    LeakyIntegratorReadout,
+    LIFCell,
+    NeuronCell,
+    RecurrentAdLIFCell,
+    RecurrentALIFCell,
+    RecurrentLIFCell,
+    RecurrentNeuronCell,
+)
+from flax_snn.dynamics import (
+    AdLIFDynamics,
+    ALIFDynamics,
+    IzhikevichDynamics,
+    LIDynamics,
+    LIFDynamics,
+    LSNNDynamics,
+    Neuron,
+    SiLIFDynamics,
+)
+from flax_snn.runners import LIF, RNN, LeakyIntegrator, Neurons, Stateful
 from flax_snn.typing import LIFState
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ALIFCell",
+    "ALIFDynamics",
+    "AdLIFCell",
+    "AdLIFDynamics",
+    "IzhikevichDynamics",
     "LIF",
+    "LSNNDynamics",
     "RNN",
     "Chain",
     "LIDynamics",
@@ -37,8 +63,14 @@ __all__ = [
     "LIFState",
     "LeakyIntegrator",
     "LeakyIntegratorReadout",
+    "Neuron",
     "NeuronCell",
+    "Neurons",
+    "RecurrentALIFCell",
+    "RecurrentAdLIFCell",
     "RecurrentLIFCell",
+    "RecurrentNeuronCell",
+    "SiLIFDynamics",
     "Stateful",
     "conventions",
     "crossbar",

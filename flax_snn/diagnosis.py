@@ -228,7 +228,7 @@ def _figures(layer: NeuronLayer, variables: Any, traces: Traces) -> dict[str, Ar
 
 def _ceiling(layer: NeuronLayer) -> float:
     """Share of active steps from which on a neuron is saturated."""
-    return SATURATED / (1 + layer.cell.dynamics.rule.hold)
+    return SATURATED / (1 + layer.cell.dynamics.longest_silence())
 
 
 def _judged(layer: NeuronLayer, figures: dict[str, float], dt: float | None) -> LayerDiagnosis:

@@ -316,7 +316,13 @@ def custom(derivative: Derivative, **parameters: float) -> Surrogate:
             raise TypeError(f"custom surrogate: expected a number for {name}, got {value!r}")
     values = {name: float(value) for name, value in parameters.items()}
     probe = jax.ShapeDtypeStruct((2, 3), jnp.float32)
-    shape = jax.eval_shape(lambda v, theta: derivative(v, theta, **values), probe, probe).shape
+    try:
+        shape = jax.eval_shape(lambda v, theta: derivative(v, theta, **values), probe, probe).shape
+    except TypeError as error:
+        raise TypeError(
+            "custom surrogate: expected a function of membrane and threshold, (v, theta"
+            f"{''.join(f', {name}' for name in values)}) -> ds/dv, got {derivative!r}: {error}"
+        ) from error
     if shape != (2, 3):
         raise ValueError(
             f"custom surrogate: expected ds/dv of the shape of v, (2, 3) in a trial, got {shape}"

@@ -281,7 +281,7 @@ def test_bad_input_is_refused_with_a_remedy(k: int, unchecked: None) -> None:
 
 
 def test_wider_input_than_state_is_refused(x64: None) -> None:
-    with pytest.raises(TypeError, match="param_dtype=float64"):
+    with pytest.raises(TypeError, match="state_dtype=float64"):
         snn.RNN(snn.LIFCell()).init(jax.random.key(0), X.astype(jnp.float64))
     out = snn.RNN(snn.LIFCell(param_dtype=jnp.float64)).apply({}, X.astype(jnp.float64))
     assert out.dtype == jnp.float64

@@ -106,5 +106,5 @@ def _output_shape(cell: nn.RNNCellBase, input_shape: tuple[int, ...]) -> tuple[i
     if features is not None:
         features = features if isinstance(features, Sequence) else (features,)
         return (*input_shape[: -len(features)], *features)
-    channels = getattr(getattr(getattr(cell, "dynamics", None), "rule", None), "channels", 1)
-    return (*input_shape[:-1], input_shape[-1] // max(channels, 1))
+    blocks = getattr(getattr(cell, "dynamics", None), "blocks", 1)
+    return (*input_shape[:-1], input_shape[-1] // blocks)

@@ -23,21 +23,16 @@ from typing import Any
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, variance_scaling
 
-from flax_snn.dynamics import Dynamics
+from flax_snn.dynamics import Neuron
 from flax_snn.dynamics.parameters import number
-from flax_snn.dynamics.response import (
-    membrane_gain,
-    membrane_power,
-    resting_distance,
-    resting_potential,
-)
+from flax_snn.dynamics.response import LONGEST
 from flax_snn.typing import Array, PRNGKey
 
 __all__ = ["fluctuation_driven"]
 
 
 def fluctuation_driven(
-    dynamics: Dynamics,
+    dynamics: Neuron,
     *,
     rate: float,
     xi: float = 1.0,
@@ -87,7 +82,7 @@ def fluctuation_driven(
         does not respond to this input, or that fires by itself. The initialiser: a shape that is
         not that of a kernel, or too few inputs to bring the mean with so small a variance.
     """
-    if not isinstance(dynamics, Dynamics):
+    if not isinstance(dynamics, Neuron):
         raise TypeError(
             f"fluctuation_driven: expected dynamics such as LIFDynamics(), got {dynamics!r}"
         )
@@ -104,17 +99,17 @@ def fluctuation_driven(
     if share > 1.0:
         raise ValueError(f"share: expected a part of the whole, 0 < share <= 1, got {share!r}")
 
-    rule, coefficients = dynamics.rule, dynamics.coefficients()
-    distance = resting_distance(coefficients)
-    if coefficients.theta is not None and resting_potential(coefficients) >= coefficients.theta:
+    coefficients = dynamics.coefficients()
+    distance = dynamics.resting_distance(coefficients)
+    threshold, rest = dynamics.threshold_of(coefficients), dynamics.resting_potential(coefficients)
+    if threshold is not None and rest >= threshold:
         raise ValueError(
-            "fluctuation_driven: expected a neuron that rests below its threshold"
-            f" {coefficients.theta!r}, got a resting potential of"
-            f" {resting_potential(coefficients)!r}: it fires without input; lower v_rest or bias"
+            f"fluctuation_driven: expected a neuron that rests below its threshold {threshold!r},"
+            f" got a resting potential of {rest!r}: it fires without input; lower v_rest or bias"
         )
-    channels = _channels(dynamics, recurrent)
-    powers = [membrane_power(rule, coefficients, k, longest=None) for k in channels]
-    gains = [membrane_gain(rule, coefficients, k, longest=None) for k in channels]
+    channels = dynamics.channels(recurrent=recurrent)
+    powers = [dynamics.membrane_power(k, longest=None) for k in channels]
+    gains = [dynamics.membrane_gain(k, longest=None) for k in channels]
     if min(powers) <= 0.0 or (mean != 0.0 and 0.0 in gains):
         raise ValueError(
             "fluctuation_driven: expected a neuron that responds to its input, got one whose"
@@ -124,11 +119,11 @@ def fluctuation_driven(
     target = share * (distance * (1.0 - mean) / xi) ** 2
     # Mean of the weights of each channel, and what the means alone add to the variance: over n.
     centers = [share * mean * distance / (len(gains) * p * gain) if mean else 0.0 for gain in gains]
-    entering = [0.0] * max(rule.all_channels, 1)
+    entering = [0.0] * (max(channels) + 2)  # one more: a recurrent channel that is not fed
     for k, center in zip(channels, centers, strict=True):
         entering[k] = center
     white = p * (1.0 - p)
-    brought = white * membrane_power(rule, coefficients, tuple(entering), longest=None)
+    brought = white * dynamics.membrane_power(tuple(entering), longest=None)
     spreads = [len(powers) * white * power for power in powers]
 
     def init(key: PRNGKey, shape: Any, dtype: Any = None, out_sharding: Any = None) -> Array:
@@ -146,7 +141,7 @@ def fluctuation_driven(
 
 
 def fluctuating(
-    dynamics: Dynamics, *, spread: float, power: float, recurrent: bool = False
+    dynamics: Neuron, *, spread: float, power: float, recurrent: bool = False
 ) -> Initializer:
     """Zero-mean weights for inputs of known power, the same for all synaptic channels.
 
@@ -164,18 +159,10 @@ def fluctuating(
       respond to its input.
     """
     coefficients = dynamics.coefficients()
-    channel = _channels(dynamics, recurrent)[0]
-    white = power * membrane_power(dynamics.rule, coefficients, channel)
-    variance = (spread * resting_distance(coefficients)) ** 2
+    channel = dynamics.channels(recurrent=recurrent)[0]
+    white = power * dynamics.membrane_power(channel, longest=LONGEST)
+    variance = (spread * dynamics.resting_distance(coefficients)) ** 2
     return variance_scaling(variance / white if white > 0.0 else 1.0, "fan_in", "normal")
-
-
-def _channels(dynamics: Dynamics, recurrent: bool) -> list[int]:
-    """Return the synaptic channels that a kernel feeds, one block of its columns each."""
-    rule = dynamics.rule
-    if recurrent and rule.recurrent_channel:
-        return [rule.channels]
-    return list(range(max(rule.channels, 1)))
 
 
 def _fan_in(shape: Sequence[int], blocks: int) -> int:

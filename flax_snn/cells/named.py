@@ -2,19 +2,14 @@
 
 A cell is input weights and a neuron, kept apart: `project` turns input into current and knows no
 time, `integrate` advances the neuron by one step of `flax_snn.dynamics`. The state lives in the
-carry (`LIFState`), so one cell runs under ``nn.RNN``, ``snn.RNN`` and ``snn.Stateful``.
+carry, so one cell runs under ``nn.RNN``, ``snn.RNN`` and ``snn.Stateful``.
 """
 
 from __future__ import annotations
 
-import flax.linen as nn
-import jax
-from jax.nn.initializers import Initializer
-
-from flax_snn.cells import weights
 from flax_snn.cells.neuron_cell import NeuronCell
+from flax_snn.cells.recurrent_cell import RecurrentNeuronCell
 from flax_snn.dynamics import LIDynamics, LIFDynamics
-from flax_snn.surrogate import Surrogate
 
 __all__ = ["LIFCell", "LeakyIntegratorReadout", "RecurrentLIFCell"]
 
@@ -41,7 +36,6 @@ class LIFCell(NeuronCell):
       features: number of neurons N; ``None`` for no input weights.
       dynamics: the neuron, `LIFDynamics()` by default; see `flax_snn.conventions` for those of
         other frameworks.
-      surrogate: surrogate derivative of the spike; that of the dynamics by default.
 
     The other attributes are those of `NeuronCell`.
 
@@ -54,17 +48,11 @@ class LIFCell(NeuronCell):
     """
 
     dynamics: LIFDynamics = LIFDynamics()
-    surrogate: Surrogate | None = None
 
     neuron = LIFDynamics
 
-    @nn.nowrap
-    def spike_derivative(self) -> Surrogate:
-        """Return the surrogate derivative of the spike: its own, or that of the dynamics."""
-        return self.surrogate or self.dynamics.surrogate
 
-
-class RecurrentLIFCell(LIFCell):
+class RecurrentLIFCell(RecurrentNeuronCell, LIFCell):
     """A layer of leaky integrate-and-fire neurons that feed each other.
 
         current = inputs @ kernel (+ bias) + spikes @ recurrent_kernel
@@ -79,39 +67,12 @@ class RecurrentLIFCell(LIFCell):
     >>> jax.tree.map(lambda p: p.shape, variables["params"])
     {'cell': {'kernel': (5, 16), 'recurrent_kernel': (16, 16)}}
 
-    Attributes:
-      recurrent_kernel_init: initialiser of the recurrent weights; by default normal, scaled such
-        that neurons active in 10 % of the steps move each other by 0.3 thresholds.
-
-    The other attributes are those of `LIFCell`.
+    The attributes are those of `RecurrentNeuronCell`.
     """
 
-    recurrent_kernel_init: Initializer | None = None
+    dynamics: LIFDynamics = LIFDynamics()
 
-    def setup(self) -> None:
-        """Create the parts that own parameters; they share the scope of the cell."""
-        super().setup()
-        make = self.dot_general_cls
-        self.recurrent_dot_general = jax.lax.dot_general if make is None else make()
-        rule = self.dynamics.rule
-        self.recurrent_weights = weights.Recurrence(
-            blocks=1 if rule.recurrent_channel else max(rule.channels, 1),
-            kernel_init=self.recurrent_kernel_init or weights.recurrent_init(self.dynamics),
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
-            dot_general=self.recurrent_dot_general,
-        )
-        nn.share_scope(self, self.recurrent_weights)
-
-    @nn.nowrap
-    def feedback(self) -> weights.Recurrence:
-        """Return the recurrent projection."""
-        return self.recurrent_weights
-
-    @property
-    def recurrent(self) -> bool:
-        """Whether the neurons feed each other."""
-        return True
+    neuron = LIFDynamics
 
 
 class LeakyIntegratorReadout(NeuronCell):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -12,40 +13,57 @@ import numpy as np
 from jax.nn.initializers import Initializer
 
 from flax_snn.cells import neuron_values, weights
-from flax_snn.dynamics import Coefficients, Dynamics, LIFParameters, aligned, initial_state, step
+from flax_snn.dynamics import Neuron, aligned, check_neuron
 from flax_snn.products import as_floating, is_kernel
 from flax_snn.surrogate import Surrogate
 from flax_snn.time_loop import Layer, LayerWeights
-from flax_snn.typing import Array, Float, LIFState, PRNGKey, Shaped
+from flax_snn.typing import Array, Float, PRNGKey, Shaped
 
 __all__ = ["NeuronCell"]
 
 
 class NeuronCell(nn.RNNCellBase):
-    """What all cells share: optional input weights, and a neuron.
+    """A layer of neurons of any kind: optional input weights, and a neuron.
+
+    `LIFCell`, `LeakyIntegratorReadout`, ... are this cell with another default neuron, and a neuron
+    of your own (a subclass of `flax_snn.Neuron`) runs in this one.
+
+    >>> import flax.linen as nn, flax_snn as snn, jax
+    >>> layer = snn.RNN(snn.NeuronCell(16, dynamics=snn.LIFDynamics(tau_mem=10e-3)))
+    >>> spikes, _ = layer.init_with_output(jax.random.key(0), jax.numpy.ones((4, 50, 8)))
+    >>> spikes.shape
+    (4, 50, 16)
 
     Attributes:
       features: number of neurons N; ``None`` for a cell without input weights, whose input is the
         current itself and has any feature shape.
       dynamics: the neuron.
-      learn: names of parameters to learn, one value per neuron: ``tau_mem``, ``tau_syn``,
-        ``tau_syn_rec``, ``resistance`` and a positive ``threshold`` as logarithms
-        (``log_tau_mem``, ...), ``v_rest``, ``v_reset``, ``bias`` as they are (``learned_bias``).
+      learn: names of values of the neuron to learn (`Neuron.learnable`), one value per neuron:
+        for LIF neurons ``tau_mem``, ``tau_syn``, ``tau_syn_rec``, ``resistance`` and a positive
+        ``threshold`` as logarithms (``log_tau_mem``, ...), ``v_rest``, ``v_reset``, ``bias`` as
+        they are (``learned_bias``). Learning cannot leave the domain that the dynamics accept.
       use_bias: add a learned bias current of the input weights.
       kernel_init: initialiser of the input weights; by default normal, scaled such that inputs
         that are active in 2 % of the steps move the membrane by about its threshold.
       bias_init: initialiser of the bias, zeros by default.
       dtype: dtype of the products and of the spikes; by default that of inputs and parameters.
-      param_dtype: dtype of parameters and state, float32 by default.
+      param_dtype: dtype of the parameters, float32 by default.
       dot_general_cls: class of the matrix products, as in ``nn.Dense``; by default
         ``lax.dot_general``.
       feature_axes: trailing axes of one input that are features; more than 1 only without input
         weights.
       deterministic: switch off the membrane noise of the dynamics.
-      individual: names of coefficients (`flax_snn.dynamics.Coefficients`) of which each neuron has
-        a value of its own that is not learned. They lie in the collection ``neuron``, with the
-        shape of the features, and begin with the value of the dynamics; networks that come from
-        other frameworks have them. ``nn.RNN`` needs ``variable_broadcast=("params", "neuron")``.
+      individual: names of coefficients of which each neuron has a value of its own that is not
+        learned. They lie in the collection ``neuron``, with the shape of the features, and begin
+        with the value of the dynamics; networks that come from other frameworks have them.
+        ``nn.RNN`` needs ``variable_broadcast=("params", "neuron")``.
+      surrogate: surrogate derivative of the spike; that of the dynamics by default.
+      state_dtype: dtype of the state; that of the parameters by default, but at least float32,
+        since a slow membrane stops moving in fewer bits.
+      values: values of the neuron in their units (seconds for time constants), one per neuron, by
+        the names of ``learn``: an array ``(N,)``, or an initialiser ``(key, shape, dtype)``. Where
+        a name is learned too, learning starts from them; else they are constants, and those that
+        an initialiser draws lie in the collection ``neuron``.
     """
 
     features: int | None = None
@@ -60,25 +78,28 @@ class NeuronCell(nn.RNNCellBase):
     feature_axes: int = 1
     deterministic: bool = False
     individual: tuple[str, ...] = ()
+    surrogate: Surrogate | None = None
+    state_dtype: Any = None
+    values: Any = None
 
-    neuron: ClassVar[type[Dynamics]] = Dynamics
+    neuron: ClassVar[type[Neuron]] = Neuron
 
     def __post_init__(self) -> None:
         """Check the configuration when the cell is made, not when it runs."""
         for name in ("learn", "individual"):
             if isinstance(getattr(self, name), list):
                 setattr(self, name, tuple(getattr(self, name)))
+        self.values = neuron_values.as_given(self.values)
         _check_cell(self)
         super().__post_init__()
 
     def setup(self) -> None:
         """Create the parts that own parameters; they share the scope of the cell."""
-        rule = self.dynamics.rule
         make = self.dot_general_cls
         if self.features is not None:
             self.input_dot_general = jax.lax.dot_general if make is None else make()
             self.input_weights = weights.Projection(
-                features=self.features * max(rule.channels, 1),
+                features=self.features * self.dynamics.blocks,
                 kernel_init=self.kernel_init or weights.active_init(self.dynamics),
                 use_bias=self.use_bias,
                 bias_init=self.bias_init,
@@ -87,13 +108,17 @@ class NeuronCell(nn.RNNCellBase):
                 dot_general=self.input_dot_general,
             )
             nn.share_scope(self, self.input_weights)
-        if self.learn:
-            self.learned = neuron_values.Learned(
-                dynamics=self.dynamics, learn=tuple(self.learn), param_dtype=self.param_dtype
+        if self.learn or self.values:
+            self.neuron_values = neuron_values.NeuronValues(
+                dynamics=self.dynamics,
+                learn=tuple(self.learn),
+                given=self.values or {},
+                param_dtype=self.param_dtype,
+                state_dtype=self.dtype_of_state,
             )
-            nn.share_scope(self, self.learned)
+            nn.share_scope(self, self.neuron_values)
         if self.individual:
-            self.own = neuron_values.Individual(names=self.individual, param_dtype=self.param_dtype)
+            self.own = neuron_values.Individual(names=self.individual, dtype=self.dtype_of_state)
             nn.share_scope(self, self.own)
 
     def project(self, inputs: Shaped[Array | np.ndarray, "*B F"]) -> Float[Array, "*B M"]:
@@ -112,11 +137,45 @@ class NeuronCell(nn.RNNCellBase):
           ValueError: another number of features than the kernel was made for.
         """
         inputs = as_floating(inputs, self.dtype or self.param_dtype)
-        return inputs if self.features is None else self.input_weights(inputs)
+        return inputs if self.features is None else self.input_weights.of(inputs)
 
+    @nn.nowrap
+    def parameter_values(self, size: int) -> dict[str, Any]:
+        """Return all values of the neuron by name, learned and given ones ``(N,)``, in their units.
+
+        Args:
+          size: number of neurons N.
+        """
+        changes = self.neuron_values.of(size) if self.learn or self.values else {}
+        values: dict[str, Any] = self.dynamics.values(changes)
+        return values
+
+    @nn.nowrap
+    def values_of(self, params: Mapping[str, Any]) -> dict[str, Array]:
+        """Return what was learned, in its units, read from the parameters of this cell.
+
+        >>> import flax_snn as snn, jax
+        >>> cell = snn.LIFCell(2, learn=("tau_mem",))
+        >>> params = snn.RNN(cell).init(jax.random.key(0), jax.numpy.ones((1, 5, 3)))["params"]
+        >>> cell.values_of(params["cell"])["tau_mem"].round(4).tolist()
+        [0.019999999552965164, 0.019999999552965164]
+
+        Args:
+          params: parameters of the cell, ``variables["params"][...]`` down to its name.
+
+        Returns:
+          The learned values by name, ``(N,)`` in the unit of the dynamics (seconds for time
+          constants); a tuple of them for several synaptic channels.
+
+        Raises:
+          ValueError: a learned value is not among the parameters.
+        """
+        return neuron_values.read(self, params)
+
+    @nn.nowrap
     def coefficients(
         self, current: Shaped[Array | np.ndarray, "*B M"] | jax.ShapeDtypeStruct
-    ) -> Coefficients:
+    ) -> Any:
         """Return the numbers of one step, learned where named, ready to broadcast.
 
         Args:
@@ -125,14 +184,15 @@ class NeuronCell(nn.RNNCellBase):
         Returns:
           Coefficients in the dtype of the state.
         """
-        size = current.shape[-1] // max(self.dynamics.rule.channels, 1)
-        parameters: LIFParameters | None = self.learned(size) if self.learn else None
-        numbers = self.dynamics.coefficients(parameters, dtype=self.param_dtype)
+        size = current.shape[-1] // self.dynamics.blocks
+        changes = self.neuron_values.of(size) if self.learn or self.values else None
+        numbers = self.dynamics.coefficients(changes, dtype=self.dtype_of_state)
         if self.individual:
             shape = (*current.shape[current.ndim - self.feature_axes : -1], size)
-            numbers = self.own(numbers, shape)
-        return aligned(numbers, current.ndim, self.param_dtype)
+            numbers = self.own.of(numbers, shape)
+        return aligned(numbers, current.ndim, self.dtype_of_state)
 
+    @nn.nowrap
     def layer(self, inputs: jax.ShapeDtypeStruct) -> tuple[Layer, LayerWeights]:
         """Return the cell as data, for loops that do not call it step by step.
 
@@ -148,34 +208,57 @@ class NeuronCell(nn.RNNCellBase):
             kernel, bias = self.input_weights.arrays(size)
             size = kernel.shape[1]
         feedback = self.feedback()
-        current = jax.ShapeDtypeStruct((*inputs.shape[:-1], size), self.param_dtype)
-        rule = self.dynamics.rule
-        return Layer(rule, self.spike_derivative(), self.dtype, self.param_dtype), LayerWeights(
+        current = jax.ShapeDtypeStruct((*inputs.shape[:-1], size), self.dtype_of_state)
+        recurrent_kernel = None
+        if feedback is not None:
+            recurrent_kernel = feedback.array(size // self.dynamics.blocks)
+        return self.static_layer, LayerWeights(
             coefficients=self.coefficients(current),
             kernel=kernel,
             bias=bias,
-            recurrent_kernel=None
-            if feedback is None
-            else feedback.array(size // max(rule.channels, 1)),
+            recurrent_kernel=recurrent_kernel,
         )
 
+    @property
+    def static_layer(self) -> Layer:
+        """What of the cell is no array."""
+        return Layer(
+            self.dynamics,
+            self.spike_derivative(),
+            self.dtype,
+            self.param_dtype,
+            self.dtype_of_state,
+        )
+
+    @nn.nowrap
     def why_not_layer(self) -> str | None:
-        """Say what of the cell is more than data of `layer`; ``None`` if nothing is."""
+        """Return what of the cell is more than the data of `layer`, or None if nothing is."""
         name = type(self).__name__
+        method = self.overridden()
+        if method is not None:
+            return f"{name} has a {method} of its own"
         products = [getattr(self, f"{part}_dot_general", None) for part in ("input", "recurrent")]
         if not all(is_kernel(each) for each in products if each is not None):
             return f"{name} has a dot_general_cls that is more than a product with a kernel"
-        if self.dynamics.rule.noisy and not self.deterministic:
+        if self.dynamics.noisy and not self.deterministic:
             return f"{name} draws membrane noise in each step"
+        return None
+
+    @nn.nowrap
+    def overridden(self) -> str | None:
+        """Return a method of the step that a subclass or a transformation changed, or None."""
+        for name in _STEP:
+            if getattr(type(self), name) is not getattr(NeuronCell, name):
+                return name
         return None
 
     def integrate(
         self,
-        carry: LIFState,
+        carry: Any,
         current: Float[Array, "*B M"],
-        coefficients: Coefficients | None = None,
+        coefficients: Any = None,
         prepared: Any = None,
-    ) -> tuple[LIFState, Float[Array, "*B N"]]:
+    ) -> tuple[Any, Float[Array, "*B N"]]:
         """Advance the neurons by one time step.
 
         Sows the membrane ``v`` and the output ``spikes`` (``membrane`` of a readout) into
@@ -193,31 +276,21 @@ class NeuronCell(nn.RNNCellBase):
         Raises:
           ValueError: a current that does not fit the state; membrane noise without its RNG stream.
         """
-        rule = self.dynamics.rule
         if coefficients is None:
             coefficients = self.coefficients(current)
-        blocks = max(rule.channels, 1)
-        weights.check_current(current, carry.v, blocks)
-        current = current.astype(carry.v.dtype)
-        currents = current if blocks == 1 else tuple(jnp.split(current, blocks, axis=-1))
-        carry, output = step(
-            rule,
-            coefficients,
-            carry,
-            currents,
-            self.spike_derivative(),
-            recurrent=self._recurrent(prepared),
-            noise=self._noise(carry.v),
+        v = self.dynamics.membrane(carry)
+        weights.check_current(current, v, self.dynamics.blocks)
+        carry, output = self.static_layer.integrate(
+            coefficients, carry, current, self._recurrent(prepared), self._noise(v)
         )
-        self.sow("intermediates", "v", carry.v)
-        if rule.fire != "none":
-            output = output.astype(self.dtype or self.param_dtype)
+        self.sow("intermediates", "v", self.dynamics.membrane(carry))
+        if self.dynamics.spikes:
             self.sow("intermediates", "spikes", output)
         return carry, output
 
     def __call__(
-        self, carry: LIFState, inputs: Shaped[Array | np.ndarray, "*B F"]
-    ) -> tuple[LIFState, Float[Array, "*B N"]]:
+        self, carry: Any, inputs: Shaped[Array | np.ndarray, "*B F"]
+    ) -> tuple[Any, Float[Array, "*B N"]]:
         """Advance the cell by one time step.
 
         Args:
@@ -231,8 +304,10 @@ class NeuronCell(nn.RNNCellBase):
 
     @nn.nowrap
     def spike_derivative(self) -> Surrogate | None:
-        """Return the surrogate derivative of the spike; none for a readout."""
-        return None
+        """Return the surrogate derivative of the spike: its own, or that of the dynamics."""
+        if not self.dynamics.spikes:
+            return None
+        return self.surrogate or self.dynamics.surrogate
 
     @nn.nowrap
     def feedback(self) -> weights.Recurrence | None:
@@ -240,7 +315,7 @@ class NeuronCell(nn.RNNCellBase):
         return None
 
     @nn.nowrap
-    def initialize_carry(self, rng: PRNGKey | None, input_shape: tuple[int, ...]) -> LIFState:
+    def initialize_carry(self, rng: PRNGKey | None, input_shape: tuple[int, ...]) -> Any:
         """Return the state before the first step: membranes at ``dynamics.v_init``, no current.
 
         Args:
@@ -248,17 +323,18 @@ class NeuronCell(nn.RNNCellBase):
           input_shape: shape of the input of one step, ``(*B, F)``.
 
         Returns:
-          State with fields ``(*B, N)`` in ``param_dtype``.
+          State with entries ``(*B, N)`` in the dtype of the state.
 
         Raises:
           ValueError: the shape has too few axes or does not fit the neurons.
         """
         del rng
         shape = weights.state_shape(self, input_shape)
-        v_init = weights.full(self.dynamics.v_init, shape, self.param_dtype, self.feature_axes)
-        return initial_state(self.dynamics.rule, v_init, recurrent=self.recurrent)
+        v_init = weights.full(self.dynamics.v_init, shape, self.dtype_of_state, self.feature_axes)
+        return self.dynamics.initial_state(v_init, recurrent=self.recurrent)
 
-    def prepare(self, carry: LIFState) -> Any:
+    @nn.nowrap
+    def prepare(self, carry: Any) -> Any:
         """Return what of the recurrent product is the same in all steps of a sequence.
 
         Args:
@@ -268,12 +344,21 @@ class NeuronCell(nn.RNNCellBase):
           What `integrate` takes; ``None`` where there is nothing to prepare.
         """
         feedback = self.feedback()
-        return None if feedback is None else feedback.prepare(carry.v.shape[-1])
+        return (
+            None if feedback is None else feedback.prepare(self.dynamics.membrane(carry).shape[-1])
+        )
 
     @property
     def recurrent(self) -> bool:
         """Whether the neurons feed each other."""
         return False
+
+    @property
+    def dtype_of_state(self) -> Any:
+        """Dtype of the state."""
+        if self.state_dtype is not None:
+            return self.state_dtype
+        return neuron_values.at_least_float32(self.param_dtype)
 
     @property
     def num_feature_axes(self) -> int:
@@ -282,16 +367,16 @@ class NeuronCell(nn.RNNCellBase):
 
     def _recurrent(self, prepared: Any) -> Any:
         feedback = self.feedback()
-        if feedback is None or prepared is None:
-            return feedback
-        return functools.partial(feedback, prepared=prepared)
+        if feedback is None:
+            return None
+        return functools.partial(feedback.of, prepared=prepared)
 
     def _noise(self, v: Array) -> Array | None:
-        if not self.dynamics.rule.noisy or self.deterministic or self.is_initializing():
+        if not self.dynamics.noisy or self.deterministic or self.is_initializing():
             return None
         if not self.has_rng("noise"):
             raise ValueError(
-                f"{type(self).__name__}: membrane noise (noise_std={self.dynamics.noise_std}) needs"
+                f"{type(self).__name__}: membrane noise of {type(self.dynamics).__name__} needs"
                 " the RNG stream 'noise': pass rngs={'noise': key} to apply (snn.RNN lifts it;"
                 " nn.RNN needs split_rngs={'params': False, 'noise': True}), or switch the noise"
                 " off with deterministic=True"
@@ -305,10 +390,20 @@ def _check_cell(cell: NeuronCell) -> None:
         raise TypeError(
             f"{name}: expected dynamics of type {cell.neuron.__name__}, got {cell.dynamics!r}"
         )
-    surrogate = getattr(cell, "surrogate", None)
+    surrogate = cell.surrogate
     if surrogate is not None and not isinstance(surrogate, Surrogate):
         raise TypeError(
             f"{name}: expected a Surrogate such as superspike(slope=10), called, got {surrogate!r}"
+        )
+    check_neuron(name, cell.dynamics, surrogate)
+    if surrogate is not None and not cell.dynamics.spikes:
+        raise ValueError(
+            f"{name}: a surrogate is the derivative of a spike, and {type(cell.dynamics).__name__}"
+            f" never spikes; got {surrogate!r}"
+        )
+    if cell.state_dtype is not None and not jnp.issubdtype(cell.state_dtype, jnp.floating):
+        raise TypeError(
+            f"{name}: state_dtype: expected a floating dtype, or None, got {cell.state_dtype!r}"
         )
     if cell.features is not None and (
         isinstance(cell.features, bool) or not isinstance(cell.features, int) or cell.features < 1
@@ -325,4 +420,11 @@ def _check_cell(cell: NeuronCell) -> None:
     if cell.use_bias and cell.features is None:
         raise ValueError(f"{name}: use_bias=True needs input weights, got features=None")
     neuron_values.check_learn(name, cell.dynamics, cell.learn)
-    neuron_values.check_individual(name, cell.dynamics, cell.individual, cell.learn)
+    if cell.values is not None:
+        neuron_values.check_values(name, cell.dynamics, cell.values)
+    others = {"learn": cell.learn, "values": cell.values}
+    neuron_values.check_individual(name, cell.dynamics, cell.individual, others)
+
+
+_STEP = ("__call__", "project", "integrate", "coefficients", "layer", "prepare", "parameter_values")
+"""Methods that make the step of a cell: one that has others is called step by step."""

@@ -1,4 +1,4 @@
-"""Values of which each neuron has its own: learned parameters, and coefficients that are given.
+"""Values of which each neuron has its own: learned ones, given ones, and given coefficients.
 
 Each is a small module that shares the scope of its cell, so that parameters are named
 ``log_tau_mem``, ``learned_bias``, ... without a level between.
@@ -6,109 +6,216 @@ Each is a small module that shares the scope of its cell, so that parameters are
 
 from __future__ import annotations
 
-import math
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 
-from flax_snn.dynamics import Coefficients, Dynamics, LIFParameters
-from flax_snn.dynamics.parameters import POSITIVE
+from flax_snn.dynamics import Dynamics, Learnable, Neuron
+from flax_snn.dynamics.learnable import why_not_learnable
 from flax_snn.typing import Array
 
-_RAW = ("v_rest", "v_reset", "bias")
-_LEARNABLE = (*POSITIVE, "threshold", *_RAW)
 
+class NeuronValues(nn.Module):
+    """Values of the neuron that are learned or given, one per neuron.
 
-class Learned(nn.Module):
-    """Parameters of the neuron that are learned, one value per neuron.
-
-    Positive parameters are learned as logarithms: ``tau_mem = exp(log_tau_mem)``.
+    Learned ones are parameters: positive values as logarithms, ``tau_mem = exp(log_tau_mem)``, in
+    the domain of `flax_snn.dynamics.domain`. Given ones are constants, or, where an initialiser
+    draws them, variables of the collection ``neuron``.
     """
 
-    dynamics: Dynamics
+    dynamics: Neuron
     learn: tuple[str, ...]
+    given: Any
     param_dtype: Any
+    state_dtype: Any
 
     @nn.compact
-    def __call__(self, size: int) -> LIFParameters:
-        """Return the parameters of ``size`` neurons, learned where named."""
-        parameters = self.dynamics.parameters
-        assert parameters is not None
+    def of(self, size: int) -> dict[str, Any]:
+        """Return the values of ``size`` neurons by name, in their units."""
+        learnable = self.dynamics.learnable(self.learn)
+        values = self.dynamics.values()
         changes: dict[str, Any] = {}
-        for name in self.learn:
-            value = getattr(parameters, name)
+        for name, each in learnable.items():
+            if name not in self.learn and name not in self.given:
+                continue
+            value = each.value
             if isinstance(value, tuple):
                 changes[name] = tuple(
-                    self._parameter(f"{name}_{k}", v, size, log=True) for k, v in enumerate(value)
+                    self._value(f"{name}_{k}", name, dataclasses.replace(each, value=v), size, {})
+                    for k, v in enumerate(value)
                 )
             else:
-                changes[name] = self._parameter(name, value, size, log=name not in _RAW)
-        return parameters.replace(**changes)  # type: ignore[attr-defined]
+                changes[name] = self._value(name, name, each, size, values | changes)
+        return changes
 
-    def _parameter(self, name: str, value: float, size: int, log: bool) -> Array:
-        start = math.log(value) if log else value
-        init = nn.initializers.constant(start)
-        raw = self.param(
-            f"log_{name}" if log else f"learned_{name}", init, (size,), self.param_dtype
+    def _value(
+        self, label: str, name: str, each: Learnable, size: int, others: Mapping[str, Any]
+    ) -> Array:
+        # A decay is not worth computing in less than float32.
+        dtype = at_least_float32(self.state_dtype)
+        given = self.given.get(name)
+
+        def start(key: Any, shape: Any, dtype: Any) -> Array:
+            if given is None:
+                return jnp.full(shape, each.value, dtype)
+            if isinstance(given, tuple):
+                return jnp.asarray(_fitting(name, given, size), dtype)
+            drawn = jnp.asarray(given(key, shape, dtype))
+            _check_drawn(name, each, drawn)
+            return drawn
+
+        if name in self.learn:
+            raw = self.param(
+                f"log_{label}" if each.log else f"learned_{label}",
+                lambda key, shape: each.raw(start(key, shape, dtype)).astype(self.param_dtype),
+                (size,),
+            )
+            return each.learned(jnp.asarray(nn.unbox(raw)).astype(dtype), others)
+        if isinstance(given, tuple):
+            return start(None, (size,), dtype)
+        stored = self.variable(
+            "neuron", name, lambda: start(self.make_rng("params"), (size,), dtype)
         )
-        return jnp.exp(raw) if log else raw
+        return jnp.asarray(nn.unbox(stored.value)).astype(dtype)
 
 
 class Individual(nn.Module):
     """Coefficients of which each neuron has its own value, in the collection ``neuron``."""
 
     names: tuple[str, ...]
-    param_dtype: Any
+    dtype: Any
 
     @nn.compact
-    def __call__(self, numbers: Coefficients, shape: tuple[int, ...]) -> Coefficients:
+    def of(self, numbers: Any, shape: tuple[int, ...]) -> Any:
         """Return the coefficients of neurons of this shape, their own where named."""
         changes: dict[str, Any] = {}
         for name in self.names:
-            value = getattr(numbers, name)
-            own = self.variable("neuron", name, jnp.full, shape, value, self.param_dtype).value
+            value = fields_of(numbers)[name]
+            own = self.variable("neuron", name, jnp.full, shape, value, self.dtype).value
             if own.shape != shape:
                 raise ValueError(
                     f"expected {name} of shape {shape} in the collection 'neuron', as the input"
                     f" has it, got {own.shape}"
                 )
             changes[name] = own
-        return numbers.replace(**changes)  # type: ignore[attr-defined]
+        if isinstance(numbers, Mapping):
+            return {**numbers, **changes}
+        return dataclasses.replace(numbers, **changes)
 
 
-def check_learn(cell: str, dynamics: Dynamics, learn: tuple[str, ...]) -> None:
+def at_least_float32(dtype: Any) -> Any:
+    """Return a floating dtype, or float32 where it has fewer bits."""
+    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
+
+
+def fields_of(coefficients: Any) -> Mapping[str, Any]:
+    """Return coefficients by name."""
+    return coefficients if isinstance(coefficients, Mapping) else vars(coefficients)
+
+
+def as_given(values: Any) -> Any:
+    """Return given values with arrays and lists as tuples, so that a cell can be compared."""
+    if not isinstance(values, Mapping):
+        return values
+
+    def frozen(value: Any) -> Any:
+        if callable(value):
+            return value
+        return tuple(float(v) for v in np.ravel(np.asarray(value, np.float64)))
+
+    return {name: frozen(value) for name, value in values.items()}
+
+
+def read(cell: Any, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the learned values of a cell, in their units, from its parameters."""
+    learnable = cell.dynamics.learnable(cell.learn)
+    values = cell.dynamics.values()
+    dtype = at_least_float32(cell.dtype_of_state)
+
+    def one(each: Learnable, label: str) -> Array:
+        key = f"log_{label}" if each.log else f"learned_{label}"
+        if key not in params:
+            raise ValueError(
+                f"values_of: expected the parameters of a cell with {key!r}, got"
+                f" {', '.join(sorted(params)) or 'none'}; pass variables['params'] down to the name"
+                " of the cell"
+            )
+        return each.learned(jnp.asarray(nn.unbox(params[key])).astype(dtype), values)
+
+    found: dict[str, Any] = {}
+    for name in (name for name in learnable if name in cell.learn):
+        each = learnable[name]
+        if isinstance(each.value, tuple):
+            parts = (dataclasses.replace(each, value=v) for v in each.value)
+            found[name] = tuple(one(part, f"{name}_{k}") for k, part in enumerate(parts))
+        else:
+            found[name] = one(each, name)
+        values[name] = found[name]
+    return found
+
+
+def check_learn(cell: str, dynamics: Neuron, learn: tuple[str, ...]) -> None:
     """Raise where a name in ``learn`` is unknown or means nothing to these dynamics."""
     if isinstance(learn, str) or len(set(learn)) != len(learn):
         raise ValueError(f"{cell}: expected learn to be a tuple of distinct names, got {learn!r}")
+    known = dynamics.learnable(learn)
     for name in learn:
-        if name not in _LEARNABLE:
-            raise ValueError(
-                f"{cell}: learn: expected names among {', '.join(_LEARNABLE)}, got {name!r}"
-            )
-        parameters, rule = dynamics.parameters, dynamics.rule
-        if parameters is None:
-            raise ValueError(
-                f"{cell}: learn={name!r}: these dynamics are given as coefficients that no set of"
-                " time constants reproduces; use dynamics with time constants"
-            )
-        value = getattr(parameters, name)
-        unused = (
-            value is None
-            or (name == "threshold" and rule.fire == "none")
-            or (name == "v_reset" and not rule.uses_v_reset())
+        if name in known:
+            continue
+        if isinstance(dynamics, Dynamics):
+            raise ValueError(f"{cell}: learn: {name!r}: {why_not_learnable(dynamics, name)}")
+        raise ValueError(
+            f"{cell}: learn: expected names among {', '.join(known) or '(none)'}, which"
+            f" {type(dynamics).__name__} has, got {name!r}"
         )
-        if unused:
-            raise ValueError(f"{cell}: learn={name!r}: these dynamics have no {name}")
-        if name == "threshold" and value <= 0.0:
+
+
+def check_values(cell: str, dynamics: Neuron, values: Any) -> None:
+    """Raise where given values are unknown, of several lengths, or refused by the dynamics."""
+    if not isinstance(values, Mapping):
+        raise TypeError(
+            f"{cell}: values: expected a mapping from names to arrays or initialisers, got"
+            f" {values!r}"
+        )
+    known = dynamics.learnable(tuple(values))
+    for name, value in values.items():
+        if name not in known:
             raise ValueError(
-                f"{cell}: learn='threshold' learns its logarithm and needs a threshold > 0, got"
-                f" {value!r}"
+                f"{cell}: values: expected names among {', '.join(known) or '(none)'}, got {name!r}"
             )
+        if isinstance(known[name].value, tuple):
+            raise ValueError(
+                f"{cell}: values: {name} has several channels, of which values per neuron are not"
+                " supported; learn them instead"
+            )
+        if not callable(value) and not value:
+            raise ValueError(f"{cell}: values: {name}: expected one value per neuron, got none")
+    constant = {name: value for name, value in values.items() if not callable(value)}
+    sizes = {name: len(value) for name, value in constant.items()}
+    if len(set(sizes.values()) - {1}) > 1:
+        raise ValueError(f"{cell}: values: expected one value per neuron in each, got {sizes}")
+    count = max(sizes.values(), default=0)
+    rows = {
+        tuple(value[k] if len(value) > 1 else value[0] for value in constant.values())
+        for k in range(count)
+    }
+    for row in sorted(rows):
+        try:
+            dynamics.replace(**dict(zip(constant, row, strict=True)))
+        except (TypeError, ValueError) as error:
+            given = ", ".join(f"{n}={v:g}" for n, v in zip(constant, row, strict=True))
+            raise ValueError(
+                f"{cell}: values: a neuron with {given} is not possible: {error}"
+            ) from error
 
 
 def check_individual(
-    cell: str, dynamics: Dynamics, individual: tuple[str, ...], learn: tuple[str, ...]
+    cell: str, dynamics: Neuron, individual: tuple[str, ...], others: dict[str, Any]
 ) -> None:
     """Raise where a name in ``individual`` is no coefficient of these dynamics."""
     if not individual:
@@ -117,17 +224,38 @@ def check_individual(
         raise ValueError(
             f"{cell}: expected individual to be a tuple of distinct names, got {individual!r}"
         )
-    if learn:
-        raise ValueError(
-            f"{cell}: expected either learn or individual, got both: what is learned has one value"
-            " per neuron already"
-        )
-    known = [name for name, value in vars(dynamics.coefficients()).items() if _one(value)]
+    for name, value in others.items():
+        if value:
+            raise ValueError(
+                f"{cell}: expected either {name} or individual, got both: what {name} names has"
+                " one value per neuron already"
+            )
+    numbers = fields_of(dynamics.coefficients())
+    known = [name for name, value in numbers.items() if _one(value)]
     for name in individual:
         if name not in known:
             raise ValueError(
                 f"{cell}: individual: expected names among {', '.join(known)}, got {name!r}"
             )
+
+
+def _fitting(name: str, given: tuple[float, ...], size: int) -> np.ndarray:
+    if len(given) not in (1, size):
+        raise ValueError(f"values: {name}: expected one value per neuron, {size}, got {len(given)}")
+    return np.broadcast_to(np.asarray(given), (size,))
+
+
+def _check_drawn(name: str, each: Learnable, drawn: Array) -> None:
+    if isinstance(drawn, jax.core.Tracer):
+        return
+    low, high = each.bounds
+    values = np.asarray(drawn, np.float64)
+    good = (values >= low) & (values <= high)
+    if not good.all():
+        raise ValueError(
+            f"values: {name}: expected an initialiser of values from {low:g} to {high:g}"
+            f" {each.unit}, got {values[~good][0]:g}"
+        )
 
 
 def _one(value: Any) -> bool:

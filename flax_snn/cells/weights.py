@@ -16,7 +16,7 @@ from flax.linen.dtypes import promote_dtype
 from jax.nn.initializers import Initializer
 
 from flax_snn.cells.fluctuation import fluctuating
-from flax_snn.dynamics import Dynamics
+from flax_snn.dynamics import Neuron
 from flax_snn.products import as_kernel, feed_back, project
 from flax_snn.typing import Array, Currents
 
@@ -42,7 +42,7 @@ class Projection(nn.Module):
     dot_general: Any
 
     @nn.compact
-    def __call__(self, inputs: Array) -> Array:
+    def of(self, inputs: Array) -> Array:
         """Project ``(*B, F)`` to ``(*B, features)``."""
         if inputs.ndim == 0:
             raise ValueError("expected inputs with a feature axis, got a scalar")
@@ -56,6 +56,7 @@ class Projection(nn.Module):
             bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
         return project(inputs, kernel, bias, self.dtype, self.param_dtype, self.dot_general)
 
+    @nn.nowrap
     def arrays(self, features: int) -> tuple[Array, Array | None]:
         """Return kernel and bias as they act, checked against the number of input features."""
         _check_features(self, "kernel", features)
@@ -76,7 +77,7 @@ class Recurrence(nn.Module):
     dot_general: Any
 
     @nn.compact
-    def __call__(self, spikes: Array, prepared: Any = None) -> Currents:
+    def of(self, spikes: Array, prepared: Any = None) -> Currents:
         """Project ``(*B, N)`` to ``(*B, N)``, or to a tuple with one per synaptic channel.
 
         Args:
@@ -93,6 +94,7 @@ class Recurrence(nn.Module):
             out = self.dot_general.multiply(inputs, prepared).astype(spikes.dtype)
         return out if self.blocks == 1 else tuple(jnp.split(out, self.blocks, axis=-1))
 
+    @nn.nowrap
     def prepare(self, features: int) -> Any:
         """Return what of the product is the same in all steps; ``None`` where nothing is."""
         if not hasattr(self.dot_general, "prepare"):
@@ -101,13 +103,14 @@ class Recurrence(nn.Module):
         kernel = _array(self, "recurrent_kernel")
         return self.dot_general.prepare(kernel if self.dtype is None else kernel.astype(self.dtype))
 
+    @nn.nowrap
     def array(self, features: int) -> Array:
         """Return the kernel as it acts, checked against the number of neurons."""
         _check_features(self, "recurrent_kernel", features)
         return as_kernel(self.dot_general, _array(self, "recurrent_kernel"))
 
 
-def active_init(dynamics: Dynamics) -> Initializer:
+def active_init(dynamics: Neuron) -> Initializer:
     """Weights with which ordinary input keeps a layer active: neither silent nor saturated.
 
     Normal with variance ``scale / F``, where scale makes the standard deviation of the membrane
@@ -123,7 +126,7 @@ def active_init(dynamics: Dynamics) -> Initializer:
     return fluctuating(dynamics, spread=1.0, power=INPUT_ACTIVITY)
 
 
-def recurrent_init(dynamics: Dynamics) -> Initializer:
+def recurrent_init(dynamics: Neuron) -> Initializer:
     """Recurrent weights that leave the input in charge.
 
     Normal with variance ``scale / N``, where scale makes the recurrent part of the membrane's
@@ -150,7 +153,7 @@ def check_current(current: Array | jax.ShapeDtypeStruct, v: Array, blocks: int) 
     if jnp.finfo(current.dtype).bits > jnp.finfo(v.dtype).bits:
         raise TypeError(
             f"expected a current no wider than the {v.dtype} state, got {current.dtype}; set"
-            f" param_dtype={current.dtype} or convert the input"
+            f" state_dtype={current.dtype} or convert the input"
         )
 
 
@@ -167,7 +170,7 @@ def state_shape(cell: Any, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         )
     if cell.features is not None:
         return (*input_shape[:-1], cell.features)
-    blocks = max(cell.dynamics.rule.channels, 1)
+    blocks = cell.dynamics.blocks
     if input_shape[-1] % blocks:
         raise ValueError(
             f"expected a last axis of {blocks} equal blocks, one per synaptic channel, got shape"

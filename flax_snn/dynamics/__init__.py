@@ -1,27 +1,46 @@
-"""One dynamics: physics, rule and coefficients apart, and the one step that uses them."""
+"""Kinds of neurons: each one object behind one protocol, its equations said once."""
 
+from flax_snn.dynamics.adlif import AdLIFDynamics
+from flax_snn.dynamics.alif import ALIFDynamics
 from flax_snn.dynamics.base import Dynamics
+from flax_snn.dynamics.domain import Learnable, positive, real, time_constant
+from flax_snn.dynamics.izhikevich import IzhikevichDynamics
 from flax_snn.dynamics.kernel import membrane_kernel
 from flax_snn.dynamics.lif import LIDynamics, LIFDynamics
+from flax_snn.dynamics.lsnn import LSNNDynamics
+from flax_snn.dynamics.neuron import Neuron, check_neuron, spike
 from flax_snn.dynamics.parameters import LIFParameters
 from flax_snn.dynamics.response import membrane_power, resting_distance
 from flax_snn.dynamics.rule import Coefficients, Discretization, Rule, discretize
+from flax_snn.dynamics.silif import SiLIFDynamics
 from flax_snn.dynamics.step import aligned, fire, initial_state, step
 
 __all__ = [
+    "ALIFDynamics",
+    "AdLIFDynamics",
     "Coefficients",
     "Discretization",
     "Dynamics",
+    "IzhikevichDynamics",
     "LIDynamics",
     "LIFDynamics",
     "LIFParameters",
+    "LSNNDynamics",
+    "Learnable",
+    "Neuron",
     "Rule",
+    "SiLIFDynamics",
     "aligned",
+    "check_neuron",
     "discretize",
     "fire",
     "initial_state",
     "membrane_kernel",
     "membrane_power",
+    "positive",
+    "real",
     "resting_distance",
+    "spike",
     "step",
+    "time_constant",
 ]

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from flax_snn.dynamics.describe import describe
+from flax_snn.dynamics.domain import Learnable
+from flax_snn.dynamics.learnable import learnable_of
+from flax_snn.dynamics.neuron import Neuron, Twin
 from flax_snn.dynamics.parameters import LIFParameters, checked, number
+from flax_snn.dynamics.response import (
+    free_membrane,
+    membrane_gain,
+    membrane_power,
+    resting_potential,
+)
 from flax_snn.dynamics.rule import Coefficients, Rule, discretize, per_channel
+from flax_snn.dynamics.step import initial_state
+from flax_snn.dynamics.step import step as one_step
 from flax_snn.dynamics.validity import check_dynamics, check_structure, leaves
 from flax_snn.surrogate import Surrogate, superspike
+from flax_snn.typing import Array, Currents, LIFState, Projection, Scalar
 
 D = TypeVar("D", bound="Dynamics")
 
 
 @dataclasses.dataclass(frozen=True, init=False)
-class Dynamics:
-    """What a neuron does in one time step: parameters, dt and rule, or given coefficients.
+class Dynamics(Neuron):
+    """What an integrate-and-fire neuron does in one time step: parameters, dt and rule.
 
     Use `LIFDynamics`, `LIDynamics` or a constructor of `flax_snn.conventions`.
 
@@ -143,24 +156,26 @@ class Dynamics:
         return self
 
     def coefficients(
-        self, parameters: LIFParameters | None = None, *, dtype: Any = None
+        self, values: LIFParameters | Mapping[str, Any] | None = None, *, dtype: Any = None
     ) -> Coefficients:
         """Return the numbers of one step.
 
         Args:
-          parameters: parameters to use instead of the own ones, such as learned ones; JAX arrays
-            give JAX arrays, through which gradients flow.
+          values: parameters to use instead of those of the dynamics, such as learned ones, whole
+            or some of them by name; JAX arrays give JAX arrays, through which gradients flow.
           dtype: dtype of the state that they are for; matters only where a framework computes its
             decays in float32.
 
         Returns:
           The coefficients, float64 numbers where nothing was learned.
         """
-        if parameters is None and self.given is not None:
+        if not values and self.given is not None:
             single = dtype is not None and np.dtype(dtype) == np.float32
             return self.given_float32 if single and self.given_float32 else self.given
-        parameters = parameters or self.parameters
+        parameters = values if isinstance(values, LIFParameters) else self.parameters
         assert parameters is not None
+        if isinstance(values, Mapping):
+            parameters = parameters.replace(**values)  # type: ignore[attr-defined]
         return discretize(
             self.rule, parameters, self.dt, v_min=self.v_min, noise_std=self.noise_std
         )
@@ -168,6 +183,156 @@ class Dynamics:
     def describe(self) -> str:
         """Return the update equation with its numbers, as text."""
         return describe(type(self).__name__, self.rule, self.coefficients(), self.dt)
+
+    @property
+    def blocks(self) -> int:
+        """Input currents that a neuron takes, one for each synaptic channel."""
+        return max(self.rule.channels, 1)
+
+    @property
+    def recurrent_blocks(self) -> int:
+        """Recurrent currents that a neuron takes."""
+        return 1 if self.rule.recurrent_channel else self.blocks
+
+    @property
+    def shares_synapse(self) -> bool:
+        """Whether recurrent currents are added to input currents before anything else."""
+        return not self.rule.recurrent_channel
+
+    @property
+    def noisy(self) -> bool:
+        """Whether a step takes Gaussian noise."""
+        return self.rule.noisy
+
+    def initial_state(self, v_init: Array, *, recurrent: bool = False) -> LIFState:
+        """Return the state before the first step, with no current and no refractoriness."""
+        return initial_state(self.rule, v_init, recurrent=recurrent)
+
+    def step(
+        self,
+        coefficients: Coefficients,
+        state: LIFState,
+        current: Currents,
+        surrogate: Surrogate | None = None,
+        *,
+        recurrent: Projection | None = None,
+        noise: Array | None = None,
+    ) -> tuple[LIFState, Array]:
+        """Advance by one time step: `flax_snn.dynamics.step` with the rule of these dynamics."""
+        return one_step(
+            self.rule, coefficients, state, current, surrogate, recurrent=recurrent, noise=noise
+        )
+
+    def learnable(self, learn: Collection[str] = ()) -> Mapping[str, Learnable]:
+        """Return what may be learned, by name: the fields of `LIFParameters` that act here."""
+        return learnable_of(self, learn)
+
+    def replace(self: D, **changes: Any) -> D:
+        """Return the dynamics with some values or fields changed.
+
+        >>> import flax_snn as snn
+        >>> snn.LIFDynamics(tau_mem=20e-3).replace(tau_mem=10e-3).parameters.tau_mem
+        0.01
+
+        Args:
+          **changes: fields of `LIFParameters` by name (``tau_mem``, ``threshold``, ...), or dt,
+            rule, surrogate, v_init, v_min, noise_std.
+
+        Raises:
+          TypeError: an unknown name; parameters of dynamics that are given as coefficients.
+          ValueError: values that do not fit together.
+        """
+        names = {field.name for field in dataclasses.fields(LIFParameters)}
+        physics = {name: value for name, value in changes.items() if name in names}
+        others = {name: value for name, value in changes.items() if name not in names}
+        known = ("dt", "rule", "surrogate", "v_init", "v_min", "noise_std")
+        kind = type(self).__name__
+        for name in others:
+            if name not in known:
+                raise TypeError(
+                    f"{kind}.replace: expected names among {', '.join((*sorted(names), *known))},"
+                    f" got {name!r}"
+                )
+        fields = {name: getattr(self, name) for name in known} | others
+        rule, dt = fields.pop("rule"), number("dt", fields.pop("dt"), positive=True, unit="seconds")
+        if self.given is not None:
+            if physics or dt != self.dt:
+                raise TypeError(
+                    f"{kind}.replace: these dynamics are given as coefficients of a step of"
+                    f" {self.dt:g} s; make them anew to change {', '.join((*physics, 'dt'))}"
+                )
+            for name in ("v_min", "noise_std"):
+                fields.pop(name)
+            return type(self).from_coefficients(self.given, dt=dt, rule=rule, **fields)
+        assert self.parameters is not None
+        parameters = self.parameters.replace(**physics)  # type: ignore[attr-defined]
+        if fields["v_init"] == self.parameters.v_rest and "v_init" not in others:
+            fields["v_init"] = parameters.v_rest
+        rule = dataclasses.replace(rule, hold=steps_of(parameters.refractory, dt))
+        return type(self).from_parts(parameters, dt, rule, **fields)
+
+    def lacks(self, twin: Twin) -> str | None:
+        """Return why the neuron has no such twin, or None if it has one."""
+        if twin == "parallel":
+            return _why_not_parallel(self.rule, self.v_min)
+        return None
+
+    def longest_silence(self) -> int:
+        """Return the number of steps without a spike that follow each spike at least."""
+        return self.rule.hold
+
+    def channels(self, *, recurrent: bool = False) -> list[int]:
+        """Return the synaptic channels that a kernel feeds, one block of its columns each."""
+        if recurrent and self.rule.recurrent_channel:
+            return [self.rule.channels]
+        return list(range(self.blocks))
+
+    def resting_potential(self, coefficients: Coefficients) -> Scalar:
+        """Return the potential of the membrane without input; 0 without a leak."""
+        return resting_potential(coefficients)
+
+    def free_membrane(
+        self, coefficients: Coefficients, current: Currents, recurrent: Currents = None
+    ) -> Array:
+        """Return the membrane that currents drive if it never spikes, above its resting value."""
+        return free_membrane(self.rule, coefficients, current, recurrent)
+
+    def membrane_gain(
+        self, channel: int | tuple[float, ...] = 0, *, longest: float | None = None
+    ) -> float:
+        """Return the sum of the response of the membrane to one unit of input."""
+        return membrane_gain(self.rule, self.coefficients(), channel, longest=longest)
+
+    def membrane_power(
+        self, channel: int | tuple[float, ...] = 0, *, longest: float | None = None
+    ) -> float:
+        """Return the sum of the squared response of the membrane to one unit of input."""
+        return membrane_power(self.rule, self.coefficients(), channel, longest=longest)
+
+
+def steps_of(refractory: float, dt: float) -> int:
+    """Return a refractory period as a number of steps.
+
+    Raises:
+      ValueError: no whole number of steps.
+    """
+    count = refractory / dt
+    if abs(count - round(count)) > 1e-6:
+        raise ValueError(
+            f"refractory: expected a whole number of steps of dt={dt!r} s, got {refractory!r} s ="
+            f" {count:.6g} steps; use {round(count) * dt:.6g} s or another dt"
+        )
+    return round(count)
+
+
+def _why_not_parallel(rule: Rule, v_min: float | None) -> str | None:
+    if rule.reset != "none":
+        return f"a {rule.reset} reset makes each step wait for the spikes of the one before"
+    if rule.hold:
+        return "a refractory period makes each step wait for the spikes of those before"
+    if v_min is not None:
+        return "a bound v_min makes the membrane depend on the order of its inputs"
+    return None
 
 
 def _implied(coefficients: Coefficients, dt: float, rule: Rule) -> LIFParameters | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from flax_snn.dynamics.base import Dynamics
+from flax_snn.dynamics.base import Dynamics, steps_of
 from flax_snn.dynamics.parameters import LIFParameters, checked, number
 from flax_snn.dynamics.rule import (
     DISCRETIZATIONS,
@@ -138,7 +138,7 @@ class LIFDynamics(Dynamics):
             reset_site=reset_site,
             reset_gradient=reset_gradient,
             recurrent_lag=recurrent_lag,
-            hold=_whole_steps(parameters.refractory, dt),
+            hold=steps_of(parameters.refractory, dt),
         )
         self._set(
             parameters=parameters,
@@ -244,13 +244,3 @@ def _discretization(name: str | Discretization) -> Discretization:
 
 def _channel_count(parameters: LIFParameters) -> int:
     return len(parameters.synapses) - (parameters.tau_syn_rec is not None)
-
-
-def _whole_steps(refractory: float, dt: float) -> int:
-    steps = refractory / dt
-    if abs(steps - round(steps)) > 1e-6:
-        raise ValueError(
-            f"refractory: expected a whole number of steps of dt={dt!r} s, got {refractory!r} s ="
-            f" {steps:.6g} steps; use {round(steps) * dt:.6g} s or another dt"
-        )
-    return round(steps)

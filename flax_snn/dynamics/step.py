@@ -161,7 +161,7 @@ def initial_state(rule: Rule, v_init: Array, *, recurrent: bool = False) -> LIFS
     )
 
 
-def aligned(coefficients: Coefficients, ndim: int, dtype: Any) -> Coefficients:
+def aligned(coefficients: Any, ndim: int, dtype: Any) -> Any:
     """Give every coefficient the dtype of the state, and ``(N,)`` arrays leading axes of 1.
 
     Args:

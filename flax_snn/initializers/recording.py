@@ -22,14 +22,18 @@ from flax.core import DenyList
 
 from flax_snn.cells.neuron_cell import NeuronCell
 from flax_snn.cells.weights import Recurrence
-from flax_snn.dynamics.response import free_membrane, resting_distance
 from flax_snn.time_loop import stepwise
+from flax_snn.time_loop.layer import in_blocks
 from flax_snn.typing import Array
 
 _CURRENT, _FED = "current", "recurrent_current"
 
 Traces = Mapping[str, Any]
 """The collection ``intermediates`` that a watched run leaves."""
+
+
+_VALUES = ("params", "neuron")
+"""Collections with values of neurons."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +65,7 @@ class NeuronLayer:
     def neurons(self) -> int:
         """Number of neurons, all feature axes together."""
         size = math.prod(self.current.shape[-self.cell.feature_axes :])
-        return size // max(self.cell.dynamics.rule.channels, 1)
+        return size // self.cell.dynamics.blocks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,19 +153,18 @@ def free_membrane_of(layer: NeuronLayer, variables: Mapping[str, Any], traces: T
       or, for leaky integrators, in units of the membrane.
     """
     cell, sown = layer.cell, _at(traces, layer.path)
-    own = {"params": _at(variables["params"], layer.path)}
+    neuron, dtype = cell.dynamics, cell.dtype_of_state
+    own = {name: _at(tree, layer.path) for name, tree in variables.items() if name in _VALUES}
     current = jnp.zeros(layer.current.shape, layer.current.dtype)
     coefficients: Any = cell.apply(own, current, method="coefficients")
-    distance = resting_distance(coefficients)
+    distance = neuron.resting_distance(coefficients)
     distance = distance[None] if jnp.ndim(distance) else distance
-    blocks = max(cell.dynamics.rule.channels, 1)
     currents = _over_time(layer, sown[_CURRENT])
     fed = _over_time(layer, sown[_FED]) if _FED in sown else [None] * len(currents)
     membranes = []
     for current, recurrent in zip(currents, fed, strict=True):
-        current = current.astype(cell.param_dtype)
-        driven = current if blocks == 1 else tuple(jnp.split(current, blocks, axis=-1))
-        free = free_membrane(cell.dynamics.rule, coefficients, driven, recurrent)
+        driven = in_blocks(current.astype(dtype), neuron.blocks)
+        free = neuron.free_membrane(coefficients, driven, recurrent)
         membranes.append(free / distance)
     return _slots(layer, membranes)
 
@@ -206,7 +209,7 @@ class _Recorder:
                 return call(*args, **kwargs)
             finally:
                 self._time_axes.pop()
-        if isinstance(module, Recurrence) and method == "__call__":
+        if isinstance(module, Recurrence) and method == "of":
             fed = call(*args, **kwargs)
             module.sow("intermediates", _FED, fed)
             return fed

@@ -139,8 +139,32 @@ def emit(
     )
 
 
+_SAID = {
+    "rule": {
+        *("discretization", "entry", "channels", "recurrent_channel", "fire", "max_spikes"),
+        *("emit", "reset", "reset_time", "reset_site", "reset_gradient", "reset_span"),
+        *("recurrent_lag", "hold", "noisy"),
+    },
+    "dynamics": {
+        *("parameters", "dt", "rule", "given", "given_float32", "surrogate", "v_init", "v_min"),
+        "noise_std",
+    },
+}
+"""Fields that nodes or their metadata say; a field that is not among them is refused."""
+
+
 def _check_rule(dynamics: Dynamics, numbers: dict[str, Any], where: str) -> None:
     rule = dynamics.rule
+    for kind, instance in (("rule", rule), ("dynamics", dynamics)):
+        for field in dataclasses.fields(instance):
+            value = getattr(instance, field.name)
+            if field.name not in _SAID[kind] and value != field.default:
+                raise fail(
+                    where,
+                    "a neuron of which all is known how to write it",
+                    f"{field.name}={value!r}",
+                    f"set {field.name} to {field.default!r}",
+                )
     if rule.fire != "none" and rule.reset == "none" and rule.fire != ">":
         raise fail(where, "fire='>' where there is no reset", repr(rule.fire), "use fire='>'")
     if rule.entry == "jump" and numbers["c_old"] != numbers["c_x"]:

@@ -14,15 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flax_snn.cells import LeakyIntegratorReadout, LIFCell, RecurrentLIFCell
-from flax_snn.cells.chain import Chain
+from flax_snn.cells import NeuronCell
 from flax_snn.nir.draft import Draft, Value, cannot, check_arithmetic, scaled, taken
 from flax_snn.nir.emit import Emitted, emit
 from flax_snn.nir.error import fail
 from flax_snn.nir.layer_nodes import Variables, add_delay, add_dense
 from flax_snn.nir.layout import to_first
-
-CELLS = (LIFCell, RecurrentLIFCell, LeakyIntegratorReadout)
 
 
 def add_cell(
@@ -32,7 +29,7 @@ def add_cell(
 
     Args:
       draft: the graph so far.
-      cell: the cell, of a type in `CELLS`.
+      cell: the cell, a `NeuronCell` with the step of one.
       variables: its variables, by collection.
       path: where it stands in the variables of the network.
       value: what it receives.
@@ -41,9 +38,7 @@ def add_cell(
     Raises:
       NIRError: NIR cannot say it.
     """
-    if type(cell) not in CELLS:
-        known = ", ".join(kind.__name__ for kind in (*CELLS, Chain))
-        raise cannot(path, cell, "", f"cells that can be: {known}; subclasses may do other things")
+    _check_cell(cell, path)
     check_arithmetic(cell, path)
     terms, where = draft.terms, f"{path} ({type(cell).__name__})"
     weights = cell.features is not None
@@ -60,7 +55,7 @@ def add_cell(
         draft.rescale(value, to_first(factor, value.order), where)
     if emitted.lag:
         value = add_delay(draft, f"{name}_lag", emitted.lag, path, value)
-    if type(cell) is not RecurrentLIFCell:
+    if not cell.recurrent:
         return _neurons(draft, name, emitted, path, value)
     if terms.target.recurrence is None:
         raise fail(
@@ -72,6 +67,18 @@ def add_cell(
     inner = Draft(terms)
     out = _recurrent(inner, name, emitted, kernel, path, Value(("input",), value.shape))
     return draft.nest(name, inner, out, value)
+
+
+def _check_cell(cell: Any, path: str) -> None:
+    """Raise unless a cell is neurons that NIR knows, behind weights, and nothing else."""
+    if not isinstance(cell, NeuronCell):
+        raise cannot(path, cell, "", "cells that can be: a NeuronCell, or a Chain of them")
+    method = cell.overridden()
+    if method is not None:
+        raise cannot(path, cell, "", f"its {method} is its own, and may do other things")
+    reason = cell.dynamics.lacks("nir")
+    if reason is not None:
+        raise cannot(path, cell, "", f"{type(cell.dynamics).__name__}: {reason}")
 
 
 def _recurrent(
@@ -112,7 +119,7 @@ def _several(
         ends.append(draft.add(f"{name}_syn{k}", "LI", synapses[k], drive, path))
     total = Value(tuple(s for end in ends for s in end.sources), ends[0].shape)
     out = _neurons(draft, name, emitted, path, total)
-    if type(cell) is RecurrentLIFCell:
+    if cell.recurrent:
         kernel = taken(variables, "params", "recurrent_kernel", path).T
         # Which edge closes a loop that is entered at two places is a matter of names: a Delay says.
         late = emitted.recurrent_lag or 1 - emitted.emit_lag
@@ -155,12 +162,12 @@ def _numbers(
         raise fail(
             where, "neurons without membrane noise", "noise", "switch it off: deterministic=True"
         )
-    if not cell.learn:
-        numbers = vars(cell.dynamics.coefficients(dtype=cell.param_dtype))
+    if not cell.learn and not cell.values:
+        numbers = vars(cell.dynamics.coefficients(dtype=cell.dtype_of_state))
         own = {name: taken(variables, "neuron", name, where) for name in cell.individual}
         return numbers | own
     size = features[-1] * max(rule.channels, 1)
-    current = jax.ShapeDtypeStruct((1, *features[:-1], size), cell.param_dtype)
+    current = jax.ShapeDtypeStruct((1, *features[:-1], size), cell.dtype_of_state)
     arrays = jax.tree.map(jnp.asarray, dict(variables))
     found = vars(cell.apply(arrays, current, method="coefficients"))
     return {k: np.asarray(v)[0] if np.ndim(v) else v for k, v in found.items() if v is not None}

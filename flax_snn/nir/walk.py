@@ -8,15 +8,14 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
-from flax_snn.cells import LeakyIntegratorReadout, LIFCell
-from flax_snn.cells.chain import Chain
+from flax_snn.cells import Chain, NeuronCell
 from flax_snn.nir.draft import Draft, Value, cannot
 from flax_snn.nir.graph import GraphNetwork
 from flax_snn.nir.layer_nodes import Variables, add_delay, add_layer
 from flax_snn.nir.layout import to_first
 from flax_snn.nir.loop import Loop
-from flax_snn.nir.population_nodes import CELLS, add_cell
-from flax_snn.runners.layers import LIF, LeakyIntegrator
+from flax_snn.nir.population_nodes import add_cell
+from flax_snn.runners.layers import Neurons
 from flax_snn.runners.rnn import RNN
 
 
@@ -39,14 +38,14 @@ def add_module(
     kind = type(module)
     if kind is nn.Sequential:
         return _row(draft, module.layers, "layers", variables, path, value)
-    if kind in (nn.RNN, RNN, LIF, LeakyIntegrator):
+    if kind in (nn.RNN, RNN) or isinstance(module, Neurons):
         for option in ("time_major", "reverse", "return_carry"):
             if getattr(module, option, False):
                 raise cannot(path, module, f" with {option}=True", "export it without")
         cell = module.cell if kind in (nn.RNN, RNN) else _weightless(module, value)
         below = _below(variables, _name(cell, "cell"))
         return _cell(draft, cell, below, _join(path, "cell"), value, name)
-    if kind in CELLS or kind is Chain:
+    if isinstance(module, NeuronCell) or kind is Chain:
         return _cell(draft, module, variables, path or "cell", value, name)
     if kind is GraphNetwork:
         return _graph(draft, module, variables, value)
@@ -75,16 +74,12 @@ def _cell(
     return add_cell(draft, cell, variables, path, value, name)
 
 
-def _weightless(layer: LIF | LeakyIntegrator, value: Value) -> Any:
+def _weightless(layer: Neurons, value: Value) -> Any:
     """Return the cell that a layer of neurons without weights runs."""
-    fields = {
-        name: getattr(layer, name)
-        for name in ("dynamics", "learn", "individual", "param_dtype", "deterministic")
-    }
-    fields["feature_axes"] = len(value.shape)
-    if isinstance(layer, LIF):
-        return LIFCell(surrogate=layer.surrogate, **fields)
-    return LeakyIntegratorReadout(**fields)
+    names = ("dynamics", "surrogate", "learn", "individual", "values", "deterministic")
+    names += ("dtype", "param_dtype", "state_dtype")
+    fields = {name: getattr(layer, name) for name in names}
+    return layer.cell_class(feature_axes=len(value.shape), **fields)
 
 
 def _graph(draft: Draft, network: GraphNetwork, variables: Variables, value: Value) -> Value:

@@ -8,52 +8,17 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-from flax_snn.cells import LeakyIntegratorReadout, LIFCell, RecurrentLIFCell, weights
-from flax_snn.cells.chain import Chain
-from flax_snn.time_loop import (
-    Layer,
-    LayerWeights,
-    Program,
-    Traces,
-    associative,
-    fused,
-    plan,
-    why_not_associative,
-)
-from flax_snn.typing import Array, LIFState
-
-KNOWN = (LIFCell, RecurrentLIFCell, LeakyIntegratorReadout)
-"""Cells whose step these loops know; not their subclasses, which may have another one."""
-
-
-STEPWISE_BYTES = 2**24
-"""Most memory of the membranes of all steps with which a recurrent chain runs step by step."""
-
-
-def better_stepwise(cell: nn.RNNCellBase, carry: Any, inputs: Array, steps: int) -> bool:
-    """Whether the plain loop is as fast or faster, and its memory small.
-
-    Recurrent products of single steps take most of the time of a recurrent chain with few inputs,
-    and the fused loop computes them once more than the plain one, which keeps all states instead:
-    some six times the memory of the membranes. A crossbar would be programmed again in each step.
-    """
-    cells, states = _neuron_cells(cell), _flat(carry)
-    widths = [s.v.shape[-1] for c, s in zip(cells, states, strict=True) if c.recurrent]
-    held = steps * sum(state.v.size * state.v.dtype.itemsize for state in states)
-    analog = any(each.dot_general_cls is not None for each in cells)
-    return (
-        bool(widths) and not analog and inputs.shape[-1] <= min(widths) and held <= STEPWISE_BYTES
-    )
+from flax_snn.cells import Chain, NeuronCell, weights
+from flax_snn.time_loop import LOOPS, Layer, LayerWeights, Run, TimeLoop, Traces
+from flax_snn.typing import Array
 
 
 def why_not_layers(cell: nn.RNNCellBase) -> str | None:
-    """Say why a cell, or one of a chain, is more than a layer of data; ``None`` if it is one."""
-    for each in _neuron_cells(cell):
-        if type(each) not in KNOWN:
-            known = ", ".join(kind.__name__ for kind in KNOWN)
-            return f"it knows {known} and Chain, not {type(each).__name__}"
+    """Return why a cell, or one of a chain, is more than a layer of data, or None if it is one."""
+    for each in neuron_cells(cell):
+        if not isinstance(each, NeuronCell):
+            return f"it knows a NeuronCell and a Chain of them, not {type(each).__name__}"
         reason = each.why_not_layer()
         if reason is not None:
             return reason
@@ -66,7 +31,7 @@ def run_layers(
     inputs: Array,
     time_axis: int,
     *,
-    parallel: bool,
+    implementation: str,
     chunk: int | None,
 ) -> tuple[Any, Array]:
     """Run a cell, bound to its variables, over a sequence; traces are sown where asked for.
@@ -76,14 +41,14 @@ def run_layers(
       carry: its state before the first step.
       inputs: ``(*B, T, *features)``, or ``(T, *B, *features)``.
       time_axis: axis of the time steps.
-      parallel: all steps at once, instead of the fused loop.
+      implementation: name of a time loop, or ``auto`` for the one that is worth it.
       chunk: time steps of a chunk, ``None`` to choose them.
 
     Returns:
       The carry, and the outputs with time where it was.
 
     Raises:
-      ValueError: a carry that does not fit the inputs; a layer that is not parallel in time.
+      ValueError: a carry that does not fit the inputs; a loop that cannot run these layers.
       TypeError: inputs wider than the state; forward-mode derivatives of the fused loop.
     """
     if cell.is_initializing():
@@ -100,101 +65,105 @@ def run_layers(
                 f"RNN: expected a carry of batch {batch}, as the inputs have, got an array of shape"
                 f" {leaf.shape}; initialise the carry for this batch"
             )
-        return leaf.reshape((samples, *leaf.shape[len(batch) :]))
+        return _shaped(leaf, (samples, *leaf.shape[len(batch) :]))
 
-    cells = _neuron_cells(cell)
-    states = tuple(jax.tree.map(flat, state) for state in _flat(carry))
+    cells = neuron_cells(cell)
+    states = tuple(jax.tree.map(flat, state) for state in _flat(cell, carry))
     lead = (steps, samples) if axis == 0 else (samples, steps)
-    layers, arrays, widest = _layers(cells, states, (samples, *features), inputs.dtype)
-    traced = any(each.is_mutable_collection("intermediates") for each in cells)
-    sequence = inputs.reshape((*lead, *features))
-    traces: Traces | None
-    if parallel:
-        states, outputs, traces = _in_parallel(cells, layers, arrays, states, sequence, axis)
-    else:
-        recurrent = any(each.recurrent for each in cells)
-        cut = plan(steps, samples, widest, recurrent=recurrent, axis=axis, length=chunk)
-        program = Program(layers, cut, traced)
-        states, outputs, traces = fused(program, arrays, states, sequence)
+    layers, arrays = _layers(cells, states, (samples, *features), inputs.dtype)
+    run = Run(
+        layers=layers,
+        weights=arrays,
+        states=states,
+        inputs=_shaped(inputs, (*lead, *features)),
+        axis=axis,
+        chunk=chunk,
+        traced=any(each.is_mutable_collection("intermediates") for each in cells),
+        programmed=any(each.dot_general_cls is not None for each in cells),
+    )
+    states, outputs, traces = _chosen(run, implementation).run(run)
 
     def unflat(leaf: Array) -> Array:
         shape = (steps, *batch) if axis == 0 else (*batch, steps)
-        return leaf.reshape((*shape, *leaf.shape[2:]))
+        return _shaped(leaf, (*shape, *leaf.shape[2:]))
 
-    if traced and traces is not None:
+    if run.traced and traces is not None:
         _sow(cells, jax.tree.map(unflat, traces), unflat(outputs))
     whole = (
-        jax.tree.map(lambda leaf: leaf.reshape((*batch, *leaf.shape[1:])), state)
+        jax.tree.map(lambda leaf: _shaped(leaf, (*batch, *leaf.shape[1:])), state)
         for state in states
     )
     return _nested(cell, whole), unflat(outputs)
 
 
+def _chosen(run: Run, implementation: str) -> TimeLoop:
+    """Return the time loop of a name, or the last one that can run this and is worth it."""
+    if implementation != "auto":
+        loop = LOOPS[implementation]
+        reason = loop.why_not(run)
+        if reason is not None:
+            raise ValueError(
+                f"RNN: implementation={implementation!r} cannot run this: {reason}; use"
+                " implementation='auto'"
+            )
+        return loop
+    able = [loop for loop in LOOPS.values() if loop.why_not(run) is None]
+    return [loop for loop in able if loop.worth(run)][-1]
+
+
 def _layers(
-    cells: list[Any], states: tuple[LIFState, ...], shape: tuple[int, ...], dtype: Any
-) -> tuple[tuple[Layer, ...], tuple[LayerWeights, ...], int]:
-    """Return the cells as data, checked against their states, and the features of the widest."""
-    layers, arrays, widest = [], [], math.prod(shape[1:])
+    cells: list[Any], states: tuple[Any, ...], shape: tuple[int, ...], dtype: Any
+) -> tuple[tuple[Layer, ...], tuple[LayerWeights, ...]]:
+    """Return the cells as data, checked against their states."""
+    layers, arrays = [], []
     x = jax.ShapeDtypeStruct(shape, dtype)
     for each, state in zip(cells, states, strict=True):
         layer, own = each.layer(x)
         current = jax.eval_shape(layer.project, x, own)
-        weights.check_current(current, state.v, max(layer.rule.channels, 1))
-        widest = max(widest, math.prod(current.shape[1:]))
+        v = layer.neuron.membrane(state)
+        weights.check_current(current, v, layer.neuron.blocks)
         layers.append(layer)
         arrays.append(own)
-        x = jax.ShapeDtypeStruct(state.v.shape, layer.output_dtype)
-    return tuple(layers), tuple(arrays), widest
+        x = jax.ShapeDtypeStruct(v.shape, layer.output_dtype)
+    return tuple(layers), tuple(arrays)
 
 
-def _in_parallel(
-    cells: list[Any],
-    layers: tuple[Layer, ...],
-    arrays: tuple[LayerWeights, ...],
-    states: tuple[LIFState, ...],
-    x: Array,
-    axis: int,
-) -> tuple[tuple[LIFState, ...], Array, Traces]:
-    """Run one layer after the other, each over all steps at once."""
-    after, spikes, membranes = [], [], []
-    x = jnp.moveaxis(x, axis, 0)
-    for each, layer, own, state in zip(cells, layers, arrays, states, strict=True):
-        reason = why_not_associative(layer, own)
-        if reason is not None:
-            raise ValueError(
-                f"RNN: implementation='associative': {type(each).__name__}: {reason}; use"
-                " implementation='auto'"
-            )
-        state, x, v = associative(layer, own, state, x)
-        after.append(state)
-        spikes.append(jnp.moveaxis(x, 0, axis))
-        membranes.append(jnp.moveaxis(v, 0, axis))
-    return tuple(after), spikes[-1], Traces(tuple(spikes[:-1]), tuple(membranes))
+def _shaped(array: Array, shape: tuple[int, ...]) -> Array:
+    return array if array.shape == shape else array.reshape(shape)
 
 
 def _sow(cells: list[Any], traces: Traces, outputs: Array) -> None:
     for each, v, s in zip(cells, traces.membranes, (*traces.spikes, outputs), strict=True):
         each.sow("intermediates", "v", v)
-        if each.dynamics.rule.fire != "none":
+        if each.dynamics.spikes:
             each.sow("intermediates", "spikes", s)
 
 
-def _neuron_cells(cell: nn.RNNCellBase) -> list[Any]:
+def neuron_cells(cell: nn.RNNCellBase) -> list[Any]:
     """Return the cells of a chain from input to output, those of nested chains among them."""
-    if type(cell) is Chain:
-        return [inner for each in cell.cells for inner in _neuron_cells(each)]
+    if is_chain(cell):
+        return [inner for each in cell.cells for inner in neuron_cells(each)]
     return [cell]
 
 
-def _flat(carry: Any) -> list[Any]:
-    """Return the states of `_neuron_cells` in their order."""
-    if isinstance(carry, tuple):
-        return [state for each in carry for state in _flat(each)]
+def is_chain(cell: nn.RNNCellBase) -> bool:
+    """Whether a cell is a chain with the step of chains, not one of its own."""
+    return isinstance(cell, Chain) and type(cell).__call__ is Chain.__call__
+
+
+def _flat(cell: nn.RNNCellBase, carry: Any) -> list[Any]:
+    """Return the states of `neuron_cells` in their order."""
+    if is_chain(cell):
+        return [
+            state
+            for each, part in zip(cell.cells, carry, strict=True)
+            for state in _flat(each, part)
+        ]
     return [carry]
 
 
 def _nested(cell: nn.RNNCellBase, states: Iterator[Any]) -> Any:
-    """Return states of `_neuron_cells` as the carry of the cell."""
-    if type(cell) is Chain:
+    """Return states of `neuron_cells` as the carry of the cell."""
+    if is_chain(cell):
         return tuple(_nested(each, states) for each in cell.cells)
     return next(states)

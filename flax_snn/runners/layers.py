@@ -2,22 +2,95 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from flax_snn.cells import LeakyIntegratorReadout, LIFCell
+from flax_snn.cells import LeakyIntegratorReadout, LIFCell, NeuronCell
 from flax_snn.dynamics import LIDynamics, LIFDynamics
 from flax_snn.runners.rnn import RNN
 from flax_snn.surrogate import Surrogate
 from flax_snn.typing import Array, Shaped
 
-__all__ = ["LIF", "LeakyIntegrator"]
+__all__ = ["LIF", "LeakyIntegrator", "Neurons"]
 
 
-class LIF(nn.Module):
+class Neurons(nn.Module):
+    """Neurons of any kind without weights, as a layer over a sequence of currents.
+
+    >>> import flax_snn as snn, jax
+    >>> layer = snn.Neurons(snn.LIFDynamics(tau_mem=5e-3))
+    >>> layer.apply({}, jax.numpy.ones((2, 10, 8, 8, 4))).shape
+    (2, 10, 8, 8, 4)
+
+    Attributes:
+      dynamics: the neuron.
+      surrogate: surrogate derivative of the spike; that of the dynamics by default.
+      learn: values of the neuron to learn, one value per entry of the last axis.
+      feature_axes: trailing axes that are features. ``None`` (default): all behind the time axis
+        of inputs with ONE batch axis, ``(B, T, *features)``; inputs with no or several batch axes
+        need it given.
+      time_major: inputs are ``(T, B, *features)``.
+      param_dtype: dtype of parameters, float32 by default.
+      deterministic: switch off the membrane noise of the dynamics.
+      implementation: as in `RNN`.
+      individual: coefficients of which each neuron has a value of its own, as in `NeuronCell`.
+      dtype: dtype of the spikes; that of the parameters by default.
+      state_dtype: dtype of the state; that of the parameters, but at least float32, by default.
+      values: values of the neuron in their units, one per entry of the last axis, as in
+        `NeuronCell`.
+    """
+
+    dynamics: Any = None
+    surrogate: Surrogate | None = None
+    learn: tuple[str, ...] = ()
+    feature_axes: int | None = None
+    time_major: bool = False
+    param_dtype: Any = jnp.float32
+    deterministic: bool = False
+    implementation: str = "auto"
+    individual: tuple[str, ...] = ()
+    dtype: Any = None
+    state_dtype: Any = None
+    values: Any = None
+
+    cell_class: ClassVar[type[NeuronCell]] = NeuronCell
+
+    @nn.compact
+    def __call__(self, inputs: Shaped[Array | np.ndarray, "..."], **arguments: Any) -> Any:
+        """Run the neurons over the sequence.
+
+        Args:
+          inputs: currents ``(B, T, *features)``, time first with ``time_major``.
+          **arguments: those of `RNN`: initial_carry, seq_lengths, return_carry, reverse, ...
+
+        Returns:
+          Spikes (membranes of integrators) in the shape of the inputs, or ``(carry, spikes)`` with
+          ``return_carry=True``.
+
+        Raises:
+          ValueError: fewer than three axes without ``feature_axes``.
+        """
+        cell = self.cell_class(
+            dynamics=self.dynamics,
+            surrogate=self.surrogate,
+            learn=self.learn,
+            individual=self.individual,
+            feature_axes=_feature_axes(self, jnp.shape(inputs)),
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            state_dtype=self.state_dtype,
+            values=self.values,
+            deterministic=self.deterministic,
+            name="cell",
+        )
+        runner = RNN(cell, time_major=self.time_major, implementation=self.implementation)
+        return runner(inputs, **arguments)
+
+
+class LIF(Neurons):
     """Leaky integrate-and-fire neurons without weights, as a layer over a sequence of currents.
 
     What stands between convolutions: ``nn.Sequential([nn.Conv(...), snn.LIF(), ...])``.
@@ -30,112 +103,32 @@ class LIF(nn.Module):
 
     Attributes:
       dynamics: the neuron, `LIFDynamics()` by default.
-      surrogate: surrogate derivative of the spike; that of the dynamics by default.
-      learn: parameters of the neuron to learn, one value per entry of the last axis.
-      feature_axes: trailing axes that are features. ``None`` (default): all behind the time axis
-        of inputs with ONE batch axis, ``(B, T, *features)``; inputs with no or several batch axes
-        need it given.
-      time_major: inputs are ``(T, B, *features)``.
-      param_dtype: dtype of state and parameters, float32 by default.
-      deterministic: switch off the membrane noise of the dynamics.
-      implementation: as in `RNN`.
-      individual: coefficients of which each neuron has a value of its own, as in `LIFCell`.
+
+    The other attributes are those of `Neurons`.
     """
 
     dynamics: LIFDynamics = LIFDynamics()
-    surrogate: Surrogate | None = None
-    learn: tuple[str, ...] = ()
-    feature_axes: int | None = None
-    time_major: bool = False
-    param_dtype: Any = jnp.float32
-    deterministic: bool = False
-    implementation: str = "auto"
-    individual: tuple[str, ...] = ()
 
-    @nn.compact
-    def __call__(self, inputs: Shaped[Array | np.ndarray, "..."], **arguments: Any) -> Any:
-        """Run the neurons over the sequence.
-
-        Args:
-          inputs: currents ``(B, T, *features)``, time first with ``time_major``.
-          **arguments: those of `RNN`: initial_carry, seq_lengths, return_carry, reverse, ...
-
-        Returns:
-          Spikes in the shape of the inputs, or ``(carry, spikes)`` with ``return_carry=True``.
-
-        Raises:
-          ValueError: fewer than three axes without ``feature_axes``.
-        """
-        cell = LIFCell(
-            dynamics=self.dynamics,
-            surrogate=self.surrogate,
-            learn=self.learn,
-            individual=self.individual,
-            feature_axes=_feature_axes(self, jnp.shape(inputs)),
-            param_dtype=self.param_dtype,
-            deterministic=self.deterministic,
-            name="cell",
-        )
-        return _weightless(self, cell, inputs, arguments)
+    cell_class = LIFCell
 
 
-class LeakyIntegrator(nn.Module):
+class LeakyIntegrator(Neurons):
     """Leaky integrators without weights, as a layer over a sequence of currents.
+
+    Their output is the membrane, in the dtype of the state.
 
     Attributes:
       dynamics: the integrator, `LIDynamics()` by default.
-      learn: parameters of the integrator to learn, one value per entry of the last axis.
-      feature_axes: trailing axes that are features, as in `LIF`.
-      time_major: inputs are ``(T, B, *features)``.
-      param_dtype: dtype of state and parameters, float32 by default.
-      deterministic: switch off the membrane noise of the dynamics.
-      implementation: as in `RNN`.
-      individual: coefficients of which each integrator has a value of its own, as in `LIFCell`.
+
+    The other attributes are those of `Neurons`.
     """
 
     dynamics: LIDynamics = LIDynamics()
-    learn: tuple[str, ...] = ()
-    feature_axes: int | None = None
-    time_major: bool = False
-    param_dtype: Any = jnp.float32
-    deterministic: bool = False
-    implementation: str = "auto"
-    individual: tuple[str, ...] = ()
 
-    @nn.compact
-    def __call__(self, inputs: Shaped[Array | np.ndarray, "..."], **arguments: Any) -> Any:
-        """Run the integrators over the sequence.
-
-        Args:
-          inputs: currents ``(B, T, *features)``, time first with ``time_major``.
-          **arguments: those of `RNN`.
-
-        Returns:
-          Membranes in the shape of the inputs, or ``(carry, membranes)``.
-
-        Raises:
-          ValueError: fewer than three axes without ``feature_axes``.
-        """
-        cell = LeakyIntegratorReadout(
-            dynamics=self.dynamics,
-            learn=self.learn,
-            individual=self.individual,
-            feature_axes=_feature_axes(self, jnp.shape(inputs)),
-            param_dtype=self.param_dtype,
-            deterministic=self.deterministic,
-            name="cell",
-        )
-        return _weightless(self, cell, inputs, arguments)
+    cell_class = LeakyIntegratorReadout
 
 
-def _weightless(
-    layer: LIF | LeakyIntegrator, cell: nn.RNNCellBase, inputs: Any, arguments: dict[str, Any]
-) -> Any:
-    runner = RNN(cell, time_major=layer.time_major, implementation=layer.implementation)
-    return runner(inputs, **arguments)
-
-
-def _feature_axes(layer: LIF | LeakyIntegrator, shape: tuple[int, ...]) -> int:
+def _feature_axes(layer: Neurons, shape: tuple[int, ...]) -> int:
     if layer.feature_axes is not None:
         return layer.feature_axes
     if len(shape) < 3:

@@ -15,15 +15,15 @@ import numpy as np
 from flax.core import FrozenDict
 from flax.linen.recurrent import flip_sequences
 
-from flax_snn.cells import LeakyIntegratorReadout
-from flax_snn.cells.chain import Chain, check_carries
-from flax_snn.runners.layer_run import KNOWN, better_stepwise, run_layers, why_not_layers
-from flax_snn.time_loop import is_stepwise, scan
+from flax_snn.cells import NeuronCell
+from flax_snn.cells.chain import check_carries
+from flax_snn.runners.layer_run import is_chain, run_layers, why_not_layers
+from flax_snn.time_loop import LOOPS, cell_scan, is_stepwise
 from flax_snn.typing import Array, Int, PRNGKey, Shaped
 
 __all__ = ["RNN"]
 
-_IMPLEMENTATIONS = ("auto", "fused", "associative", "scan")
+_IMPLEMENTATIONS = ("auto", *LOOPS)
 
 _STREAMS = {"noise": True, "reading": True, "programming": False, "faults": False}
 """Streams of random numbers that cells here need: whether each time step has its own."""
@@ -148,7 +148,7 @@ class RNN(nn.RNN):
     ) -> tuple[Any, Array]:
         if self.implementation == "scan":
             return self._scan(cell, carry, inputs, time_axis, lengths)
-        if type(cell) is Chain:
+        if is_chain(cell):
             check_carries(cell, carry)
         obstacle = self._obstacle(cell, inputs, lengths)
         # Whoever watches the cells sees the same numbers, only step by step.
@@ -158,16 +158,16 @@ class RNN(nn.RNN):
                 f"RNN: implementation={self.implementation!r} cannot run this: {obstacle}; use"
                 " implementation='auto', or 'scan' for the loop step by step"
             )
-        automatic = self.implementation == "auto" and self.chunk is None
-        # The loop over a lone integrator is linear: it keeps nothing and needs no chunks.
-        linear = automatic and type(cell) is LeakyIntegratorReadout
-        if obstacle is None and automatic and not linear:
-            if better_stepwise(cell, carry, inputs, inputs.shape[time_axis]):
-                return self._scan(cell, carry, inputs, time_axis, lengths)
-        if obstacle is None and not linear:
-            parallel = self.implementation == "associative"
-            return run_layers(cell, carry, inputs, time_axis, parallel=parallel, chunk=self.chunk)
-        if type(cell) is Chain:
+        if obstacle is None:
+            return run_layers(
+                cell,
+                carry,
+                inputs,
+                time_axis,
+                implementation=self.implementation,
+                chunk=self.chunk,
+            )
+        if is_chain(cell):
             carries = []
             for inner, state in zip(cell.cells, carry, strict=True):
                 state, inputs = self._run(inner, state, inputs, time_axis, lengths)
@@ -184,13 +184,15 @@ class RNN(nn.RNN):
         def step(cell: Any, carry: Any, x: Array) -> Any:
             return cell(carry, x)
 
-        return scan(cell, step, carry, inputs, time_axis=time_axis, seq_lengths=lengths, lift=lift)
+        return cell_scan(
+            cell, step, carry, inputs, time_axis=time_axis, seq_lengths=lengths, lift=lift
+        )
 
     def _hoisted(
         self, cell: nn.RNNCellBase, carry: Any, inputs: Array, time_axis: int, lengths: Any
     ) -> tuple[Any, Array]:
         """Run a cell step by step, with its input weights before the loop where it is known."""
-        if type(cell) not in KNOWN:
+        if not isinstance(cell, NeuronCell) or cell.overridden() is not None:
             return self._scan(cell, carry, inputs, time_axis, lengths)
         currents = cell.project(inputs)
         coefficients = cell.coefficients(jax.lax.index_in_dim(currents, 0, time_axis, False))
@@ -201,7 +203,7 @@ class RNN(nn.RNN):
             return cell.integrate(carry, x, coefficients, prepared)
 
         lift = self._lift(time_axis)
-        return scan(
+        return cell_scan(
             cell, step, carry, currents, time_axis=time_axis, seq_lengths=lengths, lift=lift
         )
 
@@ -213,7 +215,7 @@ class RNN(nn.RNN):
             return "the cells are being watched step by step"
         if self.variable_axes or self.variable_carry or self.unroll != 1:
             return "variable_axes, variable_carry and unroll are arguments of a loop over cells"
-        if not inputs.size:
+        if 0 in inputs.shape:
             return f"the inputs are empty, shape {inputs.shape}"
         return why_not_layers(cell)
 

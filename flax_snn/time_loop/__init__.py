@@ -1,23 +1,25 @@
-"""Time loops: one interface, several implementations."""
+"""Time loops: one protocol, a table of implementations."""
 
-from flax_snn.time_loop.associative import associative, why_not_associative
-from flax_snn.time_loop.chunks import plan
-from flax_snn.time_loop.fused import fused
-from flax_snn.time_loop.layer import Layer, LayerWeights
-from flax_snn.time_loop.program import Program, Traces
-from flax_snn.time_loop.scan import scan
+from flax_snn.time_loop.associative import Associative
+from flax_snn.time_loop.fused import Fused
+from flax_snn.time_loop.layer import Layer, LayerWeights, in_blocks
+from flax_snn.time_loop.loop import Result, Run, TimeLoop, Traces
+from flax_snn.time_loop.scan import Scan, cell_scan
 from flax_snn.time_loop.stepwise import is_stepwise, stepwise
 
+LOOPS: dict[str, TimeLoop] = {"fused": Fused(), "associative": Associative(), "scan": Scan()}
+"""The time loops by name. ``auto`` takes the last one that can run a network and is worth it."""
+
 __all__ = [
+    "LOOPS",
     "Layer",
     "LayerWeights",
-    "Program",
+    "Result",
+    "Run",
+    "TimeLoop",
     "Traces",
-    "associative",
-    "fused",
+    "cell_scan",
+    "in_blocks",
     "is_stepwise",
-    "plan",
-    "scan",
     "stepwise",
-    "why_not_associative",
 ]

@@ -20,20 +20,39 @@ import jax.numpy as jnp
 from jax import lax
 
 from flax_snn.time_loop.layer import Layer, LayerWeights
+from flax_snn.time_loop.loop import Result, Run, Traces
 from flax_snn.typing import Array, LIFState
 
 
-def why_not_associative(layer: Layer, weights: LayerWeights) -> str | None:
-    """Say why the membrane of a layer is no linear recurrence; ``None`` if it is one."""
-    if layer.rule.reset != "none":
-        return f"a {layer.rule.reset} reset makes each step wait for the spikes of the one before"
-    if layer.rule.hold:
-        return "a refractory period makes each step wait for the spikes of those before"
-    if weights.recurrent_kernel is not None:
-        return "recurrent weights make each step wait for the spikes of the one before"
-    if weights.coefficients.v_min is not None:
-        return "a bound v_min makes the membrane depend on the order of its inputs"
-    return None
+class Associative:
+    """All steps at once, for layers whose membrane is a linear recurrence; never chosen by auto."""
+
+    def why_not(self, run: Run) -> str | None:
+        """Return why the membrane of a layer is no linear recurrence, or None if it is one."""
+        for layer, weights in zip(run.layers, run.weights, strict=True):
+            reason = layer.neuron.lacks("parallel")
+            if reason is None and weights.recurrent_kernel is not None:
+                reason = "recurrent weights make each step wait for the spikes of the one before"
+            if reason is not None:
+                return f"{type(layer.neuron).__name__}: {reason}"
+        return None
+
+    def worth(self, run: Run) -> bool:
+        """Return False: on no machine that it was measured on did it win."""
+        del run
+        return False
+
+    def run(self, run: Run) -> Result:
+        """Run one layer after the other, each over all steps at once."""
+        after, spikes, membranes = [], [], []
+        x = jnp.moveaxis(run.inputs, run.axis, 0)
+        for layer, own, state in zip(run.layers, run.weights, run.states, strict=True):
+            state, x, v = associative(layer, own, state, x)
+            after.append(state)
+            spikes.append(jnp.moveaxis(x, 0, run.axis))
+            membranes.append(jnp.moveaxis(v, 0, run.axis))
+        traces = Traces(tuple(spikes[:-1]), tuple(membranes)) if run.traced else None
+        return Result(tuple(after), spikes[-1], traces)
 
 
 def associative(
@@ -42,7 +61,7 @@ def associative(
     """Run a layer over a sequence, all steps at once.
 
     Args:
-      layer: the layer, one that `why_not_associative` has nothing against.
+      layer: the layer, one that `Associative.why_not` has nothing against.
       weights: its arrays.
       state: state before the first step, ``(B, *features)``.
       inputs: ``(T, B, *features)``.

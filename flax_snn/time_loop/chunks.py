@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -29,14 +30,14 @@ class Window(NamedTuple):
     """Which part of the arrays a chunk works on.
 
     Attributes:
-      sample: first sample.
+      tile: which tile of the batch.
       start: first step that is cut out.
       low: first step, counted from ``start``, that belongs to the chunk. The last chunk of a
         sequence overlaps the one before it, so that all chunks have one shape.
       high: the step after the last one, counted from ``start``.
     """
 
-    sample: Any
+    tile: Any
     start: Any
     low: Any
     high: Any
@@ -45,6 +46,9 @@ class Window(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class Chunks:
     """A cut of arrays ``(B, T, ...)``, or ``(T, B, ...)``, into tiles and chunks.
+
+    Tile k holds the samples k, k + tiles, k + 2 tiles, ...: the axis along which tiles are cut is
+    the minor one of the batch, so that a batch that is spread over devices stays where it is.
 
     Attributes:
       steps: time steps T of the sequence.
@@ -84,21 +88,55 @@ class Chunks:
         begin = chunk * self.length
         start = jnp.minimum(begin, max(self.steps - self.length, 0))
         low = begin - start
-        return Window(
-            tile * self.tile, start, low, low + jnp.minimum(self.length, self.steps - begin)
-        )
+        return Window(tile, start, low, low + jnp.minimum(self.length, self.steps - begin))
+
+    def split(self, array: Array, axis: int | None = None) -> Array:
+        """Return an array whose batch axis is cut into ``(tile, tiles)``, the tiles last.
+
+        Args:
+          array: ``(B, T, ...)``, or ``(T, B, ...)``, or with its batch along ``axis``.
+          axis: the batch axis, where it is not that of sequences.
+
+        Returns:
+          The array, as it is if there is one tile only. `joined` undoes it.
+        """
+        if self.tiles == 1:
+            return array
+        at = 1 - self.axis if axis is None else axis
+        return array.reshape((*array.shape[:at], self.tile, self.tiles, *array.shape[at + 1 :]))
+
+    def joined(self, array: Array, axis: int | None = None) -> Array:
+        """Return an array that was `split`, whole."""
+        if self.tiles == 1:
+            return array
+        at = 1 - self.axis if axis is None else axis
+        return array.reshape((*array.shape[:at], self.batch, *array.shape[at + 2 :]))
 
     def cut(self, array: Array, window: Window) -> Array:
-        """Cut the chunk ``(length, tile, ...)`` out of an array."""
-        sizes = list(array.shape)
-        sizes[self.axis], sizes[1 - self.axis] = self.length, self.tile
-        chunk = lax.dynamic_slice(array, self._corner(array, window), sizes)
+        """Cut the chunk ``(length, tile, ...)`` out of a split sequence."""
+        if self.tiles == 1:
+            chunk = lax.dynamic_slice_in_dim(array, window.start, self.length, self.axis)
+        else:
+            corner, of_tile, of_time = self._corner(array, window)
+            sizes = list(array.shape)
+            sizes[of_tile], sizes[of_time] = 1, self.length
+            chunk = lax.dynamic_slice(array, corner, sizes).squeeze(of_tile)
         return chunk if self.axis == 0 else jnp.swapaxes(chunk, 0, 1)
 
     def paste(self, array: Array, chunk: Array, window: Window) -> Array:
         """Put a chunk ``(length, tile, ...)`` back where it was cut out."""
         chunk = chunk if self.axis == 0 else jnp.swapaxes(chunk, 0, 1)
-        return lax.dynamic_update_slice(array, chunk, self._corner(array, window))
+        if self.tiles == 1:
+            return lax.dynamic_update_slice_in_dim(array, chunk, window.start, self.axis)
+        corner, of_tile, _ = self._corner(array, window)
+        return lax.dynamic_update_slice(array, jnp.expand_dims(chunk, of_tile), corner)
+
+    def _corner(self, array: Array, window: Window) -> tuple[list[Any], int, int]:
+        """Return where a chunk begins in a split sequence, and the axes of tiles and time."""
+        of_tile, of_time = (2, 0) if self.axis == 0 else (1, 2)
+        corner: list[Any] = [jnp.zeros((), jnp.int32)] * array.ndim
+        corner[of_tile], corner[of_time] = window.tile, window.start
+        return corner, of_tile, of_time
 
     def own(self, chunk: Array, window: Window) -> Array:
         """Return a chunk with zeros in steps that belong to another chunk."""
@@ -124,14 +162,16 @@ class Chunks:
             return lax.fori_loop(0, self.length, body, loop, unroll=UNROLL)
         return lax.fori_loop(window.low, window.high, body, loop)
 
-    def _corner(self, array: Array, window: Window) -> list[Any]:
-        corner: list[Any] = [jnp.zeros((), jnp.int32)] * array.ndim
-        corner[self.axis], corner[1 - self.axis] = window.start, window.sample
-        return corner
-
 
 def plan(
-    steps: int, batch: int, widest: int, *, recurrent: bool, axis: int, length: int | None
+    steps: int,
+    batch: int,
+    widest: int,
+    *,
+    recurrent: bool,
+    axis: int,
+    length: int | None,
+    devices: int = 1,
 ) -> Chunks:
     """Choose tiles and chunks such that the arrays of a chunk stay in cache.
 
@@ -142,21 +182,25 @@ def plan(
       recurrent: whether a layer is recurrent; its products in each step want more rows.
       axis: axis of the time steps.
       length: steps of a chunk where the user says so.
+      devices: devices over which the batch may be spread. Each then holds an equal part of every
+        tile, and it is this part that should stay in its cache.
 
     Returns:
       The cut. Where the length is not given, one that divides the steps is preferred.
     """
     exact, scale = length is not None, 2 if recurrent else 1
+    parts = math.gcd(batch, devices)
+    share = batch // parts
     most = max(scale * TILE // max(widest, 1), 1)
-    fitting = max(n for n in range(1, min(most, batch) + 1) if batch % n == 0)
+    fitting = max(n for n in range(1, min(most, share) + 1) if share % n == 0)
     # A prime batch of narrow layers is not worth a loop over single samples.
-    tile = fitting if 4 * fitting * widest >= TILE else batch
+    part = fitting if 4 * fitting * widest >= TILE else share
     if length is None:
-        room = CHUNK // max(tile * widest, 1)
+        room = CHUNK // max(part * widest, 1)
         longest = min(max(room, SHORTEST), LONGEST)
         whole = [n for n in range(longest, longest // 2, -1) if steps % n == 0]
         length = steps if steps <= longest else whole[0] if whole else longest
-    return Chunks(steps, length, tile, batch, axis, exact)
+    return Chunks(steps, length, part * parts, batch, axis, exact)
 
 
 def tree_at(tree: Any, index: Any) -> Any:
@@ -168,4 +212,20 @@ def tree_put(tree: Any, values: Any, index: Any) -> Any:
     """Return leaves with one entry along their first axis replaced."""
     return jax.tree.map(
         lambda leaf, value: lax.dynamic_update_index_in_dim(leaf, value, index, 0), tree, values
+    )
+
+
+def tile_of(tree: Any, chunks: Chunks, tile: Any) -> Any:
+    """Return the samples of one tile of split leaves ``(tile, tiles, ...)``."""
+    if chunks.tiles == 1:
+        return tree
+    return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, tile, 1, False), tree)
+
+
+def with_tile(tree: Any, part: Any, chunks: Chunks, tile: Any) -> Any:
+    """Return split leaves with the samples of one tile replaced."""
+    if chunks.tiles == 1:
+        return part
+    return jax.tree.map(
+        lambda leaf, own: lax.dynamic_update_index_in_dim(leaf, own, tile, 1), tree, part
     )

@@ -13,7 +13,7 @@ from jax import lax
 
 from flax_snn.time_loop.chunks import Chunks, Window, tree_at, tree_put
 from flax_snn.time_loop.layer import Layer, LayerWeights
-from flax_snn.typing import Array, LIFState
+from flax_snn.typing import Array
 
 
 class Kept(NamedTuple):
@@ -28,7 +28,7 @@ class Kept(NamedTuple):
 
     inputs: Array
     currents: Array
-    states: LIFState
+    states: Any
     fed: Array | None
 
 
@@ -44,7 +44,7 @@ class Record(NamedTuple):
 
     outputs: Array | None = None
     membranes: Array | None = None
-    states: LIFState | None = None
+    states: Any = None
     fed: Array | None = None
 
 
@@ -52,11 +52,11 @@ def forward(
     layer: Layer,
     chunks: Chunks,
     weights: LayerWeights,
-    state: LIFState,
+    state: Any,
     currents: Array,
     window: Window,
     record: Record,
-) -> tuple[LIFState, Record]:
+) -> tuple[Any, Record]:
     """Run the layer over a chunk.
 
     Args:
@@ -75,7 +75,7 @@ def forward(
     def body(t: Any, loop: Any) -> Any:
         before, record = loop
         after, output, (_, fed) = layer.step(weights, before, tree_at(currents, t))
-        now = Record(output, after.v, before, fed)
+        now = Record(output, layer.neuron.membrane(after), before, fed)
         return after, Record(
             *(
                 None if part is None else tree_put(part, value, t)

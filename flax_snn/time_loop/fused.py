@@ -5,6 +5,10 @@ each other stays in cache and no layer ever holds the whole sequence. The forwar
 state that enters each chunk and nothing else; the reverse pass runs each chunk again from there,
 last chunk first. Memory grows with the number of chunks, by one state each.
 
+The passes (`flax_snn.time_loop.program`) are differentiated by hand, once. Second derivatives are
+those of the reference loop, in the memory that it takes. On a mesh of explicit axes the passes run
+as on one of automatic axes, and what they return is spread as what the reference loop returns.
+
 Reference: Chen et al., *Training deep nets with sublinear memory cost*, 2016 (recomputation);
 Gruslys et al., *Memory-efficient backpropagation through time*, 2016.
 """
@@ -13,21 +17,26 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jax.interpreters import ad
+from jax.sharding import NamedSharding, PartitionSpec
 
-from flax_snn.time_loop.chunks import Chunks, Window, tree_at, tree_put
-from flax_snn.time_loop.forward import Kept, Record, forward, outputs_of
+from flax_snn.time_loop.chunks import plan
 from flax_snn.time_loop.layer import LayerWeights
-from flax_snn.time_loop.program import Program, Traces
-from flax_snn.time_loop.reverse import make_scratch, reverse
-from flax_snn.typing import Array, LIFState
+from flax_snn.time_loop.loop import Result, Run
+from flax_snn.time_loop.program import Program, run_backward, run_forward
+from flax_snn.time_loop.scan import steps
+from flax_snn.time_loop.states import floating, others, rejoined
+from flax_snn.typing import Array
 
 _NO_FORWARD_MODE = (
     "RNN: the fused loop has derivatives in reverse mode only; for forward mode (jax.jvp, jacfwd)"
@@ -35,271 +44,237 @@ _NO_FORWARD_MODE = (
 )
 
 
-def fused(
-    program: Program,
-    weights: tuple[LayerWeights, ...],
-    carries: tuple[LIFState, ...],
-    inputs: Array,
-) -> tuple[tuple[LIFState, ...], Array, Traces | None]:
-    """Run layers over a sequence.
+class Fused:
+    """Chunk by chunk, with a reverse pass that keeps one state per chunk."""
 
-    Args:
-      program: layers and cut.
-      weights: arrays of each layer.
-      carries: state of each layer before the first step, ``(B, *features)``.
-      inputs: ``(B, T, *features)``, or ``(T, B, *features)`` as ``program.chunks.axis`` says.
+    def why_not(self, run: Run) -> str | None:
+        """Return None, or that a size is not known."""
+        if not run.sized:
+            return f"chunks need sizes that are known, got inputs of shape {run.inputs.shape}"
+        return None
 
-    Returns:
-      The state of each layer after the last step, the outputs of the last one, and the traces.
-    """
-    chunks = program.chunks
-    missing = chunks.length - inputs.shape[chunks.axis]
-    if missing > 0:  # one shape of chunk, also for a sequence that is shorter
-        widths = [(0, 0)] * inputs.ndim
-        widths[chunks.axis] = (0, missing)
-        inputs = jnp.pad(inputs, widths)
-    arguments = jax.tree.leaves((weights, carries, inputs))
-    if any(isinstance(leaf, ad.JVPTracer) for leaf in arguments):
-        raise TypeError(_NO_FORWARD_MODE)
-    try:
-        carries, *sequences = _run(program, weights, carries, inputs)
-    except TypeError as error:
-        raise (TypeError(_NO_FORWARD_MODE) if "jvp" in str(error) else error) from error
-    if missing > 0:
-        sequences = jax.tree.map(
-            lambda leaf: lax.slice_in_dim(leaf, 0, chunks.steps, axis=chunks.axis), sequences
-        )
-    return carries, sequences[0], sequences[1]
+    def worth(self, run: Run) -> bool:
+        """Return True: it is what auto takes unless another loop is known to be better."""
+        del run
+        return True
+
+    def run(self, run: Run) -> Result:
+        """Run the layers over the sequence.
+
+        Raises:
+          TypeError: forward-mode derivatives.
+        """
+        arguments = (run.weights, run.states, run.inputs)
+        if any(isinstance(leaf, ad.JVPTracer) for leaf in jax.tree.leaves(arguments)):
+            raise TypeError(_NO_FORWARD_MODE)
+        program = _program(run)
+        axis, missing = run.axis, program.chunks.length - run.steps
+        inputs = run.inputs
+        if missing > 0:  # one shape of chunk, also for a sequence that is shorter
+            inputs = _padded(inputs, axis, missing)
+        try:
+            states, *sequences = _run(program, run.weights, run.states, inputs)
+        except TypeError as error:
+            raise (TypeError(_NO_FORWARD_MODE) if "jvp" in str(error) else error) from error
+        if missing > 0:
+            sequences = jax.tree.map(
+                lambda leaf: lax.slice_in_dim(leaf, 0, run.steps, axis=axis), sequences
+            )
+        return Result(states, *sequences)
+
+
+def _program(run: Run) -> Program:
+    """Return the layers with the cut that suits them."""
+    widths = [math.prod(run.inputs.shape[2:])]
+    for layer, state in zip(run.layers, run.states, strict=True):
+        widths.append(math.prod(layer.neuron.membrane(state).shape[1:]) * layer.neuron.blocks)
+    chunks = plan(
+        run.steps,
+        run.batch,
+        max(widths),
+        recurrent=any(own.recurrent_kernel is not None for own in run.weights),
+        axis=run.axis,
+        length=run.chunk,
+        devices=jax.device_count(),
+    )
+    return Program(run.layers, chunks, run.traced)
+
+
+def _padded(sequence: Array, axis: int, missing: int) -> Array:
+    """Return a sequence with zeros for steps that are missing at its end."""
+    widths = [(0, 0)] * sequence.ndim
+    widths[axis] = (0, missing)
+    return jnp.pad(sequence, widths)
 
 
 @struct.dataclass
 class _Residuals:
+    """What the reverse pass needs; ``learned`` are the entries for the leaves of the weights."""
+
     weights: tuple[LayerWeights, ...]
-    saved: tuple[LIFState, ...]
+    states: tuple[Any, ...]
     inputs: Array
-    learned: tuple[LayerWeights, ...] = struct.field(pytree_node=False)
+    saved: tuple[Any, ...]
+    learned: tuple[bool, ...] = struct.field(pytree_node=False)
     input_learned: bool = struct.field(pytree_node=False)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _run(program: Program, weights: Any, carries: Any, inputs: Any) -> Any:
-    return _forward(program, weights, carries, inputs, save=False)[0]
+def _run(program: Program, weights: Any, states: Any, inputs: Any) -> Any:
+    def passes(weights: Any, states: Any, inputs: Any) -> Any:
+        return run_forward(program, weights, states, inputs, save=False)[0]
+
+    return _automatic(passes, _placed(program, weights, states, inputs), weights, states, inputs)
 
 
-def _run_forward(program: Program, weights: Any, carries: Any, inputs: Any) -> Any:
+def _run_forward(program: Program, weights: Any, states: Any, inputs: Any) -> Any:
     def is_primal(leaf: Any) -> bool:
         return hasattr(leaf, "perturbed")
 
     def map_primals(what: Any, tree: Any) -> Any:
         return jax.tree.map(what, tree, is_leaf=is_primal)
 
-    learned = map_primals(lambda p: p.perturbed, weights)
-    weights, carries, values = map_primals(lambda p: p.value, (weights, carries, inputs))
-    results, saved = _forward(program, weights, carries, values, save=True)
-    return results, _Residuals(weights, saved, values, learned, inputs.perturbed)
+    learned = tuple(jax.tree.leaves(map_primals(lambda p: p.perturbed, weights)))
+    weights, states, values = map_primals(lambda p: p.value, (weights, states, inputs))
+    results, saved = _saving(program, weights, states, values)
+    return results, _Residuals(weights, states, values, saved, learned, inputs.perturbed)
 
 
 def _run_backward(program: Program, residuals: _Residuals, cotangents: Any) -> Any:
-    d_carries, d_outputs, d_traces = cotangents
-    return _backward(program, residuals, d_carries, d_outputs, d_traces)
+    def is_zero(leaf: Any) -> bool:
+        return isinstance(leaf, SymbolicZero)
+
+    known = jax.tree.map(lambda d: None if is_zero(d) else d, cotangents, is_leaf=is_zero)
+    r = residuals
+    wanted = _Wanted(program, r.learned, r.input_learned)
+    return _gradient(wanted, r.weights, r.states, r.inputs, r.saved, known)
 
 
 _run.defvjp(_run_forward, _run_backward, symbolic_zeros=True)
 
 
-def _forward(
-    program: Program, weights: Any, carries: Any, inputs: Array, *, save: bool
-) -> tuple[Any, Any]:
-    """Run all chunks of all tiles; keep the states that enter chunks where asked for."""
-    chunks, layers = program.chunks, program.layers
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _saving(program: Program, weights: Any, states: Any, inputs: Any) -> Any:
+    """Return the results of a run, and the states that entered its chunks."""
 
-    def chunk_of(tile: Any, i: Any, loop: Any) -> Any:
-        states, saved, outputs, traces, scratch = loop
-        window = chunks.window(tile, i)
-        x: Any = chunks.cut(inputs, window)
-        after: list[LIFState] = []
-        written: list[Any] = []
-        for k, (layer, own, state) in enumerate(zip(layers, weights, states, strict=True)):
-            if k == len(layers) - 1:
-                record = scratch[k]._replace(outputs=chunks.cut(outputs, window))
-            elif program.traced:
-                record = scratch[k]._replace(outputs=chunks.cut(traces.spikes[k], window))
-            else:
-                record = scratch[k]
-            if program.traced:
-                record = record._replace(membranes=chunks.cut(traces.membranes[k], window))
-            state, record = forward(
-                layer, chunks, own, state, layer.project(x, own), window, record
-            )
-            x = record.outputs
-            after.append(state)
-            written.append(record)
-        if save:
-            saved = tree_put(saved, states, tile * chunks.count + i)
-        outputs = chunks.paste(outputs, x, window)
-        if program.traced:
-            now = Traces(
-                tuple(r.outputs for r in written[:-1]), tuple(r.membranes for r in written)
-            )
-            traces = jax.tree.map(lambda t, part: chunks.paste(t, part, window), traces, now)
-        scratch = tuple(
-            _only(memory, record) for memory, record in zip(scratch, written, strict=True)
-        )
-        return tuple(after), saved, outputs, traces, scratch
+    def passes(weights: Any, states: Any, inputs: Any) -> Any:
+        return run_forward(program, weights, states, inputs, save=True)
 
-    def tile_of(tile: Any, loop: Any) -> Any:
-        states, saved, outputs, traces = loop
-        own = _tile(chunks, states, tile)
-        loop = (own, saved, outputs, traces, _hidden(program, own))
-        own, saved, outputs, traces, _ = lax.fori_loop(
-            0, chunks.count, functools.partial(chunk_of, tile), loop
-        )
-        return _with_tile(chunks, states, own, tile), saved, outputs, traces
-
+    results = _placed(program, weights, states, inputs)
     saved = None
-    if save:
-        count = chunks.count * chunks.tiles
+    if results is not None:
         saved = jax.tree.map(
-            lambda s: jnp.zeros((count, chunks.tile, *s.shape[1:]), s.dtype), carries
+            lambda s: NamedSharding(s.mesh, PartitionSpec(None, *s.spec)), results[0]
         )
-    shapes = [(*inputs.shape[:2], *state.v.shape[1:]) for state in carries]
-    blanks = [
-        jnp.zeros(shape, layer.output_dtype) for shape, layer in zip(shapes, layers, strict=True)
-    ]
-    traces = None
-    if program.traced:
-        pairs = zip(shapes, carries, strict=True)
-        traces = Traces(tuple(blanks[:-1]), tuple(jnp.zeros(s, c.v.dtype) for s, c in pairs))
-    loop = (carries, saved, blanks[-1], traces)
-    carries, saved, outputs, traces = _each_tile(chunks, tile_of, loop)
-    return (carries, outputs, traces), saved
+    placed = None if results is None else (results, saved)
+    return _automatic(passes, placed, weights, states, inputs)
 
 
-def _only(memory: Record, record: Any) -> Record:
-    """Return the parts of a record that are memory, not results."""
-    parts: list[Any] = [None if m is None else r for m, r in zip(memory, record, strict=True)]
-    return Record(*parts)
+@_saving.defjvp
+def _saving_jvp(program: Program, primals: Any, tangents: Any) -> Any:
+    results, saved = _saving(program, *primals)
+    _, moved = jax.jvp(functools.partial(_reference, program), primals, tangents)
+    # Their derivatives would be used by `_gradient` only, which has others.
+    return (results, saved), (moved, jax.tree.map(_no_tangent, saved))
 
 
-def _hidden(program: Program, states: Any) -> tuple[Record, ...]:
-    """Return memory for the outputs of hidden layers where no trace holds them."""
-    memory = [
-        Record(program.chunks.empty(state.v.astype(layer.output_dtype)))
-        if not program.traced
-        else Record()
-        for layer, state in zip(program.layers[:-1], states[:-1], strict=True)
-    ]
-    return (*memory, Record())
+@dataclasses.dataclass(frozen=True)
+class _Wanted:
+    """What of a gradient is no array: the run, and which gradients are wanted."""
+
+    program: Program
+    learned: tuple[bool, ...]
+    input_learned: bool
 
 
-def _backward(
-    program: Program, residuals: Any, d_carries: Any, d_outputs: Any, d_traces: Any
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _gradient(
+    wanted: _Wanted, weights: Any, states: Any, inputs: Any, saved: Any, cotangents: Any
 ) -> Any:
-    chunks, layers = program.chunks, program.layers
-    weights, inputs, learned = residuals.weights, residuals.inputs, residuals.learned
-    no_traces = [None] * len(layers)
-    d_spikes = [*(d_traces.spikes if program.traced else no_traces[:-1]), None]
-    d_membranes = d_traces.membranes if program.traced else no_traces
-    d_carries = tuple(_dense(dataclasses.replace(d, refractory=None)) for d in d_carries)
+    """Return cotangents of weights, floating parts of states, and inputs (None if not wanted)."""
+    learned = jax.tree.unflatten(jax.tree.structure(weights), wanted.learned)
 
-    def cut(cotangent: Any, window: Window) -> Array | None:
-        if cotangent is None or isinstance(cotangent, SymbolicZero):
-            return None
-        return chunks.own(chunks.cut(cotangent, window), window)
-
-    def chunk_of(tile: Any, j: Any, loop: Any) -> Any:
-        d_states, d_weights, d_inputs, scratch = loop
-        i = chunks.count - 1 - j
-        window = chunks.window(tile, i)
-        saved = tree_at(residuals.saved, tile * chunks.count + i)
-        x, kept = chunks.cut(inputs, window), []
-        for layer, own, state, memory in zip(layers, weights, saved, scratch, strict=True):
-            currents = layer.project(x, own)
-            record = Record(states=memory.states, fed=memory.fed)
-            _, record = forward(layer, chunks, own, state, currents, window, record)
-            assert record.states is not None
-            kept.append(Kept(x, currents, record.states, record.fed))
-            x = outputs_of(layer, own, kept[-1])
-        d_x = cut(d_outputs, window)
-        if d_x is None:
-            d_x = jnp.zeros_like(x)
-        before: list[Any] = []
-        found: list[Any] = []
-        memories: list[Any] = []
-        for k in reversed(range(len(layers))):
-            seen = cut(d_spikes[k], window)
-            if seen is not None:
-                d_x = d_x + seen
-            d_state, d_x, d_own, memory = reverse(
-                layers[k],
-                chunks,
-                weights[k],
-                kept[k],
-                window,
-                d_states[k],
-                d_x,
-                cut(d_membranes[k], window),
-                learned[k],
-                scratch[k],
-            )
-            before.insert(0, d_state)
-            found.insert(0, d_own)
-            memories.insert(0, memory)
-        d_weights = jax.tree.map(jnp.add, d_weights, tuple(found))
-        if d_inputs is not None:
-            d_inputs = chunks.paste(d_inputs, d_x, window)
-        return tuple(before), d_weights, d_inputs, tuple(memories)
-
-    def tile_of(tile: Any, loop: Any) -> Any:
-        d_carries, d_weights, d_inputs = loop
-        states = tree_at(residuals.saved, 0)
-        scratch = tuple(
-            make_scratch(layer, chunks, *own)
-            for layer, *own in zip(layers, weights, states, learned, strict=True)
+    def passes(weights: Any, inputs: Any, saved: Any, cotangents: Any) -> Any:
+        return run_backward(
+            wanted.program, weights, inputs, saved, cotangents, learned, wanted.input_learned
         )
-        own, d_weights, d_inputs, _ = lax.fori_loop(
-            0,
-            chunks.count,
-            functools.partial(chunk_of, tile),
-            (_tile(chunks, d_carries, tile), d_weights, d_inputs, scratch),
-        )
-        return _with_tile(chunks, d_carries, own, tile), d_weights, d_inputs
 
-    d_weights = jax.tree.map(jnp.zeros_like, weights)
-    d_inputs = jnp.zeros_like(inputs) if residuals.input_learned else None
-    d_carries, d_weights, d_inputs = _each_tile(chunks, tile_of, (d_carries, d_weights, d_inputs))
-    return d_weights, d_carries, d_inputs
+    placed = None
+    if _explicit(inputs):
+        some = (weights, floating(states), inputs if wanted.input_learned else None)
+        placed = jax.tree.map(lambda leaf: jax.typeof(leaf).sharding, some)
+    return _automatic(passes, placed, weights, inputs, saved, cotangents)
 
 
-def _each_tile(chunks: Chunks, body: Any, loop: Any) -> Any:
-    return body(0, loop) if chunks.tiles == 1 else lax.fori_loop(0, chunks.tiles, body, loop)
+@_gradient.defjvp
+def _gradient_jvp(wanted: _Wanted, primals: Any, tangents: Any) -> Any:
+    def plain(weights: Any, states: Any, inputs: Any, cotangents: Any) -> Any:
+        def run(weights: Any, part: Any, given: Any) -> Any:
+            whole = rejoined(part, others(states))
+            values = given if wanted.input_learned else inputs
+            leaves, structure = jax.tree.flatten(_reference(wanted.program, weights, whole, values))
+            pairs = zip(leaves, structure.flatten_up_to(cotangents), strict=True)
+            return [leaf for leaf, d in pairs if d is not None]
+
+        given = inputs if wanted.input_learned else None
+        back = jax.vjp(run, weights, floating(states), given)[1]
+        return back(jax.tree.leaves(cotangents))
+
+    found = _gradient(wanted, *primals)
+    weights, states, inputs, _, cotangents = primals
+    d_weights, d_states, d_inputs, _, d_cotangents = tangents
+    moved = (d_weights, d_states, d_inputs, d_cotangents)
+    return found, jax.jvp(plain, (weights, states, inputs, cotangents), moved)[1]
 
 
-def _tile(chunks: Chunks, states: Any, tile: Any) -> Any:
-    """Return the states of the samples of one tile."""
-    if chunks.tiles == 1:
-        return states
-    return jax.tree.map(
-        lambda s: lax.dynamic_slice_in_dim(s, tile * chunks.tile, chunks.tile, 0), states
-    )
+def _reference(program: Program, weights: Any, states: Any, inputs: Any) -> Any:
+    """Return what `run_forward` returns, by the reference loop; zeros in padded steps."""
+    axis, count = program.chunks.axis, program.chunks.steps
+    missing = inputs.shape[axis] - count
+    inputs = lax.slice_in_dim(inputs, 0, count, axis=axis)
+    states, *sequences = steps(program.layers, weights, states, inputs, axis, program.traced)
+    return states, *jax.tree.map(lambda leaf: _padded(leaf, axis, missing), sequences)
 
 
-def _with_tile(chunks: Chunks, states: Any, own: Any, tile: Any) -> Any:
-    """Return states with those of one tile replaced."""
-    if chunks.tiles == 1:
-        return own
-    return jax.tree.map(
-        lambda s, t: lax.dynamic_update_slice_in_dim(s, t, tile * chunks.tile, 0), states, own
-    )
+def _no_tangent(leaf: Array) -> Any:
+    if jnp.issubdtype(leaf.dtype, jnp.floating):
+        return jnp.zeros_like(leaf)
+    return np.zeros(leaf.shape, jax.dtypes.float0)
 
 
-def _dense(tree: Any) -> Any:
-    """Return cotangents with arrays in place of symbolic zeros."""
+def _explicit(inputs: Array) -> bool:
+    """Return whether the types of arrays say how they are spread over a mesh."""
+    return bool(jax.typeof(inputs).sharding.mesh.explicit_axes)
 
-    def is_zero(leaf: Any) -> bool:
-        return isinstance(leaf, SymbolicZero)
 
-    def dense(leaf: Any) -> Any:
-        return jnp.zeros(leaf.aval.shape, leaf.aval.dtype) if is_zero(leaf) else leaf
+def _placed(program: Program, weights: Any, states: Any, inputs: Array) -> Any:
+    """Return how the results of the reference loop are spread; None without explicit axes."""
+    if not _explicit(inputs):
+        return None
+    results = jax.eval_shape(functools.partial(_reference, program), weights, states, inputs)
+    return jax.tree.map(lambda leaf: leaf.sharding, results)
 
-    return jax.tree.map(dense, tree, is_leaf=is_zero)
+
+def _automatic(passes: Callable[..., Any], placed: Any, *arguments: Any) -> Any:
+    """Run a pass with the axes of a mesh automatic, and spread its results as told.
+
+    Args:
+      passes: the pass.
+      placed: sharding of each of its results; None where there is no explicit axis.
+      *arguments: those of the pass.
+
+    Returns:
+      What the pass returns.
+    """
+    if placed is None:
+        return passes(*arguments)
+    shardings, structure = jax.tree.flatten(placed)
+    mesh = next(s.mesh for s in shardings if s.mesh.explicit_axes)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    shardings = [s if s.mesh.explicit_axes else everywhere for s in shardings]
+
+    def flat(*arguments: Any) -> list[Any]:
+        return jax.tree.leaves(passes(*arguments))
+
+    inside = jax.sharding.auto_axes(flat, axes=mesh.explicit_axes, out_sharding=shardings)
+    return jax.tree.unflatten(structure, jax.jit(inside)(*arguments))

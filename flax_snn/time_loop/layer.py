@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 from flax import struct
 
-from flax_snn.dynamics import Coefficients, Rule
-from flax_snn.dynamics import step as one_step
+from flax_snn.dynamics import Neuron
 from flax_snn.products import feed_back, project
 from flax_snn.surrogate import Surrogate
-from flax_snn.typing import Array, LIFState
+from flax_snn.typing import Array, Currents
 
 
 @struct.dataclass
@@ -26,7 +26,7 @@ class LayerWeights:
       recurrent_kernel: ``(N, M')`` or ``None``.
     """
 
-    coefficients: Coefficients
+    coefficients: Any
     kernel: Array | None = None
     bias: Array | None = None
     recurrent_kernel: Array | None = None
@@ -37,34 +37,69 @@ class Layer:
     """What of a layer is no array.
 
     Attributes:
-      rule: the switches of the step.
+      neuron: the kind of neuron.
       surrogate: derivative of the spike; ``None`` for leaky integrators.
       dtype: dtype of the products; ``None``: that of inputs and weights.
-      param_dtype: dtype of parameters and state.
+      param_dtype: dtype of the parameters.
+      state_dtype: dtype of the state.
     """
 
-    rule: Rule
+    neuron: Neuron
     surrogate: Surrogate | None
     dtype: Any
     param_dtype: Any
+    state_dtype: Any
 
     @property
     def fires(self) -> bool:
         """Whether the output is spikes."""
-        return self.rule.fire != "none"
+        return self.neuron.spikes
 
     @property
     def output_dtype(self) -> Any:
-        """Dtype of the output."""
-        return (self.dtype or self.param_dtype) if self.fires else self.param_dtype
+        """Dtype of the output: that of the products for spikes, of the state for membranes."""
+        return (self.dtype or self.param_dtype) if self.fires else self.state_dtype
 
     def project(self, inputs: Array, weights: LayerWeights) -> Array:
         """Turn inputs into currents, any number of leading axes."""
         return project(inputs, weights.kernel, weights.bias, self.dtype, self.param_dtype)
 
+    def integrate(
+        self,
+        coefficients: Any,
+        state: Any,
+        current: Array,
+        recurrent: Callable[[Array], Currents] | None = None,
+        noise: Array | None = None,
+    ) -> tuple[Any, Array]:
+        """Advance the neurons by one step: where cells and loops meet the dynamics.
+
+        Args:
+          coefficients: numbers of the step, which broadcast against the state.
+          state: state before the step, ``(*B, N)``.
+          current: what the input weights made of the input of the step: ``(*B, M)``, one block of
+            N after the other where neurons take several currents.
+          recurrent: maps the spikes that are fed back to the currents they cause.
+          noise: unit Gaussian noise ``(*B, N)``, for a neuron that takes it.
+
+        Returns:
+          The state after the step, and the output ``(*B, N)``.
+        """
+        neuron = self.neuron
+        current = current.astype(neuron.membrane(state).dtype)
+        state, output = neuron.step(
+            coefficients,
+            state,
+            in_blocks(current, neuron.blocks),
+            self.surrogate,
+            recurrent=recurrent,
+            noise=noise,
+        )
+        return state, output.astype(self.output_dtype)
+
     def step(
-        self, weights: LayerWeights, state: LIFState, current: Array, fed: Array | None = None
-    ) -> tuple[LIFState, Array, tuple[Any, Any]]:
+        self, weights: LayerWeights, state: Any, current: Array, fed: Array | None = None
+    ) -> tuple[Any, Array, tuple[Any, Any]]:
         """Advance the layer by one step.
 
         Args:
@@ -76,25 +111,20 @@ class Layer:
         Returns:
           The state, the output, and the recurrent spikes with the current that they caused.
         """
-        blocks = max(self.rule.channels, 1)
-        current = current.astype(state.v.dtype)
-        currents = current if blocks == 1 else tuple(jnp.split(current, blocks, axis=-1))
         kernel = weights.recurrent_kernel
         seen: list[Any] = [None, None]
 
-        def recurrent(spikes: Array) -> Any:
+        def recurrent(spikes: Array) -> Currents:
             assert kernel is not None
             value = feed_back(spikes, kernel, self.dtype) if fed is None else fed
             seen[:] = spikes, value
-            parts = value.shape[-1] // spikes.shape[-1]
-            return value if parts == 1 else tuple(jnp.split(value, parts, axis=-1))
+            return in_blocks(value, value.shape[-1] // spikes.shape[-1])
 
-        state, output = one_step(
-            self.rule,
-            weights.coefficients,
-            state,
-            currents,
-            self.surrogate,
-            recurrent=None if kernel is None else recurrent,
-        )
-        return state, output.astype(self.output_dtype), (seen[0], seen[1])
+        feedback = None if kernel is None else recurrent
+        state, output = self.integrate(weights.coefficients, state, current, feedback)
+        return state, output, (seen[0], seen[1])
+
+
+def in_blocks(current: Array, blocks: int) -> Currents:
+    """Return a current as it is, or as a tuple of equal parts of its last axis."""
+    return current if blocks == 1 else tuple(jnp.split(current, blocks, axis=-1))

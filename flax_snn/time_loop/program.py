@@ -1,25 +1,22 @@
-"""What the fused loop is asked to do, and what it shows of its layers."""
+"""The two passes of the fused loop over all chunks of a sequence, forward and in reverse."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+import functools
+from typing import Any
 
-from flax_snn.time_loop.chunks import Chunks
-from flax_snn.time_loop.layer import Layer
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from flax_snn.time_loop.chunks import Chunks, Window, tile_of, tree_at, tree_put, with_tile
+from flax_snn.time_loop.forward import Kept, Record, forward, outputs_of
+from flax_snn.time_loop.layer import Layer, LayerWeights
+from flax_snn.time_loop.loop import Traces
+from flax_snn.time_loop.reverse import make_scratch, reverse
+from flax_snn.time_loop.states import floating
 from flax_snn.typing import Array
-
-
-class Traces(NamedTuple):
-    """What the layers did, seen from outside.
-
-    Attributes:
-      spikes: spikes of each layer but the last one, ``(B, T, N)``.
-      membranes: membrane of each layer after each step, ``(B, T, N)``.
-    """
-
-    spikes: tuple[Array, ...]
-    membranes: tuple[Array, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,3 +32,213 @@ class Program:
     layers: tuple[Layer, ...]
     chunks: Chunks
     traced: bool
+
+
+def run_forward(
+    program: Program, weights: tuple[LayerWeights, ...], states: Any, inputs: Array, *, save: bool
+) -> tuple[Any, Any]:
+    """Run all chunks of all tiles.
+
+    Args:
+      program: layers and cut.
+      weights: arrays of each layer.
+      states: state of each layer before the first step, ``(B, *features)``.
+      inputs: ``(B, T, *features)``, or ``(T, B, *features)`` as the cut says.
+      save: whether to keep the states that enter the chunks.
+
+    Returns:
+      States, outputs and traces as a time loop returns them; and the states that entered the
+      chunks, ``(chunks, tile, *features)``, all chunks of a tile in a row, or None.
+    """
+    chunks, layers = program.chunks, program.layers
+    inputs = chunks.split(inputs)
+
+    def chunk_of(tile: Any, i: Any, loop: Any) -> Any:
+        states, saved, outputs, traces, scratch = loop
+        window = chunks.window(tile, i)
+        x: Any = chunks.cut(inputs, window)
+        after: list[Any] = []
+        written: list[Any] = []
+        for k, (layer, own, state) in enumerate(zip(layers, weights, states, strict=True)):
+            if k == len(layers) - 1:
+                record = scratch[k]._replace(outputs=chunks.cut(outputs, window))
+            elif program.traced:
+                record = scratch[k]._replace(outputs=chunks.cut(traces.spikes[k], window))
+            else:
+                record = scratch[k]
+            if program.traced:
+                record = record._replace(membranes=chunks.cut(traces.membranes[k], window))
+            state, record = forward(
+                layer, chunks, own, state, layer.project(x, own), window, record
+            )
+            x = record.outputs
+            after.append(state)
+            written.append(record)
+        if save:
+            saved = tree_put(saved, states, tile * chunks.count + i)
+        outputs = chunks.paste(outputs, x, window)
+        if program.traced:
+            now = Traces(
+                tuple(r.outputs for r in written[:-1]), tuple(r.membranes for r in written)
+            )
+            traces = jax.tree.map(lambda t, part: chunks.paste(t, part, window), traces, now)
+        scratch = tuple(
+            _only(memory, record) for memory, record in zip(scratch, written, strict=True)
+        )
+        return tuple(after), saved, outputs, traces, scratch
+
+    def run_tile(tile: Any, loop: Any) -> Any:
+        states, saved, outputs, traces = loop
+        own = tile_of(states, chunks, tile)
+        loop = (own, saved, outputs, traces, _hidden(program, own))
+        own, saved, outputs, traces, _ = lax.fori_loop(
+            0, chunks.count, functools.partial(chunk_of, tile), loop
+        )
+        return with_tile(states, own, chunks, tile), saved, outputs, traces
+
+    saved = None
+    if save:
+        count = chunks.count * chunks.tiles
+        saved = jax.tree.map(
+            lambda s: jnp.zeros((count, chunks.tile, *s.shape[1:]), s.dtype), states
+        )
+    membranes = [la.neuron.membrane(s) for la, s in zip(layers, states, strict=True)]
+    lead = inputs.shape[: 2 if chunks.tiles == 1 else 3]
+    shapes = [(*lead, *v.shape[1:]) for v in membranes]
+    blanks = [
+        jnp.zeros(shape, layer.output_dtype) for shape, layer in zip(shapes, layers, strict=True)
+    ]
+    traces = None
+    if program.traced:
+        pairs = zip(shapes, membranes, strict=True)
+        traces = Traces(tuple(blanks[:-1]), tuple(jnp.zeros(s, v.dtype) for s, v in pairs))
+    split = jax.tree.map(lambda s: chunks.split(s, 0), states)
+    loop = (split, saved, blanks[-1], traces)
+    states, saved, outputs, traces = _each_tile(chunks, run_tile, loop)
+    states = jax.tree.map(lambda s: chunks.joined(s, 0), states)
+    return (states, *jax.tree.map(chunks.joined, (outputs, traces))), saved
+
+
+def run_backward(
+    program: Program,
+    weights: tuple[LayerWeights, ...],
+    inputs: Array,
+    saved: Any,
+    cotangents: Any,
+    learned: tuple[LayerWeights, ...],
+    input_learned: bool,
+) -> tuple[Any, Any, Array | None]:
+    """Run all chunks of all tiles again from the states that entered them, and back through them.
+
+    Args:
+      program: layers and cut.
+      weights: arrays of each layer.
+      inputs: as in `run_forward`.
+      saved: the states that entered the chunks.
+      cotangents: those of states, outputs and traces; None for zeros.
+      learned: for each array of a layer whether its gradient is wanted.
+      input_learned: whether the gradient of the inputs is wanted.
+
+    Returns:
+      Cotangents of the weights (zeros where not wanted), of the floating parts of the states, and
+      of the inputs or None.
+    """
+    chunks, layers = program.chunks, program.layers
+    d_states, d_outputs, d_traces = cotangents
+    d_states = jax.tree.map(
+        lambda s, d: jnp.zeros((chunks.batch, *s.shape[2:]), s.dtype) if d is None else d,
+        floating(saved),
+        d_states,
+    )
+    inputs, d_outputs, d_traces = jax.tree.map(chunks.split, (inputs, d_outputs, d_traces))
+    no_traces = [None] * len(layers)
+    d_spikes = [*(d_traces.spikes if program.traced else no_traces[:-1]), None]
+    d_membranes = d_traces.membranes if program.traced else no_traces
+
+    def cut(cotangent: Any, window: Window) -> Array | None:
+        return None if cotangent is None else chunks.own(chunks.cut(cotangent, window), window)
+
+    def chunk_of(tile: Any, j: Any, loop: Any) -> Any:
+        d_states, d_weights, d_inputs, scratch = loop
+        i = chunks.count - 1 - j
+        window = chunks.window(tile, i)
+        states = tree_at(saved, tile * chunks.count + i)
+        x, kept = chunks.cut(inputs, window), []
+        for layer, own, state, memory in zip(layers, weights, states, scratch, strict=True):
+            currents = layer.project(x, own)
+            record = Record(states=memory.states, fed=memory.fed)
+            _, record = forward(layer, chunks, own, state, currents, window, record)
+            kept.append(Kept(x, currents, record.states, record.fed))
+            x = outputs_of(layer, own, kept[-1])
+        d_x = cut(d_outputs, window)
+        if d_x is None:
+            d_x = jnp.zeros_like(x)
+        before: list[Any] = []
+        found: list[Any] = []
+        memories: list[Any] = []
+        for k in reversed(range(len(layers))):
+            seen = cut(d_spikes[k], window)
+            if seen is not None:
+                d_x = d_x + seen
+            d_state, d_x, d_own, memory = reverse(
+                layers[k],
+                chunks,
+                weights[k],
+                kept[k],
+                window,
+                d_states[k],
+                d_x,
+                cut(d_membranes[k], window),
+                learned[k],
+                scratch[k],
+            )
+            before.insert(0, d_state)
+            found.insert(0, d_own)
+            memories.insert(0, memory)
+        d_weights = jax.tree.map(jnp.add, d_weights, tuple(found))
+        if d_inputs is not None:
+            d_inputs = chunks.paste(d_inputs, d_x, window)
+        return tuple(before), d_weights, d_inputs, tuple(memories)
+
+    def run_tile(tile: Any, loop: Any) -> Any:
+        d_states, d_weights, d_inputs = loop
+        states = tree_at(saved, 0)
+        scratch = tuple(
+            make_scratch(layer, chunks, *own)
+            for layer, *own in zip(layers, weights, states, learned, strict=True)
+        )
+        own, d_weights, d_inputs, _ = lax.fori_loop(
+            0,
+            chunks.count,
+            functools.partial(chunk_of, tile),
+            (tile_of(d_states, chunks, tile), d_weights, d_inputs, scratch),
+        )
+        return with_tile(d_states, own, chunks, tile), d_weights, d_inputs
+
+    d_weights = jax.tree.map(jnp.zeros_like, weights)
+    d_inputs = jnp.zeros_like(inputs) if input_learned else None
+    split = jax.tree.map(lambda d: chunks.split(d, 0), d_states)
+    d_states, d_weights, d_inputs = _each_tile(chunks, run_tile, (split, d_weights, d_inputs))
+    d_states = jax.tree.map(lambda d: chunks.joined(d, 0), d_states)
+    return d_weights, d_states, None if d_inputs is None else chunks.joined(d_inputs)
+
+
+def _each_tile(chunks: Chunks, body: Any, loop: Any) -> Any:
+    return body(0, loop) if chunks.tiles == 1 else lax.fori_loop(0, chunks.tiles, body, loop)
+
+
+def _only(memory: Record, record: Any) -> Record:
+    """Return the parts of a record that are memory, not results."""
+    parts: list[Any] = [None if m is None else r for m, r in zip(memory, record, strict=True)]
+    return Record(*parts)
+
+
+def _hidden(program: Program, states: Any) -> tuple[Record, ...]:
+    """Return memory for the outputs of hidden layers where no trace holds them."""
+    memory = [
+        Record(program.chunks.empty(layer.neuron.membrane(state).astype(layer.output_dtype)))
+        if not program.traced
+        else Record()
+        for layer, state in zip(program.layers[:-1], states[:-1], strict=True)
+    ]
+    return (*memory, Record())

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax import lax
 
-from flax_snn.dynamics import Coefficients
 from flax_snn.time_loop.chunks import Chunks, Window, tree_at, tree_put
 from flax_snn.time_loop.forward import Kept
 from flax_snn.time_loop.layer import Layer, LayerWeights
-from flax_snn.typing import Array, LIFState
+from flax_snn.time_loop.states import floating, others, rejoined
+from flax_snn.typing import Array
 
 
 class Scratch(NamedTuple):
@@ -35,15 +35,15 @@ class Scratch(NamedTuple):
       d_states: cotangent of the state after each step, where coefficients are learned.
     """
 
-    states: LIFState
+    states: Any
     fed: Array | None
     d_currents: Array
     d_fed: Array | None
-    d_states: LIFState | None
+    d_states: Any
 
 
 def make_scratch(
-    layer: Layer, chunks: Chunks, weights: LayerWeights, state: LIFState, learned: LayerWeights
+    layer: Layer, chunks: Chunks, weights: LayerWeights, state: Any, learned: LayerWeights
 ) -> Scratch:
     """Return memory for the reverse pass.
 
@@ -54,16 +54,17 @@ def make_scratch(
       state: state of a tile, for its shapes.
       learned: for each array of the layer whether its gradient is wanted.
     """
-    width = state.v.shape[-1] * max(layer.rule.channels, 1)
-    current = jnp.zeros((*state.v.shape[:-1], width), state.v.dtype)
+    v = layer.neuron.membrane(state)
+    width = v.shape[-1] * layer.neuron.blocks
+    current = jax.ShapeDtypeStruct((*v.shape[:-1], width), v.dtype)
     fed = d_fed = d_states = None
     if weights.recurrent_kernel is not None:
         one = jax.eval_shape(lambda s, x: layer.step(weights, s, x), state, current)
         fed = chunks.empty(one[2][1])
-        d_fed = fed if layer.rule.recurrent_channel else None
+        d_fed = None if layer.neuron.shares_synapse else fed
     states = jax.tree.map(chunks.empty, state)
     if any(jax.tree.leaves(learned.coefficients)):
-        d_states = _floating(states)
+        d_states = floating(states)
     return Scratch(states, fed, chunks.empty(current), d_fed, d_states)
 
 
@@ -73,12 +74,12 @@ def reverse(
     weights: LayerWeights,
     kept: Kept,
     window: Window,
-    d_state: LIFState,
+    d_state: Any,
     d_outputs: Array,
     d_membranes: Array | None,
     learned: LayerWeights,
     scratch: Scratch,
-) -> tuple[LIFState, Array, LayerWeights, Scratch]:
+) -> tuple[Any, Array, LayerWeights, Scratch]:
     """Run back through a chunk.
 
     Args:
@@ -87,7 +88,7 @@ def reverse(
       weights: arrays of the layer.
       kept: what the forward pass kept.
       window: where the chunk lies.
-      d_state: cotangent of the state after the chunk, without refractory steps.
+      d_state: cotangent of the state after the chunk, of its floating leaves.
       d_outputs: cotangent of the outputs, zero in steps that are not the chunk's own.
       d_membranes: cotangent of the membranes, likewise; ``None`` for zero.
       learned: for each array of the layer whether its gradient is wanted.
@@ -98,20 +99,22 @@ def reverse(
       not wanted), and the memory.
     """
     recurrent_kernel = weights.recurrent_kernel
-    held = kept.states.refractory
-    states = _floating(kept.states)
-    currents = kept.currents.astype(states.v.dtype)
+    states, held = floating(kept.states), others(kept.states)
+    v_dtype = layer.neuron.membrane(kept.states).dtype
+    currents = kept.currents.astype(v_dtype)
 
-    def pullbacks(state: LIFState, held: Any, current: Array, fed: Any) -> Any:
-        def stepped(state: LIFState, current: Array, fed: Any) -> Any:
-            whole = dataclasses.replace(state, refractory=held)
-            return layer.step(weights, whole, current, fed)
+    def seen(state: Any) -> Any:
+        return None if d_membranes is None else layer.neuron.membrane(state)
 
-        def outcome(state: LIFState, current: Array, fed: Any) -> Any:
+    def pullbacks(state: Any, held: Any, current: Array, fed: Any) -> Any:
+        def stepped(state: Any, current: Array, fed: Any) -> Any:
+            return layer.step(weights, rejoined(state, held), current, fed)
+
+        def outcome(state: Any, current: Array, fed: Any) -> Any:
             after, output, _ = stepped(state, current, fed)
-            return _floating(after), output
+            return floating(after), output, seen(after)
 
-        def fed_by(state: LIFState) -> Any:
+        def fed_by(state: Any) -> Any:
             _, _, (spikes, _) = stepped(state, current, fed)
             return spikes
 
@@ -124,15 +127,13 @@ def reverse(
     def body(j: Any, loop: Any) -> Any:
         d_state, d_currents, d_fed, d_states = loop
         t = chunks.back(window, j)
-        if d_membranes is not None:
-            d_state = dataclasses.replace(d_state, v=d_state.v + tree_at(d_membranes, t))
         if d_states is not None:
             d_states = tree_put(d_states, d_state, t)
         back, back_fed = tree_at(back_through, t)
-        d_state, d_current, d_feed = back((d_state, tree_at(d_outputs, t)))
+        d_state, d_current, d_feed = back((d_state, *tree_at((d_outputs, d_membranes), t)))
         d_currents = tree_put(d_currents, d_current, t)
         if recurrent_kernel is not None:
-            d_spikes = _input_gradient(d_feed, recurrent_kernel, layer.dtype, d_state.v.dtype)
+            d_spikes = _input_gradient(d_feed, recurrent_kernel, layer.dtype, v_dtype)
             (d_before,) = back_fed(d_spikes)
             d_state = jax.tree.map(jnp.add, d_state, d_before)
             if d_fed is not None:
@@ -155,7 +156,7 @@ def reverse(
         d_spikes = _input_gradient(d_feeds, recurrent_kernel, layer.dtype, spikes.dtype)
     if d_states is not None:
         found = _coefficients(
-            layer, chunks, weights, kept, (d_states, d_outputs, d_spikes), learned.coefficients
+            layer, weights, kept, (d_states, d_outputs, d_membranes, d_spikes), learned.coefficients
         )
         d_weights = dataclasses.replace(d_weights, coefficients=found)
     d_inputs, d_weights = _project_back(layer, kept, d_currents, weights, d_weights)
@@ -183,13 +184,14 @@ def _project_back(
 def _weight_gradient(inputs: Array, d_outputs: Array, kernel: Array, dtype: Any) -> Array:
     """Return the cotangent of a kernel: inputs ``(T, B, F)`` by cotangents ``(T, B, M)``.
 
-    One flat product: XLA makes copies of operands with more axes, and of those of JAX's transpose.
+    Steps and samples are contracted at once, and never flattened: one flat axis of both could not
+    stay spread over devices.
     """
     if not jnp.issubdtype(inputs.dtype, jnp.floating):
         inputs = inputs.astype(d_outputs.dtype)
     left, right = promote_dtype(inputs, d_outputs, dtype=dtype)
-    left, right = (a.reshape((-1, a.shape[-1])) for a in (left, right))
-    return lax.dot_general(left, right, (((0,), (0,)), ((), ()))).astype(kernel.dtype)
+    lead = tuple(range(left.ndim - 1))
+    return lax.dot_general(left, right, ((lead, lead), ((), ()))).astype(kernel.dtype)
 
 
 def _input_gradient(d_outputs: Array, kernel: Array, dtype: Any, to: Any) -> Array:
@@ -200,20 +202,19 @@ def _input_gradient(d_outputs: Array, kernel: Array, dtype: Any, to: Any) -> Arr
 
 def _coefficients(
     layer: Layer,
-    chunks: Chunks,
     weights: LayerWeights,
     kept: Kept,
-    cotangents: tuple[LIFState, Array, Array | None],
-    learned: Coefficients,
-) -> Coefficients:
+    cotangents: tuple[Any, Array, Array | None, Array | None],
+    learned: Any,
+) -> Any:
     """Return cotangents of the coefficients: sums over the samples and steps of the chunk.
 
     Args:
       layer: the layer.
-      chunks: the cut.
       weights: arrays of the layer.
       kept: what the forward pass kept.
-      cotangents: of the states after the steps, of the outputs, of the spikes that were fed.
+      cotangents: of the states after the steps, of outputs and membranes, of the spikes that
+        were fed.
       learned: whether the cotangent of a coefficient is wanted.
 
     Returns:
@@ -222,9 +223,9 @@ def _coefficients(
     leaves, structure = jax.tree.flatten(weights.coefficients)
     wanted = jax.tree.leaves(learned)
 
-    def merged(some: Any, others: list[Array]) -> Coefficients:
+    def merged(some: Any, rest: list[Array]) -> Any:
         given = iter(some)
-        pairs = zip(others, wanted, strict=True)
+        pairs = zip(rest, wanted, strict=True)
         return jax.tree.unflatten(structure, [next(given) if w else o for o, w in pairs])
 
     def outcome(some: list[Array]) -> Any:
@@ -232,15 +233,11 @@ def _coefficients(
 
         def one(*now: Any) -> Any:
             after, output, (spikes, _) = layer.step(own, *now)
-            return _floating(after), output, spikes
+            seen = None if cotangents[2] is None else layer.neuron.membrane(after)
+            return floating(after), output, seen, spikes
 
         return jax.vmap(one)(kept.states, kept.currents, kept.fed)
 
     some = [leaf for leaf, want in zip(leaves, wanted, strict=True) if want]
     (found,) = jax.vjp(outcome, some)[1](cotangents)
     return merged(found, [jnp.zeros_like(leaf) for leaf in leaves])
-
-
-def _floating(state: LIFState) -> LIFState:
-    """Return the part of a state that has derivatives."""
-    return dataclasses.replace(state, refractory=None)

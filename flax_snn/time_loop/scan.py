@@ -1,4 +1,8 @@
-"""The readable reference loop: one call of the cell's step for each time step, by ``nn.scan``."""
+"""The readable reference: one step of all layers for each time step.
+
+`steps` is the specification of every time loop over layers that are data; `cell_scan` runs any cell
+of Flax as it is written, by ``nn.scan``.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,95 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
+from flax_snn.time_loop.layer import Layer, LayerWeights
+from flax_snn.time_loop.loop import Result, Run, Traces
 from flax_snn.typing import Array
+
+STEPWISE_BYTES = 2**24
+"""Most memory of the membranes of all steps with which a recurrent chain runs step by step."""
 
 Body = Callable[[nn.Module, Any, Array], tuple[Any, Array]]
 
 
-def scan(
+class Scan:
+    """Step by step, all layers in each step; keeps all states for the reverse pass."""
+
+    def why_not(self, run: Run) -> str | None:
+        """Return None: it runs anything."""
+        del run
+        return None
+
+    def worth(self, run: Run) -> bool:
+        """Return whether the plain loop is as fast or faster, and its memory small.
+
+        A lone integrator is linear: it keeps nothing. In a recurrent chain with few inputs the
+        products of single steps take most of the time, and the fused loop computes them once more
+        than the plain one, which keeps all states instead: some six times the memory of the
+        membranes. A crossbar would be programmed again in each step.
+        """
+        if not run.sized:
+            return True
+        if run.chunk is not None:
+            return False
+        if len(run.layers) == 1 and not run.layers[0].fires:
+            return True
+        membranes = [la.neuron.membrane(s) for la, s in zip(run.layers, run.states, strict=True)]
+        pairs = zip(run.weights, membranes, strict=True)
+        widths = [v.shape[-1] for w, v in pairs if w.recurrent_kernel is not None]
+        held = run.steps * sum(v.size * v.dtype.itemsize for v in membranes)
+        few = bool(widths) and run.inputs.shape[-1] <= min(widths)
+        return few and not run.programmed and held <= STEPWISE_BYTES
+
+    def run(self, run: Run) -> Result:
+        """Run the layers over the sequence."""
+        return steps(run.layers, run.weights, run.states, run.inputs, run.axis, run.traced)
+
+
+def steps(
+    layers: tuple[Layer, ...],
+    weights: tuple[LayerWeights, ...],
+    states: tuple[Any, ...],
+    inputs: Array,
+    axis: int,
+    traced: bool,
+) -> Result:
+    """Run layers over a sequence, one time step after the other.
+
+    Args:
+      layers: the layers, from input to output.
+      weights: arrays of each layer.
+      states: state of each layer before the first step, ``(B, *features)``.
+      inputs: ``(B, T, *features)`` with ``axis=1``, ``(T, B, *features)`` with ``axis=0``.
+      axis: axis of the time steps.
+      traced: whether traces are wanted.
+
+    Returns:
+      States after the last step, outputs, and the traces or None.
+    """
+    alone = len(layers) == 1
+    sequence = jnp.moveaxis(inputs, axis, 0)
+    if alone:  # one product for all steps; whole chains project step by step, in less memory
+        sequence = layers[0].project(sequence, weights[0])
+
+    def step(states: Any, x: Array) -> Any:
+        after, outputs, membranes = [], [], []
+        for layer, own, state in zip(layers, weights, states, strict=True):
+            current = x if alone else layer.project(x, own)
+            state, x, _ = layer.step(own, state, current)
+            after.append(state)
+            outputs.append(x)
+            membranes.append(layer.neuron.membrane(state))
+        seen = Traces(tuple(outputs[:-1]), tuple(membranes)) if traced else None
+        return tuple(after), (x, seen)
+
+    states, seen = lax.scan(step, states, sequence)
+    outputs, traces = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, axis), seen)
+    return Result(states, outputs, traces)
+
+
+def cell_scan(
     module: nn.Module,
     body: Body,
     carry: Any,

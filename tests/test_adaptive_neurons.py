@@ -13,7 +13,8 @@ from flax_snn.dynamics.adlif import AdLIFDynamics, AdLIFState, slayer
 from flax_snn.dynamics.alif import ALIFDynamics, ALIFState
 from flax_snn.dynamics.izhikevich import IzhikevichDynamics, IzhikevichState
 from flax_snn.dynamics.lsnn import LSNNDynamics, LSNNState
-from flax_snn.dynamics.neuron import Neuron, check_neuron
+from flax_snn.dynamics.neuron import Neuron
+from flax_snn.dynamics.promises import check_neuron
 from flax_snn.dynamics.silif import SiLIFDynamics, SiLIFState, boxcar
 from flax_snn.dynamics.step import aligned
 

@@ -24,7 +24,8 @@ BOTH = [first_spikes, functools.partial(simulate, budget=4)]
 
 
 def cell(features: Any = 3, **arguments: Any) -> snn.LIFCell:
-    of_cell = {k: arguments.pop(k) for k in ("use_bias", "dot_general_cls") if k in arguments}
+    names = ("use_bias", "dot_general_cls", "dtype", "individual")
+    of_cell = {k: arguments.pop(k) for k in names if k in arguments}
     dynamics = snn.LIFDynamics(**{"tau_syn": 5e-3, **arguments})
     return snn.LIFCell(features, dynamics=dynamics, **of_cell)
 
@@ -41,19 +42,22 @@ def normalized(**gains: Any) -> snn.LIFCell:
         (lambda: cell(tau_syn=(5e-3, 9e-3)), "one synaptic current per neuron"),
         (lambda: cell(tau_syn_rec=9e-3), "one synaptic current per neuron"),
         (lambda: cell(None), "a cell with input weights, got features=None"),
-        (lambda: normalized(synapse_gain="normalized"), "the same for every dt.*'normalized'"),
-        (lambda: normalized(membrane_gain="unit"), "the same for every dt.*membrane gain 'unit'"),
-        (lambda: normalized(membrane_gain="decay"), "the same for every dt.*membrane gain 'decay'"),
+        (lambda: normalized(synapse_gain="normalized"), "'normalized': .* the same for every dt"),
+        (lambda: normalized(membrane_gain="unit"), "membrane_gain='unit': .* the same for every"),
+        (lambda: normalized(membrane_gain="decay"), "membrane_gain='decay': .* the same for every"),
         (
             lambda: snn.LIFCell(3, dynamics=snn.conventions.zenke(unit_gain=True)),
             "rescale the weights for discretization='exact'",
         ),
         (lambda: cell(reset="none"), "reset='hard' or 'soft', got 'none'"),
         (lambda: cell(noise_std=0.1), "no membrane noise; set deterministic=True"),
-        (lambda: cell(v_init=0.3), "start at rest, got v_init=0.3 and v_rest=0.0"),
-        (lambda: cell(v_min=-1.0), "no lower bound v_min=-1.0"),
+        (lambda: cell(v_min=-1.0), "v_min=-1.0: event layers have no lower bound"),
         (lambda: cell(use_bias=True), r"current per time step.*learn=\('bias',\)"),
         (lambda: cell(dot_general_cls=nn.Dense), "the kernel itself, not dot_general_cls"),
+        (lambda: cell(dtype=jnp.bfloat16), "dtype of the parameters and of the spike times"),
+        (lambda: cell(individual=("alpha",)), r"individual=\('alpha',\): .*in its unit, values="),
+        (lambda: cell(reset="none", refractory=2e-3, emit="old"), "two spikes at each crossing"),
+        (lambda: snn.ALIFCell(3), r"RNN\(ALIFCell\): ALIFDynamics has no twin.*snn.RNN"),
         (
             lambda: snn.Chain([snn.LeakyIntegratorReadout(2, dynamics=LI), cell()]),
             "LeakyIntegratorReadout gives no spikes to the cell behind",
@@ -78,13 +82,16 @@ def test_coefficients_have_no_physics() -> None:
         RNN(snn.LIFCell(3, dynamics=given))
 
 
-class Subclass(snn.LIFCell):
-    """Might do anything."""
+class OwnChain(snn.Chain):
+    """A chain that might do anything."""
+
+    def __call__(self, carry: Any, inputs: Any) -> Any:
+        return super().__call__(carry, 2 * inputs)
 
 
-@pytest.mark.parametrize("given", [nn.LSTMCell(3), Subclass(3), snn.Chain([nn.GRUCell(2)])])
+@pytest.mark.parametrize("given", [nn.LSTMCell(3), snn.Chain([nn.GRUCell(2)]), OwnChain([cell()])])
 def test_cells_without_an_equation(given: Any) -> None:
-    with pytest.raises(TypeError, match="expected LIFCell, RecurrentLIFCell, .*no equation in"):
+    with pytest.raises(TypeError, match="expected a NeuronCell, such as LIFCell.*no equation in"):
         RNN(given)
 
 
@@ -98,8 +105,17 @@ def test_what_is_no_cell() -> None:
     [
         ({"method": "backprop"}, "method: expected 'eventprop' or 'first_spike', got 'backprop'"),
         ({"delays": "neural"}, "delays: expected None, 'synaptic', 'axonal', 'dendritic', got"),
-        ({"recurrent_delays": "axonal"}, "recurrent_delays needs a RecurrentLIFCell"),
+        ({"recurrent_delays": "axonal"}, "needs a recurrent cell, such as RecurrentLIFCell"),
         ({"method": "first_spike", "max_spikes": 2}, "one spike per neuron, got max_spikes=2"),
+        ({"budget": 0}, "event.RNN: budget: expected a whole number >= 1, got 0"),
+        ({"budget": True}, "budget: expected a whole number >= 1, got True"),
+        ({"budget": 4.0}, "budget: expected a whole number >= 1, got 4.0"),
+        ({"max_spikes": 0}, "max_spikes: expected a whole number >= 1, got 0"),
+        ({"budget": (4, 4)}, r"one entry for each of the 1, got 2 entries, \(4, 4\)"),
+        ({"budget": ()}, "one entry for each of the 1, got 0 entries"),
+        ({"budget": [0]}, r"budget\[0\]: expected a whole number >= 1, got 0"),
+        ({"max_spikes": (True,)}, r"max_spikes\[0\]: expected a whole number >= 1, got True"),
+        ({"method": "first_spike", "max_spikes": (2,)}, r"one spike per neuron, .*\(2,\)"),
     ],
 )
 def test_options_of_the_runner(options: Any, message: str) -> None:

@@ -125,7 +125,9 @@ def test_learned_parameters_and_delays(delays: Any, x64: None) -> None:
         return jnp.sum(jnp.where(jnp.isfinite(times), times, 0.0))
 
     def direct(kernel: Any, delay: Any, parameters: LIFParameters) -> Any:
-        return late(snn.event.first_spikes(inputs, kernel, parameters, delay=delay))
+        # The cell starts at v_init; bias and learned v_rest move where it rests.
+        options = {"delay": delay, "v_init": dynamics.v_init}
+        return late(snn.event.first_spikes(inputs, kernel, parameters, **options))
 
     raw = params["cell"]
     known = {k: jnp.exp(raw[f"log_{k}"]) for k in ("tau_mem", "tau_syn", "threshold", "resistance")}

@@ -59,7 +59,7 @@ RECURRENCE = {"alpha", "c_old", "c_new", "c_x", "c_r"}
 
 TEST_COMMAND = "pip install -e '.[test]' && pytest"
 
-MAX_LINES = 350
+MAX_LINES = 400
 
 
 def python_files(*folders: str) -> list[Path]:
@@ -224,17 +224,18 @@ def identifiers(function: ast.FunctionDef) -> set[str]:
     return names | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
 
 
-def test_there_is_one_step_function():
+def test_there_is_one_step_function_for_each_kind_of_neuron():
     steps = [
-        (part_of(module_of(path)), function.name)
+        name_of(path)
         for path in python_files("flax_snn")
         for function in functions(ast.parse(path.read_text()))
         if function.name == "step" or function.name.endswith("_step")
         if any("reset" in name for name in identifiers(function))
     ]
-    assert steps == [("dynamics", "step")], (
-        f"functions that step a neuron: {steps}; there is one, `flax_snn.dynamics.step`: call it"
+    assert all(name.startswith("flax_snn/dynamics/") for name in steps), (
+        f"functions that step a neuron: {steps}; they belong to `flax_snn.dynamics`: call them"
     )
+    assert len(set(steps)) == len(steps), f"two steps in one file: {sorted(steps)}"
 
 
 def test_the_recurrence_is_written_once():
@@ -258,7 +259,7 @@ def test_the_recurrence_is_written_once():
 def test_a_file_is_one_finished_idea(path: Path):
     text = path.read_text()
     lines = text.count("\n")
-    assert lines <= MAX_LINES, f"{lines} lines, at most {MAX_LINES}: this is two ideas, split it"
+    assert lines <= MAX_LINES, f"{lines} lines, at most {MAX_LINES}: look whether this is two ideas"
     left = re.findall(r"\b(?:TODO|FIXME|XXX)\b.*", text)
     assert not left, f"{left}: do it, or write an issue"
 

@@ -72,7 +72,7 @@ def test_forward_mode_works() -> None:
         (snn.LIFCell(3), "a hard reset makes each step wait"),
         (snn.RecurrentLIFCell(3, dynamics=snn.LIFDynamics(reset="none")), "recurrent weights"),
         (snn.LeakyIntegratorReadout(3, dynamics=snn.LIDynamics(v_min=0.0)), "bound v_min"),
-        (snn.Chain([CELLS["neurons"], snn.LIFCell(3)]), "LIFCell: a hard reset"),
+        (snn.Chain([CELLS["neurons"], snn.LIFCell(3)]), "LIFDynamics: a hard reset"),
         (nn.GRUCell(3), "not GRUCell"),
     ],
 )

@@ -13,13 +13,18 @@ import numpy as np
 from jax.nn.initializers import Initializer
 
 from flax_snn.cells import neuron_values, weights
-from flax_snn.dynamics import Neuron, aligned, check_neuron
+from flax_snn.cells.validity import check_cell
+from flax_snn.dynamics import Neuron, aligned
 from flax_snn.products import as_floating, is_kernel
 from flax_snn.surrogate import Surrogate
 from flax_snn.time_loop import Layer, LayerWeights
 from flax_snn.typing import Array, Float, PRNGKey, Shaped
 
 __all__ = ["NeuronCell"]
+
+
+_STEP = ("__call__", "project", "integrate", "coefficients", "layer", "prepare", "parameter_values")
+"""Methods that make the step of a cell: one that has others is called step by step."""
 
 
 class NeuronCell(nn.RNNCellBase):
@@ -90,7 +95,7 @@ class NeuronCell(nn.RNNCellBase):
             if isinstance(getattr(self, name), list):
                 setattr(self, name, tuple(getattr(self, name)))
         self.values = neuron_values.as_given(self.values)
-        _check_cell(self)
+        check_cell(self)
         super().__post_init__()
 
     def setup(self) -> None:
@@ -382,49 +387,3 @@ class NeuronCell(nn.RNNCellBase):
                 " off with deterministic=True"
             )
         return jax.random.normal(self.make_rng("noise"), v.shape, v.dtype)
-
-
-def _check_cell(cell: NeuronCell) -> None:
-    name = type(cell).__name__
-    if not isinstance(cell.dynamics, cell.neuron):
-        raise TypeError(
-            f"{name}: expected dynamics of type {cell.neuron.__name__}, got {cell.dynamics!r}"
-        )
-    surrogate = cell.surrogate
-    if surrogate is not None and not isinstance(surrogate, Surrogate):
-        raise TypeError(
-            f"{name}: expected a Surrogate such as superspike(slope=10), called, got {surrogate!r}"
-        )
-    check_neuron(name, cell.dynamics, surrogate)
-    if surrogate is not None and not cell.dynamics.spikes:
-        raise ValueError(
-            f"{name}: a surrogate is the derivative of a spike, and {type(cell.dynamics).__name__}"
-            f" never spikes; got {surrogate!r}"
-        )
-    if cell.state_dtype is not None and not jnp.issubdtype(cell.state_dtype, jnp.floating):
-        raise TypeError(
-            f"{name}: state_dtype: expected a floating dtype, or None, got {cell.state_dtype!r}"
-        )
-    if cell.features is not None and (
-        isinstance(cell.features, bool) or not isinstance(cell.features, int) or cell.features < 1
-    ):
-        raise ValueError(
-            f"{name}: expected features to be a whole number > 0, or None for no input weights, got"
-            f" {cell.features!r}"
-        )
-    if cell.feature_axes < 1 or (cell.features is not None and cell.feature_axes != 1):
-        raise ValueError(
-            f"{name}: expected feature_axes=1 with input weights and >= 1 without, got"
-            f" {cell.feature_axes!r}"
-        )
-    if cell.use_bias and cell.features is None:
-        raise ValueError(f"{name}: use_bias=True needs input weights, got features=None")
-    neuron_values.check_learn(name, cell.dynamics, cell.learn)
-    if cell.values is not None:
-        neuron_values.check_values(name, cell.dynamics, cell.values)
-    others = {"learn": cell.learn, "values": cell.values}
-    neuron_values.check_individual(name, cell.dynamics, cell.individual, others)
-
-
-_STEP = ("__call__", "project", "integrate", "coefficients", "layer", "prepare", "parameter_values")
-"""Methods that make the step of a cell: one that has others is called step by step."""

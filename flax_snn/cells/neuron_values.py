@@ -62,7 +62,7 @@ class NeuronValues(nn.Module):
 
         def start(key: Any, shape: Any, dtype: Any) -> Array:
             if given is None:
-                return jnp.full(shape, each.value, dtype)
+                return jnp.full(shape, np.asarray(each.value), dtype)
             if isinstance(given, tuple):
                 return jnp.asarray(_fitting(name, given, size), dtype)
             drawn = jnp.asarray(given(key, shape, dtype))

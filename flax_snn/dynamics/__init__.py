@@ -8,11 +8,13 @@ from flax_snn.dynamics.izhikevich import IzhikevichDynamics
 from flax_snn.dynamics.kernel import membrane_kernel
 from flax_snn.dynamics.lif import LIDynamics, LIFDynamics
 from flax_snn.dynamics.lsnn import LSNNDynamics
-from flax_snn.dynamics.neuron import Neuron, check_neuron, spike
+from flax_snn.dynamics.neuron import Neuron
 from flax_snn.dynamics.parameters import LIFParameters
+from flax_snn.dynamics.promises import check_neuron
 from flax_snn.dynamics.response import membrane_power, resting_distance
 from flax_snn.dynamics.rule import Coefficients, Discretization, Rule, discretize
 from flax_snn.dynamics.silif import SiLIFDynamics
+from flax_snn.dynamics.spike import spike
 from flax_snn.dynamics.step import aligned, fire, initial_state, step
 
 __all__ = [

@@ -83,16 +83,16 @@ class Learnable:
           The value in its unit, ``(N,)``.
         """
         low, high = (self._stored(bound) for bound in self.bounds)
-        if self.below is not None:
-            limit = jnp.asarray(others[self.below], raw.dtype)
-            # The distance of spacing keeps a value apart from its limit in the dtype at hand.
-            limit = limit - 4 * jnp.finfo(raw.dtype).eps * jnp.abs(limit)
-            raw = jnp.where(raw > limit, 2 * limit - raw, raw)
         if math.isfinite(low) or math.isfinite(high):
             below, above = raw < low, raw > high
             mirror = jnp.where(below, 2 * low - raw, raw) if math.isfinite(low) else raw
             mirror = jnp.where(above, 2 * high - raw, mirror) if math.isfinite(high) else mirror
             raw = jnp.where(below | above, jnp.clip(mirror, low, high), raw)
+        if self.below is not None:
+            limit = jnp.asarray(others[self.below], raw.dtype)
+            # The distance of spacing keeps a value apart from its limit in the dtype at hand.
+            limit = limit - 4 * jnp.finfo(raw.dtype).eps * jnp.abs(limit)
+            raw = jnp.where(raw > limit, jnp.maximum(2 * limit - raw, low), raw)
         return jnp.exp(raw) if self.log else raw
 
     def _stored(self, bound: float) -> float:

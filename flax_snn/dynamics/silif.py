@@ -12,7 +12,8 @@ from jax import lax
 
 from flax_snn.dynamics import adaptive
 from flax_snn.dynamics.domain import Learnable, positive, time_constant
-from flax_snn.dynamics.neuron import Neuron, Twin, spike
+from flax_snn.dynamics.neuron import Neuron, Twin
+from flax_snn.dynamics.spike import spike
 from flax_snn.surrogate import Surrogate
 from flax_snn.typing import Array, Currents, Float, Projection, Scalar
 

@@ -65,7 +65,7 @@ class _State(NamedTuple):
 def run(
     numbers: Physics, arrivals: Arrivals, recurrence: Recurrence | None, limits: Limits
 ) -> tuple[Float[Array, "B K"], Int[Array, "B K"], Float[Array, "B K"], Int[Array, "B"]]:
-    """Simulate a layer from rest.
+    """Simulate a layer.
 
     Args:
       numbers: the neurons.
@@ -83,7 +83,9 @@ def run(
     rows = numbers.lanes()
     lanes = (batch, neurons)
     state = _State(
-        v=jnp.zeros(lanes, dtype),
+        v=jnp.zeros(lanes, dtype)
+        if rows.start is None
+        else jnp.broadcast_to(rows.start.astype(dtype), lanes),
         i=jnp.zeros(lanes, dtype),
         time=jnp.zeros(lanes, dtype),
         free=jnp.zeros(lanes, dtype),

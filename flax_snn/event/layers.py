@@ -19,7 +19,13 @@ from flax_snn.event.adjoint import gradient
 from flax_snn.event.arrivals import Arrivals, Recurrence, arrivals
 from flax_snn.event.connections import Events, Layer
 from flax_snn.event.event_loop import Limits
-from flax_snn.event.physics import Physics, certainly_zero, physics, rests_above
+from flax_snn.event.physics import (
+    Physics,
+    certainly_zero,
+    check_start,
+    physics,
+    rests_above,
+)
 from flax_snn.event.prefix import first_crossings
 from flax_snn.event.spikes import Spikes, check_overflow, check_spikes, is_ordered
 from flax_snn.typing import Array, Float
@@ -39,6 +45,7 @@ def simulate(
     max_spikes: int | None = None,
     duration: float = math.inf,
     delay: Float[Array, "_ _"] | None = None,
+    v_init: Any = None,
     recurrent_kernel: Float[Array, "N N"] | None = None,
     recurrent_delay: Float[Array, "_ _"] | None = None,
     recorded: Spikes | None = None,
@@ -49,7 +56,8 @@ def simulate(
         tau_mem dV/dt = -(V - v_rest) + resistance (I + bias),    tau_syn dI/dt = -I
         an event over a weight w:  I <- I + w;    V reaches threshold:  spike, V <- v_reset
 
-    for any ratio of the time constants. The current I is not reset. Neurons start at rest.
+    for any ratio of the time constants. The current I is not reset. Neurons start at rest, or at
+    ``v_init``.
 
     The gradient is that of EventProp, `flax_snn.event.adjoint`, with respect to input times,
     kernels, delays, and all parameters of the neurons. It is exact as long as no spike appears or
@@ -78,6 +86,8 @@ def simulate(
         above their threshold need a finite one.
       delay: delays of the inputs in seconds: of synapses ``(F, N)``, of the sources' axons
         ``(F, 1)``, or of dendrites ``(1, N)``; none by default.
+      v_init: potential at time 0, below the threshold, a number or one per neuron; by default the
+        potential at rest, to which a constant current ``bias`` contributes.
       recurrent_kernel: weights within the layer, (pre, post); none by default.
       recurrent_delay: delays within the layer, as ``delay``.
       recorded: spikes that were measured, on hardware for example, for these inputs. They are
@@ -98,11 +108,12 @@ def simulate(
     spiking neural networks*, 2021.
     """
     what = "simulate"
-    layer, numbers = checked_layer(what, spikes, kernel, parameters, delay, duration)
+    layer, numbers = checked_layer(what, spikes, kernel, parameters, delay, duration, v_init)
+    check_start(what, numbers)
     size = layer.kernel.shape[1]
-    _check_count(what, "budget", budget)
+    check_count(what, "budget", budget)
     if max_spikes is not None:
-        _check_count(what, "max_spikes", max_spikes)
+        check_count(what, "max_spikes", max_spikes)
     if not slope_floor >= 0:
         raise ValueError(f"{what}: slope_floor: expected a number >= 0, got {slope_floor!r}")
     if recurrent_kernel is not None:
@@ -151,6 +162,7 @@ def first_spikes(
     *,
     duration: float = math.inf,
     delay: Float[Array, "_ _"] | None = None,
+    v_init: Any = None,
     slope_floor: float = SLOPE_FLOOR,
 ) -> Float[Array, "B N"]:
     """Return when each neuron of a layer spikes first, with the exact gradient.
@@ -165,6 +177,7 @@ def first_spikes(
         neuron, times in seconds.
       duration: end of the simulation in seconds, infinite by default.
       delay: delays of the inputs in seconds, as in `simulate`.
+      v_init: potential at time 0, as in `simulate`.
       slope_floor: least slope of a membrane at its spike, in thresholds per ``tau_mem``.
 
     Returns:
@@ -180,7 +193,8 @@ def first_spikes(
     times*, 2021.
     """
     what = "first_spikes"
-    layer, numbers = checked_layer(what, spikes, kernel, parameters, delay, duration)
+    layer, numbers = checked_layer(what, spikes, kernel, parameters, delay, duration, v_init)
+    check_start(what, numbers)
     if rests_above(parameters, layer.kernel.dtype):
         raise ValueError(
             f"{what}: expected neurons that rest below their threshold; use simulate, or"
@@ -255,6 +269,8 @@ def _valid(spikes: Spikes, numbers: Physics, tonic: bool) -> Array:
     posed = jnp.all(numbers.reset < numbers.threshold)
     if not tonic:
         posed &= jnp.all(numbers.threshold > 0)
+    if numbers.start is not None:
+        posed &= jnp.all(numbers.start < numbers.threshold)
     return (is_ordered(spikes) & posed)[:, None]
 
 
@@ -265,6 +281,7 @@ def checked_layer(
     parameters: LIFParameters,
     delay: Any,
     duration: float,
+    v_init: Any = None,
 ) -> tuple[Layer, Physics]:
     """Return what a feed-forward layer is made of, checked, and its neurons.
 
@@ -275,6 +292,7 @@ def checked_layer(
       parameters: the neurons.
       delay: delays of the inputs, or ``None``.
       duration: end of the simulation in seconds.
+      v_init: potential at time 0, or ``None`` for that at rest.
 
     Raises:
       TypeError: dtypes that do not fit.
@@ -294,7 +312,7 @@ def checked_layer(
     dtype = jnp.promote_types(kernel.dtype, spikes.time.dtype)
     if isinstance(duration, bool) or not isinstance(duration, int | float) or not duration > 0:
         raise ValueError(f"{what}: duration: expected seconds > 0, got {duration!r}")
-    numbers = physics(what, parameters, size, dtype)
+    numbers = physics(what, parameters, size, dtype, v_init)
     return Layer(
         numbers=numbers,
         time=spikes.time.astype(dtype),
@@ -318,6 +336,11 @@ def _delay(what: str, name: str, delay: Any, sources: int, size: int, dtype: Any
     return delay
 
 
-def _check_count(what: str, name: str, value: Any) -> None:
+def check_count(what: str, name: str, value: Any) -> None:
+    """Raise where a count is no whole number >= 1.
+
+    Raises:
+      ValueError: so it is.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{what}: {name}: expected a whole number >= 1, got {value!r}")

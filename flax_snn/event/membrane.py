@@ -94,6 +94,8 @@ class Membrane:
         top = potential(lanes, *self._reaching(self.neurons))
         neurons = jnp.arange(self.neurons, dtype=jnp.int32)[None, None, :]
         fired = jnp.any(self.index[:, :, None] == neurons, axis=1)
+        if numbers.start is not None:
+            top = jnp.maximum(top, numbers.start)
         return jnp.where(fired, numbers.threshold, top) + numbers.rest
 
     @functools.partial(jax.jit, static_argnames="end")
@@ -131,6 +133,8 @@ class Membrane:
         charge = self._charge(stop, self._every(self.neurons)) - total(missed)
         last = self.at(jnp.full((1,), end, dtype))[:, 0] - numbers.rest
         rises = last + total(jnp.ones_like(time)) * (numbers.threshold - numbers.reset)
+        if numbers.start is not None:
+            rises = rises - numbers.start
         held = total(free - time)
         return charge - numbers.tau_mem * rises + numbers.reset * held + numbers.rest * stop
 

@@ -8,6 +8,7 @@ so that threshold and reset potential are measured from rest, and a constant cur
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -19,6 +20,11 @@ from flax_snn.dynamics import LIFParameters
 from flax_snn.typing import Array
 
 __all__ = ["Physics"]
+
+_ROWS = ("tau_mem", "tau_syn", "threshold", "v_reset", "v_rest", "refractory")
+
+_KNOWN = (*_ROWS, "tau_syn_rec", "resistance", "bias")
+"""Parameters that event layers read, or refuse by their value."""
 
 
 @struct.dataclass
@@ -33,6 +39,7 @@ class Physics:
       hold: refractory period in seconds.
       gain: factor from weights to jumps of the synaptic current, in units of potential.
       rest: potential at rest, constant current included.
+      start: potential above rest at time 0; ``None`` for neurons that start at rest.
     """
 
     tau_mem: Array
@@ -42,6 +49,7 @@ class Physics:
     hold: Array
     gain: Array
     rest: Array
+    start: Any = None
 
     def lanes(self) -> Physics:
         """Return the numbers as rows ``(1, N)``, which broadcast over samples."""
@@ -52,7 +60,9 @@ class Physics:
         return jax.tree.map(lambda x: x[None] if x.shape == (1,) else x[index], self)
 
 
-def physics(what: str, parameters: LIFParameters, size: int, dtype: Any) -> Physics:
+def physics(
+    what: str, parameters: LIFParameters, size: int, dtype: Any, v_init: Any = None
+) -> Physics:
     """Return the numbers of ``size`` neurons.
 
     Args:
@@ -60,17 +70,17 @@ def physics(what: str, parameters: LIFParameters, size: int, dtype: Any) -> Phys
       parameters: each field a number, or an array ``(N,)``.
       size: number of neurons N.
       dtype: floating dtype of the result.
+      v_init: potential at time 0, a number or an array ``(N,)``; ``None`` for that at rest.
 
     Raises:
-      ValueError: no synapse or several; a field of another shape or outside its range.
+      ValueError: no synapse or several; a field of another shape or outside its range; a field
+        that event layers do not know.
     """
     if not isinstance(parameters, LIFParameters):
         raise TypeError(f"{what}: expected LIFParameters, got {type(parameters).__name__}")
     check_synapse(what, parameters)
-    rows = {
-        name: _row(what, name, getattr(parameters, name), size, dtype)
-        for name in ("tau_mem", "tau_syn", "threshold", "v_reset", "v_rest", "refractory")
-    }
+    _check_fields(what, parameters)
+    rows = {name: _row(what, name, getattr(parameters, name), size, dtype) for name in _ROWS}
     gain = _row(what, "resistance", parameters.resistance, size, dtype)
     bias = _row(what, "bias", parameters.bias, size, dtype)
     for name in ("tau_mem", "tau_syn"):
@@ -94,6 +104,7 @@ def physics(what: str, parameters: LIFParameters, size: int, dtype: Any) -> Phys
         hold=rows["refractory"],
         gain=gain,
         rest=rest,
+        start=None if v_init is None else _row(what, "v_init", v_init, size, dtype) - rest,
     )
 
 
@@ -115,6 +126,18 @@ def check_synapse(what: str, parameters: LIFParameters) -> None:
         )
 
 
+def check_start(what: str, numbers: Physics) -> None:
+    """Raise where neurons are known to start at or above their threshold.
+
+    Raises:
+      ValueError: so it is.
+    """
+    if numbers.start is not None:
+        below = numbers.start < numbers.threshold
+        start = numbers.start + numbers.rest
+        _check(what, "v_init", start, below, "a potential below the threshold")
+
+
 def certainly_zero(value: Any) -> bool:
     """Whether a number is known to be 0 already while a function is traced."""
     known = not isinstance(value, jax.core.Tracer)
@@ -133,6 +156,16 @@ def rests_above(parameters: LIFParameters, dtype: Any) -> bool:
         return False
     threshold, rest, resistance, bias = (np.asarray(value, dtype) for value in values)
     return bool((threshold - (rest + resistance * bias) <= 0).any())
+
+
+def _check_fields(what: str, parameters: LIFParameters) -> None:
+    for field in dataclasses.fields(parameters):
+        value = getattr(parameters, field.name)
+        if field.name not in _KNOWN and value is not field.default and value != field.default:
+            raise ValueError(
+                f"{what}: event layers do not know the parameter {field.name}={value!r}: what it"
+                f" means would be lost; leave it at {field.default!r}"
+            )
 
 
 def _row(what: str, name: str, value: Any, size: int, dtype: Any) -> Array:

@@ -78,6 +78,8 @@ def prefixes(
     since = jnp.diff(time, axis=1, prepend=time[:, :1])
     flow = (jnp.exp(-since / rows.tau_mem), kernel(since, rows), jnp.exp(-since / rows.tau_syn))
     v, i = jax.lax.platform_dependent(flow, jumps, cpu=summed_in_turn, default=summed_in_parallel)
+    if rows.start is not None:
+        v = v + rows.start * jnp.exp(-time / rows.tau_mem)
     # Else the compiler takes the sums apart and computes them anew wherever they are read.
     return jax.lax.optimization_barrier(Prefixes(time, lasts, v, i))
 

@@ -1,7 +1,8 @@
 """Membranes as sums over arrivals: what a neuron feels at a time, spike times being known.
 
 A membrane is linear between its resets. With the arrivals ``x_m`` of weights ``w_m``, and the last
-end ``r`` of a reset before ``t`` (the end of the refractory period; none before the first spike)
+end ``r`` of a reset before ``t`` (the end of the refractory period; before the first spike the
+potential ``v_init`` at time 0 stands in the place of ``v_reset``, and 0 in that of ``r``)
 
     V(t) = sum_m w_m psi_m(t) + v_reset exp(-(t - r) / tau_mem)
     psi_m(t) = K(t - x_m)                                  arrivals after r
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from flax_snn.event.flow import kernel
@@ -70,10 +72,11 @@ def driven(
 
 
 def left_of_reset(lanes: Lanes) -> Float[Array, "B L"]:
-    """Return what the last reset contributes to the potential, 0 without one."""
+    """Return what the last reset contributes to the potential, that of time 0 without one."""
+    first = _left_of_start(lanes)
     if lanes.restart is None:
-        return jnp.zeros_like(lanes.time)
-    return jnp.where(_was_reset(lanes), lanes.numbers.reset * remaining(lanes), 0.0)
+        return first
+    return jnp.where(_was_reset(lanes), lanes.numbers.reset * remaining(lanes), first)
 
 
 def current(
@@ -112,10 +115,19 @@ def remaining(lanes: Lanes) -> Float[Array, "B L"]:
     return jnp.exp(-jnp.maximum(age, 0.0) / lanes.numbers.tau_mem)
 
 
+def _left_of_start(lanes: Lanes) -> Float[Array, "B L"]:
+    start, asked = lanes.numbers.start, jnp.isfinite(lanes.time)
+    if start is None:
+        return jnp.zeros_like(lanes.time)
+    age = jnp.maximum(jnp.where(asked, lanes.time, 0.0), 0.0)
+    return jnp.where(asked, start * jnp.exp(-age / lanes.numbers.tau_mem), 0.0)
+
+
 def _was_reset(lanes: Lanes) -> Array:
     return jnp.isfinite(lanes.restart) & jnp.isfinite(lanes.time)
 
 
 def _with_arrivals(numbers: Physics) -> Physics:
     """Return the numbers of lanes with an axis for the arrivals in the middle."""
-    return Physics(**{name: value[:, None, :] for name, value in vars(numbers).items()})
+    wider: Physics = jax.tree.map(lambda x: x[:, None, :], numbers)
+    return wider

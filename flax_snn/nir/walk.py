@@ -77,8 +77,8 @@ def _cell(
 def _weightless(layer: Neurons, value: Value) -> Any:
     """Return the cell that a layer of neurons without weights runs."""
     names = ("dynamics", "surrogate", "learn", "individual", "values", "deterministic")
-    names += ("dtype", "param_dtype", "state_dtype")
-    fields = {name: getattr(layer, name) for name in names}
+    dtypes = ("dtype", "param_dtype", "state_dtype")
+    fields = {name: getattr(layer, name) for name in (*names, *dtypes)}
     return layer.cell_class(feature_axes=len(value.shape), **fields)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from flax.core import FrozenDict
 from flax.linen.recurrent import flip_sequences
 
-from flax_snn.cells import NeuronCell
+from flax_snn.cells import Chain, NeuronCell
 from flax_snn.cells.chain import check_carries
 from flax_snn.runners.layer_run import is_chain, run_layers, why_not_layers
 from flax_snn.time_loop import LOOPS, cell_scan, is_stepwise
@@ -148,7 +148,7 @@ class RNN(nn.RNN):
     ) -> tuple[Any, Array]:
         if self.implementation == "scan":
             return self._scan(cell, carry, inputs, time_axis, lengths)
-        if is_chain(cell):
+        if isinstance(cell, Chain) and is_chain(cell):
             check_carries(cell, carry)
         obstacle = self._obstacle(cell, inputs, lengths)
         # Whoever watches the cells sees the same numbers, only step by step.

@@ -1,10 +1,10 @@
 """Parallel in time: neurons that are never reset, whose membrane is a linear recurrence.
 
-    z_t = a z_{t-1} + b_t      is      (a, b) o (a', b') = (a a', a' b + b')
+    z_t = A z_{t-1} + b_t      is      (A, b) o (A', b') = (A' A, A' b + b')
 
-an associative product, of which all prefixes take log2(T) parallel passes. The synaptic currents
-come first, then the membrane that they drive. Coefficients and offsets are read off the step of
-`flax_snn.dynamics`, which is affine in its state as long as nothing resets or bounds the membrane.
+an associative product, of which all prefixes take log2(T) parallel passes. The matrix A of each
+neuron, over the parts of its state, and the offsets are read off the step of the neuron, which is
+affine in its state as long as nothing resets or bounds the membrane; A is the same in all steps.
 
 Reference: Blelloch, *Prefix sums and their applications*, 1990; Martin & Cundy, *Parallelizing
 linear recurrent neural nets over sequence length*, 2018.
@@ -12,16 +12,16 @@ linear recurrent neural nets over sequence length*, 2018.
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from flax_snn.time_loop.layer import Layer, LayerWeights
 from flax_snn.time_loop.loop import Result, Run, Traces
-from flax_snn.typing import Array, LIFState
+from flax_snn.time_loop.states import others
+from flax_snn.typing import Array
 
 
 class Associative:
@@ -29,10 +29,12 @@ class Associative:
 
     def why_not(self, run: Run) -> str | None:
         """Return why the membrane of a layer is no linear recurrence, or None if it is one."""
-        for layer, weights in zip(run.layers, run.weights, strict=True):
+        for layer, weights, state in zip(run.layers, run.weights, run.states, strict=True):
             reason = layer.neuron.lacks("parallel")
             if reason is None and weights.recurrent_kernel is not None:
                 reason = "recurrent weights make each step wait for the spikes of the one before"
+            if reason is None and jax.tree.leaves(others(state)):
+                reason = "parts of its state are whole numbers, and no linear recurrence"
             if reason is not None:
                 return f"{type(layer.neuron).__name__}: {reason}"
         return None
@@ -56,8 +58,8 @@ class Associative:
 
 
 def associative(
-    layer: Layer, weights: LayerWeights, state: LIFState, inputs: Array
-) -> tuple[LIFState, Array, Array]:
+    layer: Layer, weights: LayerWeights, state: Any, inputs: Array
+) -> tuple[Any, Array, Array]:
     """Run a layer over a sequence, all steps at once.
 
     Args:
@@ -70,62 +72,57 @@ def associative(
       The state after the last step, the outputs, and the membrane after each step.
     """
     currents = layer.project(inputs, weights)
+    begin, structure = jax.tree.flatten(state)
+    nothing = [jnp.zeros_like(part) for part in begin]
 
-    def after(state: LIFState, current: Array) -> LIFState:
-        return layer.step(weights, state, current)[0]
+    def after(parts: list[Array], current: Array) -> list[Array]:
+        return jax.tree.leaves(
+            layer.step(weights, jax.tree.unflatten(structure, parts), current)[0]
+        )
 
-    nothing = jax.tree.map(jnp.zeros_like, state)
-    offsets = jax.vmap(after, (None, 0))(nothing, currents)
-    still = jnp.zeros_like(currents[0])
-
-    def response(which: LIFState) -> LIFState:
+    def response(of: int) -> list[Array]:
         """Return what a unit of a part of the state becomes in one step, for each neuron."""
-        return jax.jvp(lambda s: after(s, still), (nothing,), (which,))[1]
+        units = [jnp.ones_like(p) if k == of else p for k, p in enumerate(nothing)]
+        still = jnp.zeros_like(currents[0])
+        return jax.jvp(lambda parts: after(parts, still), (nothing,), (units,))[1]
 
-    channels = state.i if isinstance(state.i, tuple) else (() if state.i is None else (state.i,))
-    moved = []
-    driven = offsets.v
-    for k, (begin, offset) in enumerate(zip(channels, _channels(offsets.i), strict=True)):
-        unit = _with_channel(nothing, k, jnp.ones_like(begin))
-        gain = response(unit)
-        current = _prefixes(_channels(gain.i)[k], offset, begin)
-        moved.append(current)
-        driven = driven + gain.v[None] * _before(begin, current)
-    v = _prefixes(
-        response(dataclasses.replace(nothing, v=jnp.ones_like(state.v))).v, driven, state.v
+    columns = [response(k) for k in range(len(begin))]
+    matrix = [list(row) for row in zip(*columns, strict=True)]
+    offsets = jax.vmap(after, (None, 0))(nothing, currents)
+    first = _times(matrix, begin)
+    offsets = [b.at[0].add(extra) for b, extra in zip(offsets, first, strict=True)]
+    states = _prefixes(matrix, offsets)
+    before = [jnp.concatenate([z[None], zs[:-1]]) for z, zs in zip(begin, states, strict=True)]
+    step = jax.vmap(
+        lambda parts, x: layer.step(weights, jax.tree.unflatten(structure, parts), x)[1]
     )
-
-    before = dataclasses.replace(nothing, v=_before(state.v, v))
-    for k, (begin, current) in enumerate(zip(channels, moved, strict=True)):
-        before = _with_channel(before, k, _before(begin, current))
-    outputs = jax.vmap(lambda *now: layer.step(weights, *now)[1])(before, currents)
-    last = dataclasses.replace(nothing, v=v[-1])
-    for k, current in enumerate(moved):
-        last = _with_channel(last, k, current[-1])
-    return last, outputs if layer.fires else v.astype(layer.output_dtype), v
+    outputs = step(before, currents)
+    membranes = layer.neuron.membrane(jax.tree.unflatten(structure, states))
+    last = jax.tree.unflatten(structure, [z[-1] for z in states])
+    if not layer.fires:
+        outputs = membranes.astype(layer.output_dtype)
+    return last, outputs, membranes
 
 
-def _prefixes(decay: Array, offsets: Array, begin: Array) -> Array:
-    """Return ``z_t = decay z_{t-1} + offsets_t`` for all t."""
-    offsets = offsets.at[0].add(decay * begin)
-    decays = jnp.broadcast_to(decay[None], offsets.shape)
+def _prefixes(matrix: list[list[Array]], offsets: list[Array]) -> list[Array]:
+    """Return ``z_t = A z_{t-1} + b_t`` for all t, from ``z_0 = b_0``.
 
-    def compose(first: Any, second: Any) -> Any:
-        return first[0] * second[0], second[0] * first[1] + second[1]
-
-    return lax.associative_scan(compose, (decays, offsets))[1]
-
-
-def _before(begin: Array, values: Array) -> Array:
-    """Return the values before each step, given those after each and that before the first."""
-    return jnp.concatenate([begin[None], values[:-1]])
-
-
-def _channels(currents: Any) -> tuple[Array, ...]:
-    return currents if isinstance(currents, tuple) else (() if currents is None else (currents,))
+    After k passes each entry holds what the last 2^k offsets made; A to that power takes it on.
+    """
+    reach, steps = 1, offsets[0].shape[0]
+    while reach < steps:
+        passed = _times(matrix, [b[:-reach] for b in offsets])
+        offsets = [b.at[reach:].add(p) for b, p in zip(offsets, passed, strict=True)]
+        columns = [_times(matrix, list(column)) for column in zip(*matrix, strict=True)]
+        matrix = [list(row) for row in zip(*columns, strict=True)]
+        reach *= 2
+    return offsets
 
 
-def _with_channel(state: LIFState, k: int, value: Array) -> LIFState:
-    if not isinstance(state.i, tuple):
-        return dataclasses.replace(state, i=value)
-    return dataclasses.replace(state, i=(*state.i[:k], value, *state.i[k + 1 :]))
+def _times(matrix: list[list[Array]], parts: list[Array]) -> list[Array]:
+    """Return the product of a matrix of each neuron with a vector of each neuron."""
+    axes = range(parts[0].ndim - matrix[0][0].ndim)
+    rows = [[jnp.expand_dims(a, tuple(axes)) for a in row] for row in matrix]
+    return [
+        functools.reduce(jnp.add, [a * z for a, z in zip(row, parts, strict=True)]) for row in rows
+    ]

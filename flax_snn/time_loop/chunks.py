@@ -58,6 +58,7 @@ class Chunks:
       axis: axis of the time steps, 0 or 1.
       exact: whether the chunks of all sequences run the same instructions, so that a sequence may
         be cut where a chunk ends and change no bit; else loops are unrolled where that is faster.
+      parts: devices over which the batch may be spread, each with an equal part of a tile.
     """
 
     steps: int
@@ -66,6 +67,7 @@ class Chunks:
     batch: int
     axis: int
     exact: bool = False
+    parts: int = 1
 
     @property
     def count(self) -> int:
@@ -200,7 +202,7 @@ def plan(
         longest = min(max(room, SHORTEST), LONGEST)
         whole = [n for n in range(longest, longest // 2, -1) if steps % n == 0]
         length = steps if steps <= longest else whole[0] if whole else longest
-    return Chunks(steps, length, part * parts, batch, axis, exact)
+    return Chunks(steps, length, part * parts, batch, axis, exact, parts)
 
 
 def tree_at(tree: Any, index: Any) -> Any:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -33,6 +32,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from flax_snn.time_loop.chunks import plan
 from flax_snn.time_loop.layer import LayerWeights
 from flax_snn.time_loop.loop import Result, Run
+from flax_snn.time_loop.mesh import automatic, is_explicit, placement
 from flax_snn.time_loop.program import Program, run_backward, run_forward
 from flax_snn.time_loop.scan import steps
 from flax_snn.time_loop.states import floating, others, rejoined
@@ -124,7 +124,7 @@ def _run(program: Program, weights: Any, states: Any, inputs: Any) -> Any:
     def passes(weights: Any, states: Any, inputs: Any) -> Any:
         return run_forward(program, weights, states, inputs, save=False)[0]
 
-    return _automatic(passes, _placed(program, weights, states, inputs), weights, states, inputs)
+    return automatic(passes, _placed(program, weights, states, inputs), weights, states, inputs)
 
 
 def _run_forward(program: Program, weights: Any, states: Any, inputs: Any) -> Any:
@@ -167,13 +167,20 @@ def _saving(program: Program, weights: Any, states: Any, inputs: Any) -> Any:
             lambda s: NamedSharding(s.mesh, PartitionSpec(None, *s.spec)), results[0]
         )
     placed = None if results is None else (results, saved)
-    return _automatic(passes, placed, weights, states, inputs)
+    return automatic(passes, placed, weights, states, inputs)
 
 
 @_saving.defjvp
 def _saving_jvp(program: Program, primals: Any, tangents: Any) -> Any:
+    def differentiated(*arguments: Any) -> Any:
+        return jax.vjp(functools.partial(_reference, program), *arguments)[0]
+
     results, saved = _saving(program, *primals)
-    _, moved = jax.jvp(functools.partial(_reference, program), primals, tangents)
+    # Not just the reference: results of a loop that was differentiated have derivatives of their
+    # own in JAX, which drops custom rules, and with them surrogates, when it takes a scan apart.
+    # Second derivatives of nn.RNN are these.
+    plain = functools.partial(automatic, differentiated, _placed(program, *primals))
+    moved = jax.jvp(plain, primals, tangents)[1]
     # Their derivatives would be used by `_gradient` only, which has others.
     return (results, saved), (moved, jax.tree.map(_no_tangent, saved))
 
@@ -199,11 +206,8 @@ def _gradient(
             wanted.program, weights, inputs, saved, cotangents, learned, wanted.input_learned
         )
 
-    placed = None
-    if _explicit(inputs):
-        some = (weights, floating(states), inputs if wanted.input_learned else None)
-        placed = jax.tree.map(lambda leaf: jax.typeof(leaf).sharding, some)
-    return _automatic(passes, placed, weights, inputs, saved, cotangents)
+    placed = _as_arguments(wanted, weights, states, inputs)
+    return automatic(passes, placed, weights, inputs, saved, cotangents)
 
 
 @_gradient.defjvp
@@ -224,6 +228,7 @@ def _gradient_jvp(wanted: _Wanted, primals: Any, tangents: Any) -> Any:
     weights, states, inputs, _, cotangents = primals
     d_weights, d_states, d_inputs, _, d_cotangents = tangents
     moved = (d_weights, d_states, d_inputs, d_cotangents)
+    plain = functools.partial(automatic, plain, _as_arguments(wanted, weights, states, inputs))
     return found, jax.jvp(plain, (weights, states, inputs, cotangents), moved)[1]
 
 
@@ -242,39 +247,16 @@ def _no_tangent(leaf: Array) -> Any:
     return np.zeros(leaf.shape, jax.dtypes.float0)
 
 
-def _explicit(inputs: Array) -> bool:
-    """Return whether the types of arrays say how they are spread over a mesh."""
-    return bool(jax.typeof(inputs).sharding.mesh.explicit_axes)
-
-
 def _placed(program: Program, weights: Any, states: Any, inputs: Array) -> Any:
     """Return how the results of the reference loop are spread; None without explicit axes."""
-    if not _explicit(inputs):
+    if not is_explicit(inputs):
         return None
     results = jax.eval_shape(functools.partial(_reference, program), weights, states, inputs)
-    return jax.tree.map(lambda leaf: leaf.sharding, results)
+    return placement(results)
 
 
-def _automatic(passes: Callable[..., Any], placed: Any, *arguments: Any) -> Any:
-    """Run a pass with the axes of a mesh automatic, and spread its results as told.
-
-    Args:
-      passes: the pass.
-      placed: sharding of each of its results; None where there is no explicit axis.
-      *arguments: those of the pass.
-
-    Returns:
-      What the pass returns.
-    """
-    if placed is None:
-        return passes(*arguments)
-    shardings, structure = jax.tree.flatten(placed)
-    mesh = next(s.mesh for s in shardings if s.mesh.explicit_axes)
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    shardings = [s if s.mesh.explicit_axes else everywhere for s in shardings]
-
-    def flat(*arguments: Any) -> list[Any]:
-        return jax.tree.leaves(passes(*arguments))
-
-    inside = jax.sharding.auto_axes(flat, axes=mesh.explicit_axes, out_sharding=shardings)
-    return jax.tree.unflatten(structure, jax.jit(inside)(*arguments))
+def _as_arguments(wanted: _Wanted, weights: Any, states: Any, inputs: Array) -> Any:
+    """Return how gradients are spread: as their arguments; None without explicit axes."""
+    if not is_explicit(inputs):
+        return None
+    return placement((weights, floating(states), inputs if wanted.input_learned else None))

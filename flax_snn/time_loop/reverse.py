@@ -151,7 +151,7 @@ def reverse(
         fed_by = jax.vmap(lambda *now: layer.step(weights, *now)[2][0])
         spikes = fed_by(kept.states, kept.currents, kept.fed)
         d_feeds = d_currents if d_fed is None else d_fed
-        d_kernel = _weight_gradient(spikes, d_feeds, recurrent_kernel, layer.dtype)
+        d_kernel = _weight_gradient(chunks, spikes, d_feeds, recurrent_kernel, layer.dtype)
         d_weights = dataclasses.replace(d_weights, recurrent_kernel=d_kernel)
         d_spikes = _input_gradient(d_feeds, recurrent_kernel, layer.dtype, spikes.dtype)
     if d_states is not None:
@@ -159,12 +159,17 @@ def reverse(
             layer, weights, kept, (d_states, d_outputs, d_membranes, d_spikes), learned.coefficients
         )
         d_weights = dataclasses.replace(d_weights, coefficients=found)
-    d_inputs, d_weights = _project_back(layer, kept, d_currents, weights, d_weights)
+    d_inputs, d_weights = _project_back(layer, chunks, kept, d_currents, weights, d_weights)
     return d_state, d_inputs, d_weights, scratch
 
 
 def _project_back(
-    layer: Layer, kept: Kept, d_currents: Array, weights: LayerWeights, d_weights: LayerWeights
+    layer: Layer,
+    chunks: Chunks,
+    kept: Kept,
+    d_currents: Array,
+    weights: LayerWeights,
+    d_weights: LayerWeights,
 ) -> tuple[Array, LayerWeights]:
     """Return cotangents of the inputs, and of the input weights among the others."""
     d_currents = d_currents.astype(kept.currents.dtype)
@@ -174,22 +179,26 @@ def _project_back(
     if weights.bias is not None:
         lead = tuple(range(d_currents.ndim - 1))
         d_bias = jnp.sum(d_currents, lead).astype(weights.bias.dtype)
-    d_kernel = _weight_gradient(kept.inputs, d_currents, weights.kernel, layer.dtype)
+    d_kernel = _weight_gradient(chunks, kept.inputs, d_currents, weights.kernel, layer.dtype)
     d_inputs = d_currents
     if jnp.issubdtype(kept.inputs.dtype, jnp.floating):
         d_inputs = _input_gradient(d_currents, weights.kernel, layer.dtype, kept.inputs.dtype)
     return d_inputs, dataclasses.replace(d_weights, kernel=d_kernel, bias=d_bias)
 
 
-def _weight_gradient(inputs: Array, d_outputs: Array, kernel: Array, dtype: Any) -> Array:
+def _weight_gradient(
+    chunks: Chunks, inputs: Array, d_outputs: Array, kernel: Array, dtype: Any
+) -> Array:
     """Return the cotangent of a kernel: inputs ``(T, B, F)`` by cotangents ``(T, B, M)``.
 
-    Steps and samples are contracted at once, and never flattened: one flat axis of both could not
-    stay spread over devices.
+    One flat product: XLA makes copies of operands with more axes. Not where samples may be spread
+    over devices, though: one axis of steps and samples could not be.
     """
     if not jnp.issubdtype(inputs.dtype, jnp.floating):
         inputs = inputs.astype(d_outputs.dtype)
     left, right = promote_dtype(inputs, d_outputs, dtype=dtype)
+    if chunks.parts == 1:
+        left, right = (a.reshape((-1, a.shape[-1])) for a in (left, right))
     lead = tuple(range(left.ndim - 1))
     return lax.dot_general(left, right, ((lead, lead), ((), ()))).astype(kernel.dtype)
 

@@ -16,6 +16,7 @@ from jax import lax
 
 from flax_snn.time_loop.layer import Layer, LayerWeights
 from flax_snn.time_loop.loop import Result, Run, Traces
+from flax_snn.time_loop.mesh import automatic, is_explicit, placement
 from flax_snn.typing import Array
 
 STEPWISE_BYTES = 2**24
@@ -55,7 +56,16 @@ class Scan:
 
     def run(self, run: Run) -> Result:
         """Run the layers over the sequence."""
-        return steps(run.layers, run.weights, run.states, run.inputs, run.axis, run.traced)
+
+        def loop(weights: Any, states: Any, inputs: Array) -> Result:
+            return steps(run.layers, weights, states, inputs, run.axis, run.traced)
+
+        arguments = (run.weights, run.states, run.inputs)
+        placed = None
+        if is_explicit(run.inputs):
+            placed = placement(jax.eval_shape(loop, *arguments))
+        result: Result = automatic(loop, placed, *arguments)
+        return result
 
 
 def steps(

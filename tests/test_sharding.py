@@ -20,7 +20,7 @@ FLAGS = f"--xla_force_host_platform_device_count={DEVICES}"
 # Cell and samples: few; more than a tile, and no power of two; tiles; recurrent, a chain.
 CASES = {"few": ("lif", 64), "uneven": ("lif", 1000), "tiles": ("recurrent", 2048)}
 CASES |= {"chain": ("chain", 512)}
-STEPS = 100
+STEPS = 200
 
 
 @pytest.fixture(scope="module")

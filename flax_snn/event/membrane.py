@@ -86,8 +86,8 @@ class Membrane:
     def maximum(self) -> Float[Array, "B N"]:
         """Return the largest potential from time 0 to the end, the resting potential at least.
 
-        That of a neuron that spikes is its threshold. The gradient is exact: at a peak the
-        potential is stationary, and a maximum at an arrival moves with it.
+        The potential at time 0 counts. That of a neuron that spikes is its threshold. The gradient
+        is exact: at a peak the potential is stationary, and a maximum at an arrival moves with it.
         """
         numbers = self.layer.numbers.lanes()
         lanes = Lanes(self._time_of_maximum(), None, numbers)

@@ -216,9 +216,9 @@ def _gradient_jvp(wanted: _Wanted, primals: Any, tangents: Any) -> Any:
         def run(weights: Any, part: Any, given: Any) -> Any:
             whole = rejoined(part, others(states))
             values = given if wanted.input_learned else inputs
-            leaves, structure = jax.tree.flatten(_reference(wanted.program, weights, whole, values))
-            pairs = zip(leaves, structure.flatten_up_to(cotangents), strict=True)
-            return [leaf for leaf, d in pairs if d is not None]
+            results = _reference(wanted.program, weights, whole, values)
+            asked = jax.tree.map(lambda leaf, d: None if d is None else leaf, results, cotangents)
+            return jax.tree.leaves(asked)
 
         given = inputs if wanted.input_learned else None
         back = jax.vjp(run, weights, floating(states), given)[1]

@@ -41,8 +41,7 @@ def test_nothing_but_gradients_of_weights_is_exchanged(
 ) -> None:
     for loop in ("fused", "auto"):
         assert found[f"{case} {kind} {loop}"]["gathers"] == 0
-    ours, stock = (found[f"{case} {kind} {loop}"]["bytes"] for loop in ("fused", "nn.RNN"))
-    assert ours < stock
+    assert found[f"{case} {kind} fused"]["bytes"] < found[f"{case} Auto nn.RNN"]["bytes"]
 
 
 @pytest.mark.parametrize("kind", ["Auto", "Explicit"])
@@ -89,6 +88,8 @@ def main() -> None:
 
         for case, (name, batch) in CASES.items():
             for loop, make in runners.items():
+                if loop == "nn.RNN" and kind is AxisType.Explicit:
+                    continue  # newer versions of JAX refuse its gradient there
                 runner = make(net_of(name, jnp.float32))
                 x = jax.ShapeDtypeStruct((batch, STEPS, 20), jnp.float32)
                 variables = jax.eval_shape(runner.init, jax.random.key(0), x)

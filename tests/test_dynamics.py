@@ -248,3 +248,35 @@ def test_kernel_at_time_zero_and_far_away() -> None:
             jnp.float32(5.0), jnp.float32(1e-3), jnp.float32(tau_syn)
         )
         assert np.isfinite(value) and np.isfinite(slope)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tau_mem": 7e-3, "threshold": 0.8},
+        {"tau_syn": 4e-3},
+        {"tau_syn": (4e-3, 9e-3)},
+        {"tau_syn": 4e-3, "tau_syn_rec": 6e-3},
+        {"reset": "soft"},
+        {"refractory": 3e-3, "v_reset": -0.4},
+        {"discretization": "euler", "dt": 2e-3},
+        {"v_rest": 0.2},
+        {"fire": "floor", "reset": "soft", "max_spikes": 2, "v_min": -1.0, "noise_std": 0.1},
+    ],
+)
+def test_replace_is_the_constructor_with_other_arguments(changes: dict[str, Any]) -> None:
+    assert snn.LIFDynamics().replace(**changes) == snn.LIFDynamics(**changes)
+    other = snn.LIFDynamics(tau_syn=8e-3, resistance=2.0)
+    assert other.replace(**changes) == snn.LIFDynamics(
+        **{"tau_syn": 8e-3, "resistance": 2.0} | changes
+    )
+
+
+def test_replace_refuses_what_it_cannot_change() -> None:
+    with pytest.raises(TypeError, match="expected names among"):
+        snn.LIFDynamics().replace(channels=2)
+    with pytest.raises(ValueError, match="threshold"):
+        snn.LIFDynamics(v_reset=0.5).replace(threshold=0.4)
+    with pytest.raises(TypeError, match="given as coefficients"):
+        snn.conventions.tutorial().replace(tau_mem=1e-2)
+    assert snn.LIDynamics(tau_mem=5e-3).replace(tau_mem=9e-3) == snn.LIDynamics(tau_mem=9e-3)

@@ -135,6 +135,7 @@ def test_initialisers_draw_values_in_their_units() -> None:
         ({"tau_mem": [1e-2] * 2, "threshold": [1.0] * 3}, "one value per neuron in each"),
         ({"threshold": [0.1, 0.5], "v_reset": [0.0, 0.6]}, "not possible"),
         ({"tau_mem": [float("nan")]}, "not possible"),
+        ({"tau_mem": np.ones((2, 3))}, r"got shape \(2, 3\)"),
     ],
 )
 def test_bad_values_are_refused_when_the_cell_is_made(values: Any, words: str) -> None:
@@ -148,6 +149,8 @@ def test_values_of_another_number_of_neurons_are_refused() -> None:
     wild = nn.initializers.constant(-1.0)
     with pytest.raises(ValueError, match="expected an initialiser of values from"):
         snn.RNN(snn.LIFCell(4, values={"tau_mem": wild})).init(jax.random.key(0), X)
+    with pytest.raises(TypeError, match="one number per neuron, or an initialiser"):
+        snn.LIFCell(4, values={"tau_mem": "slow"})
     with pytest.raises(TypeError, match="a mapping"):
         snn.LIFCell(4, values=[1.0])
     with pytest.raises(ValueError, match="values_of: expected"):

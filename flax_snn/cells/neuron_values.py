@@ -7,6 +7,7 @@ Each is a small module that shares the scope of its cell, so that parameters are
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -123,12 +124,22 @@ def as_given(values: Any) -> Any:
     if not isinstance(values, Mapping):
         return values
 
-    def frozen(value: Any) -> Any:
-        if callable(value):
+    def frozen(name: str, value: Any) -> Any:
+        if callable(value) or isinstance(value, tuple):
             return value
-        return tuple(float(v) for v in np.ravel(np.asarray(value, np.float64)))
+        try:
+            numbers = np.asarray(value, np.float64)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"values: {name}: expected one number per neuron, or an initialiser, got {value!r}"
+            ) from None
+        if numbers.ndim > 1:
+            raise ValueError(
+                f"values: {name}: expected one number per neuron, (N,), got shape {numbers.shape}"
+            )
+        return tuple(numbers.reshape(-1).tolist())
 
-    return {name: frozen(value) for name, value in values.items()}
+    return {name: frozen(name, value) for name, value in values.items()}
 
 
 def read(cell: Any, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,7 +206,19 @@ def check_values(cell: str, dynamics: Neuron, values: Any) -> None:
             )
         if not callable(value) and not value:
             raise ValueError(f"{cell}: values: {name}: expected one value per neuron, got none")
-    constant = {name: value for name, value in values.items() if not callable(value)}
+    constant = tuple((name, value) for name, value in values.items() if not callable(value))
+    _check_constants(cell, dynamics, constant)
+
+
+@functools.lru_cache(maxsize=256)
+def _check_constants(
+    cell: str, dynamics: Neuron, values: tuple[tuple[str, tuple[float, ...]], ...]
+) -> None:
+    """Raise where given numbers are of several lengths, or make a neuron that is refused.
+
+    Remembered, since Flax makes a cell anew each time it binds it.
+    """
+    constant = dict(values)
     sizes = {name: len(value) for name, value in constant.items()}
     if len(set(sizes.values()) - {1}) > 1:
         raise ValueError(f"{cell}: values: expected one value per neuron in each, got {sizes}")

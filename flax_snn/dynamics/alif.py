@@ -11,9 +11,9 @@ from flax import struct
 from jax import lax
 
 from flax_snn.dynamics import adaptive
-from flax_snn.dynamics.base import steps_of
 from flax_snn.dynamics.domain import Learnable, positive, time_constant
 from flax_snn.dynamics.neuron import Neuron, Twin
+from flax_snn.dynamics.parameters import steps_of
 from flax_snn.surrogate import Surrogate, relu_grad
 from flax_snn.typing import Array, Currents, Float, Projection, Scalar
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from flax_snn.dynamics.changes import changed
 from flax_snn.dynamics.describe import describe
 from flax_snn.dynamics.domain import Learnable
 from flax_snn.dynamics.learnable import learnable_of
@@ -235,41 +236,16 @@ class Dynamics(Neuron):
         0.01
 
         Args:
-          **changes: fields of `LIFParameters` by name (``tau_mem``, ``threshold``, ...), or dt,
-            rule, surrogate, v_init, v_min, noise_std.
+          **changes: fields of `LIFParameters` by name (``tau_mem``, ``threshold``, ...), switches
+            of `Rule` (``reset``, ``discretization``, ...), or dt, rule, surrogate, v_init, v_min,
+            noise_std.
 
         Raises:
           TypeError: an unknown name; parameters of dynamics that are given as coefficients.
           ValueError: values that do not fit together.
         """
-        names = {field.name for field in dataclasses.fields(LIFParameters)}
-        physics = {name: value for name, value in changes.items() if name in names}
-        others = {name: value for name, value in changes.items() if name not in names}
-        known = ("dt", "rule", "surrogate", "v_init", "v_min", "noise_std")
-        kind = type(self).__name__
-        for name in others:
-            if name not in known:
-                raise TypeError(
-                    f"{kind}.replace: expected names among {', '.join((*sorted(names), *known))},"
-                    f" got {name!r}"
-                )
-        fields = {name: getattr(self, name) for name in known} | others
-        rule, dt = fields.pop("rule"), number("dt", fields.pop("dt"), positive=True, unit="seconds")
-        if self.given is not None:
-            if physics or dt != self.dt:
-                raise TypeError(
-                    f"{kind}.replace: these dynamics are given as coefficients of a step of"
-                    f" {self.dt:g} s; make them anew to change {', '.join((*physics, 'dt'))}"
-                )
-            for name in ("v_min", "noise_std"):
-                fields.pop(name)
-            return type(self).from_coefficients(self.given, dt=dt, rule=rule, **fields)
-        assert self.parameters is not None
-        parameters = self.parameters.replace(**physics)  # type: ignore[attr-defined]
-        if fields["v_init"] == self.parameters.v_rest and "v_init" not in others:
-            fields["v_init"] = parameters.v_rest
-        rule = dataclasses.replace(rule, hold=steps_of(parameters.refractory, dt))
-        return type(self).from_parts(parameters, dt, rule, **fields)
+        made: D = changed(self, changes)
+        return made
 
     def lacks(self, twin: Twin) -> str | None:
         """Return why the neuron has no such twin, or None if it has one."""
@@ -308,21 +284,6 @@ class Dynamics(Neuron):
     ) -> float:
         """Return the sum of the squared response of the membrane to one unit of input."""
         return membrane_power(self.rule, self.coefficients(), channel, longest=longest)
-
-
-def steps_of(refractory: float, dt: float) -> int:
-    """Return a refractory period as a number of steps.
-
-    Raises:
-      ValueError: no whole number of steps.
-    """
-    count = refractory / dt
-    if abs(count - round(count)) > 1e-6:
-        raise ValueError(
-            f"refractory: expected a whole number of steps of dt={dt!r} s, got {refractory!r} s ="
-            f" {count:.6g} steps; use {round(count) * dt:.6g} s or another dt"
-        )
-    return round(count)
 
 
 def _why_not_parallel(rule: Rule, v_min: float | None) -> str | None:

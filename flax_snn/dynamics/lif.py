@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from flax_snn.dynamics.base import Dynamics, steps_of
-from flax_snn.dynamics.parameters import LIFParameters, checked, number
+from flax_snn.dynamics.base import Dynamics
+from flax_snn.dynamics.parameters import LIFParameters, checked, number, steps_of
 from flax_snn.dynamics.rule import (
-    DISCRETIZATIONS,
     Discretization,
     Emit,
     FireTest,
@@ -16,6 +15,7 @@ from flax_snn.dynamics.rule import (
     ResetSite,
     ResetTime,
     Rule,
+    discretization_of,
 )
 from flax_snn.surrogate import Surrogate, superspike
 
@@ -126,7 +126,7 @@ class LIFDynamics(Dynamics):
             raise ValueError("fire: expected a neuron that spikes, got 'none'; use LIDynamics")
         _check_v_reset(parameters, reset, fire)
         rule = Rule(
-            discretization=_discretization(discretization),
+            discretization=discretization_of(discretization),
             channels=_channel_count(parameters),
             entry="direct" if parameters.tau_syn is None else "old",
             recurrent_channel=tau_syn_rec is not None,
@@ -201,7 +201,7 @@ class LIDynamics(Dynamics):
             )
         )
         rule = Rule(
-            discretization=_discretization(discretization),
+            discretization=discretization_of(discretization),
             channels=_channel_count(parameters),
             entry="direct" if parameters.tau_syn is None else "old",
             fire="none",
@@ -229,17 +229,6 @@ def _check_v_reset(parameters: LIFParameters, reset: Reset, fire: FireTest) -> N
         raise ValueError(
             f"v_reset: reset={reset!r} has no reset potential, got {v_reset!r}; use reset='hard'"
         )
-
-
-def _discretization(name: str | Discretization) -> Discretization:
-    if isinstance(name, Discretization):
-        return name
-    if not isinstance(name, str) or name not in DISCRETIZATIONS:
-        raise ValueError(
-            f"discretization: expected one of {', '.join(DISCRETIZATIONS)} or a Discretization, got"
-            f" {name!r}"
-        )
-    return DISCRETIZATIONS[name]
 
 
 def _channel_count(parameters: LIFParameters) -> int:

@@ -31,8 +31,8 @@ RESPONSE_STEPS = 2000
 class Neuron:
     """A kind of neuron: the protocol behind cells, runners, loops, learning and diagnosis.
 
-    Subclass it as a frozen dataclass of numbers (`examples/own_neuron.py` has 60 lines) and say at
-    least how the state starts (`initial_state`), which numbers a step takes (`coefficients`) and
+    Subclass it as a frozen dataclass of numbers (`examples/own_neuron.py` is a small one) and say
+    at least how the state starts (`initial_state`), which numbers a step takes (`coefficients`) and
     what a step does (`step`). ``snn.NeuronCell(features, dynamics=...)`` and
     ``snn.RecurrentNeuronCell`` make cells of it.
 

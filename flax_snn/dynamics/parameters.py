@@ -118,3 +118,18 @@ def checked(parameters: LIFParameters) -> LIFParameters:
             "tau_syn_rec: expected a neuron with a synapse, got tau_syn=None; give tau_syn too"
         )
     return LIFParameters(**values)
+
+
+def steps_of(refractory: float, dt: float) -> int:
+    """Return a refractory period as a number of steps.
+
+    Raises:
+      ValueError: no whole number of steps.
+    """
+    count = refractory / dt
+    if abs(count - round(count)) > 1e-6:
+        raise ValueError(
+            f"refractory: expected a whole number of steps of dt={dt!r} s, got {refractory!r} s ="
+            f" {count:.6g} steps; use {round(count) * dt:.6g} s or another dt"
+        )
+    return round(count)

@@ -67,6 +67,22 @@ DISCRETIZATIONS = {
 """Discretizations by their public names."""
 
 
+def discretization_of(name: str | Discretization) -> Discretization:
+    """Return a discretization, which may be given by its public name.
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    if isinstance(name, Discretization):
+        return name
+    if not isinstance(name, str) or name not in DISCRETIZATIONS:
+        raise ValueError(
+            f"discretization: expected one of {', '.join(DISCRETIZATIONS)} or a Discretization, got"
+            f" {name!r}"
+        )
+    return DISCRETIZATIONS[name]
+
+
 @dataclasses.dataclass(frozen=True)
 class Rule:
     """Everything of an update that is not a number: static, frozen, hashable.

@@ -97,7 +97,8 @@ def _check_threshold(rule: Rule, c: Coefficients) -> None:
             f"threshold: fire='floor' counts v / threshold and needs a threshold > 0, got"
             f" {c.theta!r}"
         )
-    if rule.reset == "hard" and c.v_reset > c.theta:
+    above = c.v_reset > c.theta or (c.v_reset == c.theta and rule.fire != ">")
+    if (rule.reset == "hard" or rule.hold) and above:
         raise ValueError(
             f"v_reset: expected a potential at or below the threshold {c.theta!r}, got"
             f" {c.v_reset!r}: the neuron would fire in every step"

@@ -277,6 +277,8 @@ def test_replace_refuses_what_it_cannot_change() -> None:
         snn.LIFDynamics().replace(channels=2)
     with pytest.raises(ValueError, match="threshold"):
         snn.LIFDynamics(v_reset=0.5).replace(threshold=0.4)
+    with pytest.raises(ValueError, match="does not fire"):
+        snn.LIFDynamics(fire=">=").replace(v_reset=1.0)
     with pytest.raises(TypeError, match="given as coefficients"):
         snn.conventions.tutorial().replace(tau_mem=1e-2)
     assert snn.LIDynamics(tau_mem=5e-3).replace(tau_mem=9e-3) == snn.LIDynamics(tau_mem=9e-3)

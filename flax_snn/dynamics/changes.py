@@ -8,6 +8,7 @@ from typing import Any
 
 from flax_snn.dynamics.parameters import LIFParameters, number, steps_of
 from flax_snn.dynamics.rule import Rule, discretization_of
+from flax_snn.dynamics.validity import check_reset_potential
 
 _OTHERS = ("dt", "surrogate", "v_init", "v_min", "noise_std")
 _DERIVED = ("channels", "recurrent_channel", "hold", "noisy")
@@ -58,6 +59,8 @@ def changed(dynamics: Any, changes: Mapping[str, Any]) -> Any:
         hold=steps_of(parameters.refractory, dt),
         **switches,
     )
+    if {"v_reset", "threshold", "reset", "refractory", "fire"} & {*changes}:
+        check_reset_potential(parameters, rule.reset, rule.fire)
     return type(dynamics).from_parts(parameters, dt, rule, **fields)
 
 

@@ -17,6 +17,7 @@ from flax_snn.dynamics.rule import (
     Rule,
     discretization_of,
 )
+from flax_snn.dynamics.validity import check_reset_potential
 from flax_snn.surrogate import Surrogate, superspike
 
 
@@ -218,16 +219,12 @@ class LIDynamics(Dynamics):
 
 
 def _check_v_reset(parameters: LIFParameters, reset: Reset, fire: FireTest) -> None:
-    v_reset, above = parameters.v_reset, parameters.v_reset - parameters.threshold
-    held_there = reset == "hard" or parameters.refractory > 0.0
-    if held_there and (above > 0.0 or (above == 0.0 and fire != ">")):
+    check_reset_potential(parameters, reset, fire)
+    goes_there = reset == "hard" or parameters.refractory > 0.0
+    if not goes_there and parameters.v_reset != 0.0:
         raise ValueError(
-            f"v_reset: expected a potential that does not fire, threshold {parameters.threshold!r}"
-            f" with fire={fire!r}, got {v_reset!r}: the neuron would fire in every step"
-        )
-    if not held_there and v_reset != 0.0:
-        raise ValueError(
-            f"v_reset: reset={reset!r} has no reset potential, got {v_reset!r}; use reset='hard'"
+            f"v_reset: reset={reset!r} has no reset potential, got {parameters.v_reset!r}; use"
+            " reset='hard'"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from flax_snn.dynamics.parameters import number
+from flax_snn.dynamics.parameters import LIFParameters, number
 from flax_snn.dynamics.rule import Coefficients, Rule, per_channel
 from flax_snn.surrogate import Surrogate
 
@@ -41,6 +41,23 @@ def check_dynamics(dynamics: Dynamics) -> None:
         number(f"coefficient {name}", value)
     if dynamics.spikes:
         _check_threshold(dynamics.rule, coefficients)
+
+
+def check_reset_potential(parameters: LIFParameters, reset: str, fire: str) -> None:
+    """Raise where a membrane that is reset, or held, fires again at once.
+
+    Conventions may do so where their source does; neurons that users make may not.
+
+    Raises:
+      ValueError: a reset potential above the threshold, or at it where that fires.
+    """
+    v_reset, above = parameters.v_reset, parameters.v_reset - parameters.threshold
+    goes_there = reset == "hard" or parameters.refractory > 0.0
+    if goes_there and (above > 0.0 or (above == 0.0 and fire != ">")):
+        raise ValueError(
+            f"v_reset: expected a potential that does not fire, threshold {parameters.threshold!r}"
+            f" with fire={fire!r}, got {v_reset!r}: the neuron would fire in every step"
+        )
 
 
 def check_structure(rule: Rule, coefficients: Coefficients) -> None:
@@ -97,8 +114,7 @@ def _check_threshold(rule: Rule, c: Coefficients) -> None:
             f"threshold: fire='floor' counts v / threshold and needs a threshold > 0, got"
             f" {c.theta!r}"
         )
-    above = c.v_reset > c.theta or (c.v_reset == c.theta and rule.fire != ">")
-    if (rule.reset == "hard" or rule.hold) and above:
+    if rule.reset == "hard" and c.v_reset > c.theta:
         raise ValueError(
             f"v_reset: expected a potential at or below the threshold {c.theta!r}, got"
             f" {c.v_reset!r}: the neuron would fire in every step"

@@ -85,14 +85,17 @@ class Fused:
 
 def _program(run: Run) -> Program:
     """Return the layers with the cut that suits them."""
-    widths = [math.prod(run.inputs.shape[2:])]
+    widths, parts = [math.prod(run.inputs.shape[2:])], 1
     for layer, state in zip(run.layers, run.states, strict=True):
         widths.append(math.prod(layer.neuron.membrane(state).shape[1:]) * layer.neuron.blocks)
+        parts = max(parts, len(jax.tree.leaves(floating(state))))
+    recurrent = any(own.recurrent_kernel is not None for own in run.weights)
     chunks = plan(
         run.steps,
         run.batch,
-        max(widths),
-        recurrent=any(own.recurrent_kernel is not None for own in run.weights),
+        # A chunk holds all parts of a state. Recurrent products want rows more than cache.
+        max(widths) * (1 if recurrent else parts),
+        recurrent=recurrent,
         axis=run.axis,
         length=run.chunk,
         devices=jax.device_count(),

@@ -23,3 +23,7 @@ __all__ = [
     "is_stepwise",
     "stepwise",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -13,7 +13,9 @@ from jax import lax
 from flax_snn.typing import Array
 
 UNROLL = 2
-"""Steps that a pass of the inner loop takes: the copies that XLA makes of a state are halved."""
+"""Steps that a pass of the inner loop takes where a state is one array, or a product is among
+them: the copies that XLA makes of a state are halved. With more arrays a pass of one step is
+faster: XLA on CPUs runs up to eight operations one after the other and schedules more of them."""
 
 TILE = 2**13
 """Most values of a state, neurons times samples, that a tile of the batch should hold."""
@@ -158,10 +160,10 @@ class Chunks:
             return self.length - 1 - step
         return window.high - 1 - (step - window.low)
 
-    def each_step(self, window: Window, body: Any, loop: Any) -> Any:
-        """Run ``loop = body(step, loop)`` over the own steps of a chunk."""
+    def each_step(self, window: Window, body: Any, loop: Any, *, unroll: int) -> Any:
+        """Run ``loop = body(step, loop)`` over the steps that belong to a chunk."""
         if self.even and not self.exact:
-            return lax.fori_loop(0, self.length, body, loop, unroll=UNROLL)
+            return lax.fori_loop(0, self.length, body, loop, unroll=unroll)
         return lax.fori_loop(window.low, window.high, body, loop)
 
 
@@ -174,6 +176,7 @@ def plan(
     axis: int,
     length: int | None,
     devices: int = 1,
+    arrays: int = 1,
 ) -> Chunks:
     """Choose tiles and chunks such that the arrays of a chunk stay in cache.
 
@@ -186,6 +189,7 @@ def plan(
       length: steps of a chunk where the user says so.
       devices: devices over which the batch may be spread. Each then holds an equal part of every
         tile, and it is this part that should stay in its cache.
+      arrays: floating arrays of the largest state.
 
     Returns:
       The cut. Where the length is not given, one that divides the steps is preferred.
@@ -193,16 +197,23 @@ def plan(
     exact, scale = length is not None, 2 if recurrent else 1
     parts = math.gcd(batch, devices)
     share = batch // parts
-    most = max(scale * TILE // max(widest, 1), 1)
+    # The state of a tile stays in the nearest cache. Recurrent products want rows more than that.
+    wide = max(widest, 1) * (1 if recurrent else arrays)
+    most = max(scale * TILE // wide, 1)
     fitting = max(n for n in range(1, min(most, share) + 1) if share % n == 0)
     # A prime batch of narrow layers is not worth a loop over single samples.
-    part = fitting if 4 * fitting * widest >= TILE else share
+    part = fitting if 4 * fitting * wide >= TILE else share
     if length is None:
         room = CHUNK // max(part * widest, 1)
         longest = min(max(room, SHORTEST), LONGEST)
         whole = [n for n in range(longest, longest // 2, -1) if steps % n == 0]
         length = steps if steps <= longest else whole[0] if whole else longest
     return Chunks(steps, length, part * parts, batch, axis, exact, parts)
+
+
+def unrolled(state: Any, *, recurrent: bool) -> int:
+    """Return how many steps of a layer a pass of its loop should take."""
+    return UNROLL if recurrent or len(jax.tree.leaves(state)) == 1 else 1
 
 
 def tree_at(tree: Any, index: Any) -> Any:

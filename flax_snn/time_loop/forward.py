@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import jax
 from jax import lax
 
-from flax_snn.time_loop.chunks import Chunks, Window, tree_at, tree_put
+from flax_snn.time_loop.chunks import Chunks, Window, tree_at, tree_put, unrolled
 from flax_snn.time_loop.layer import Layer, LayerWeights
+from flax_snn.time_loop.pullback import Residuals, pullback
 from flax_snn.typing import Array
 
 
@@ -24,12 +25,18 @@ class Kept(NamedTuple):
       currents: what its input weights made of them.
       states: state before each step.
       fed: recurrent current of each step, ``None`` without recurrent weights.
+      before: state before the chunk.
+      outputs: output of each step, where it was recorded.
+      residuals: what the derivative of each step is made of, in place of the states.
     """
 
     inputs: Array
     currents: Array
     states: Any
     fed: Array | None
+    before: Any
+    outputs: Array | None = None
+    residuals: tuple[Array, ...] | None = None
 
 
 class Record(NamedTuple):
@@ -40,12 +47,14 @@ class Record(NamedTuple):
       membranes: membrane after each step.
       states: state before each step.
       fed: recurrent current of each step.
+      residuals: what the derivative of each step is made of.
     """
 
     outputs: Array | None = None
     membranes: Array | None = None
     states: Any = None
     fed: Array | None = None
+    residuals: tuple[Array, ...] | None = None
 
 
 def forward(
@@ -56,6 +65,7 @@ def forward(
     currents: Array,
     window: Window,
     record: Record,
+    residuals: Residuals | None = None,
 ) -> tuple[Any, Record]:
     """Run the layer over a chunk.
 
@@ -67,6 +77,7 @@ def forward(
       currents: what its input weights made of the inputs of the chunk.
       window: where the chunk lies.
       record: what to write into; steps that are not the chunk's own stay as they are.
+      residuals: which arrays of the derivative of a step the record has room for.
 
     Returns:
       The state after the chunk, and the record.
@@ -74,8 +85,16 @@ def forward(
 
     def body(t: Any, loop: Any) -> Any:
         before, record = loop
-        after, output, (_, fed) = layer.step(weights, before, tree_at(currents, t))
-        now = Record(output, layer.neuron.membrane(after), before, fed)
+        current = tree_at(currents, t)
+        if residuals is None:
+            after, output, (_, fed) = layer.step(weights, before, current)
+            now = Record(output, layer.neuron.membrane(after), before, fed)
+        else:
+            current = current.astype(layer.neuron.membrane(before).dtype)
+            (after, output), back = pullback(
+                layer, weights, before, current, None, traced=residuals.traced
+            )
+            now = Record(output, residuals=residuals.recorded(back))
         return after, Record(
             *(
                 None if part is None else tree_put(part, value, t)
@@ -83,11 +102,14 @@ def forward(
             )
         )
 
-    return chunks.each_step(window, body, (state, record))
+    unroll = unrolled(state, recurrent=weights.recurrent_kernel is not None)
+    return chunks.each_step(window, body, (state, record), unroll=unroll)
 
 
 def outputs_of(layer: Layer, weights: LayerWeights, kept: Kept) -> Array:
     """Return the outputs of all steps of a chunk; arbitrary in steps that are not its own."""
+    if kept.outputs is not None:
+        return kept.outputs
     outputs = jax.vmap(lambda *now: layer.step(weights, *now)[1])
     # Written once: XLA would compute the spikes again for each product that reads them.
     return lax.optimization_barrier(outputs(kept.states, kept.currents, kept.fed))

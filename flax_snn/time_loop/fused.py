@@ -85,20 +85,20 @@ class Fused:
 
 def _program(run: Run) -> Program:
     """Return the layers with the cut that suits them."""
-    widths, parts = [math.prod(run.inputs.shape[2:])], 1
+    widths, arrays = [math.prod(run.inputs.shape[2:])], 1
     for layer, state in zip(run.layers, run.states, strict=True):
         widths.append(math.prod(layer.neuron.membrane(state).shape[1:]) * layer.neuron.blocks)
-        parts = max(parts, len(jax.tree.leaves(floating(state))))
+        arrays = max(arrays, len(jax.tree.leaves(floating(state))))
     recurrent = any(own.recurrent_kernel is not None for own in run.weights)
     chunks = plan(
         run.steps,
         run.batch,
-        # A chunk holds all parts of a state. Recurrent products want rows more than cache.
-        max(widths) * (1 if recurrent else parts),
+        max(widths),
         recurrent=recurrent,
         axis=run.axis,
         length=run.chunk,
         devices=jax.device_count(),
+        arrays=arrays,
     )
     return Program(run.layers, chunks, run.traced)
 

@@ -14,7 +14,7 @@ from flax_snn.time_loop.chunks import Chunks, Window, tile_of, tree_at, tree_put
 from flax_snn.time_loop.forward import Kept, Record, forward, outputs_of
 from flax_snn.time_loop.layer import Layer, LayerWeights
 from flax_snn.time_loop.loop import Traces
-from flax_snn.time_loop.reverse import make_scratch, reverse
+from flax_snn.time_loop.reverse import make_scratch, residuals_of, reverse
 from flax_snn.time_loop.states import floating
 from flax_snn.typing import Array
 
@@ -155,6 +155,13 @@ def run_backward(
     d_spikes = [*(d_traces.spikes if program.traced else no_traces[:-1]), None]
     d_membranes = d_traces.membranes if program.traced else no_traces
 
+    residuals = [
+        residuals_of(layer, *own, traced=seen is not None)
+        for layer, *own, seen in zip(
+            layers, weights, tree_at(saved, 0), learned, d_membranes, strict=True
+        )
+    ]
+
     def cut(cotangent: Any, window: Window) -> Array | None:
         return None if cotangent is None else chunks.own(chunks.cut(cotangent, window), window)
 
@@ -164,11 +171,15 @@ def run_backward(
         window = chunks.window(tile, i)
         states = tree_at(saved, tile * chunks.count + i)
         x, kept = chunks.cut(inputs, window), []
-        for layer, own, state, memory in zip(layers, weights, states, scratch, strict=True):
+        for k, (layer, own, state, memory) in enumerate(
+            zip(layers, weights, states, scratch, strict=True)
+        ):
             currents = layer.project(x, own)
-            record = Record(states=memory.states, fed=memory.fed)
-            _, record = forward(layer, chunks, own, state, currents, window, record)
-            kept.append(Kept(x, currents, record.states, record.fed))
+            record = Record(
+                memory.outputs, states=memory.states, fed=memory.fed, residuals=memory.residuals
+            )
+            _, now = forward(layer, chunks, own, state, currents, window, record, residuals[k])
+            kept.append(Kept(x, currents, now.states, now.fed, state, now.outputs, now.residuals))
             x = outputs_of(layer, own, kept[-1])
         d_x = cut(d_outputs, window)
         if d_x is None:
@@ -191,6 +202,7 @@ def run_backward(
                 cut(d_membranes[k], window),
                 learned[k],
                 scratch[k],
+                residuals[k],
             )
             before.insert(0, d_state)
             found.insert(0, d_own)
@@ -205,7 +217,7 @@ def run_backward(
         states = tree_at(saved, 0)
         scratch = tuple(
             make_scratch(layer, chunks, *own)
-            for layer, *own in zip(layers, weights, states, learned, strict=True)
+            for layer, *own in zip(layers, weights, states, learned, residuals, strict=True)
         )
         own, d_weights, d_inputs, _ = lax.fori_loop(
             0,

@@ -9,6 +9,7 @@ has them; written by hand is what surrounds it: what is kept, what is computed a
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,9 +17,10 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax import lax
 
-from flax_snn.time_loop.chunks import Chunks, Window, tree_at, tree_put
+from flax_snn.time_loop.chunks import Chunks, Window, tree_at, tree_put, unrolled
 from flax_snn.time_loop.forward import Kept
 from flax_snn.time_loop.layer import Layer, LayerWeights
+from flax_snn.time_loop.pullback import Residuals, pullback, residuals_of_step
 from flax_snn.time_loop.states import floating, others, rejoined
 from flax_snn.typing import Array
 
@@ -33,6 +35,8 @@ class Scratch(NamedTuple):
         a chunk's own count in sums over the chunk.
       d_fed: cotangent of the recurrent currents, where it is another.
       d_states: cotangent of the state after each step, where coefficients are learned.
+      outputs: output of each step, where residuals are recorded.
+      residuals: what the derivative of each step is made of, where it is recorded.
     """
 
     states: Any
@@ -40,10 +44,17 @@ class Scratch(NamedTuple):
     d_currents: Array
     d_fed: Array | None
     d_states: Any
+    outputs: Array | None = None
+    residuals: tuple[Array, ...] | None = None
 
 
 def make_scratch(
-    layer: Layer, chunks: Chunks, weights: LayerWeights, state: Any, learned: LayerWeights
+    layer: Layer,
+    chunks: Chunks,
+    weights: LayerWeights,
+    state: Any,
+    learned: LayerWeights,
+    residuals: Residuals | None,
 ) -> Scratch:
     """Return memory for the reverse pass.
 
@@ -53,11 +64,22 @@ def make_scratch(
       weights: arrays of the layer.
       state: state of a tile, for its shapes.
       learned: for each array of the layer whether its gradient is wanted.
+      residuals: what is recorded in place of the states, if anything.
     """
     v = layer.neuron.membrane(state)
-    width = v.shape[-1] * layer.neuron.blocks
-    current = jax.ShapeDtypeStruct((*v.shape[:-1], width), v.dtype)
+    current = current_of(layer, state)
     fed = d_fed = d_states = None
+    if residuals is not None:
+        output = jax.ShapeDtypeStruct(v.shape, layer.output_dtype)
+        return Scratch(
+            None,
+            None,
+            chunks.empty(current),
+            None,
+            None,
+            chunks.empty(output),
+            tuple(chunks.empty(array) for array in residuals.arrays),
+        )
     if weights.recurrent_kernel is not None:
         one = jax.eval_shape(lambda s, x: layer.step(weights, s, x), state, current)
         fed = chunks.empty(one[2][1])
@@ -66,6 +88,35 @@ def make_scratch(
     if any(jax.tree.leaves(learned.coefficients)):
         d_states = floating(states)
     return Scratch(states, fed, chunks.empty(current), d_fed, d_states)
+
+
+def current_of(layer: Layer, state: Any) -> jax.ShapeDtypeStruct:
+    """Return the shape of the current of one step."""
+    v = layer.neuron.membrane(state)
+    return jax.ShapeDtypeStruct((*v.shape[:-1], v.shape[-1] * layer.neuron.blocks), v.dtype)
+
+
+def residuals_of(
+    layer: Layer, weights: LayerWeights, state: Any, learned: LayerWeights, *, traced: bool
+) -> Residuals | None:
+    """Return what the steps of a layer record in place of their states, or None if they do not.
+
+    States are needed for the gradients of coefficients, and of recurrent weights. Elsewhere the
+    smaller of the two is recorded.
+
+    Args:
+      layer: the layer.
+      weights: arrays of the layer.
+      state: state of a tile, for its shapes.
+      learned: for each array of the layer whether its gradient is wanted.
+      traced: whether the membrane is seen by the loss, too.
+    """
+    if weights.recurrent_kernel is not None or any(jax.tree.leaves(learned.coefficients)):
+        return None
+    found = residuals_of_step(layer, weights, state, current_of(layer, state), traced=traced)
+    if len(found.arrays) >= len(jax.tree.leaves(state)):
+        return None
+    return found
 
 
 def reverse(
@@ -79,6 +130,7 @@ def reverse(
     d_membranes: Array | None,
     learned: LayerWeights,
     scratch: Scratch,
+    residuals: Residuals | None,
 ) -> tuple[Any, Array, LayerWeights, Scratch]:
     """Run back through a chunk.
 
@@ -93,43 +145,22 @@ def reverse(
       d_membranes: cotangent of the membranes, likewise; ``None`` for zero.
       learned: for each array of the layer whether its gradient is wanted.
       scratch: memory to use.
+      residuals: what was recorded in place of the states, if anything.
 
     Returns:
       Cotangents of the state before the chunk, of the inputs and of the weights (zeros where
       not wanted), and the memory.
     """
     recurrent_kernel = weights.recurrent_kernel
-    states, held = floating(kept.states), others(kept.states)
-    v_dtype = layer.neuron.membrane(kept.states).dtype
-    currents = kept.currents.astype(v_dtype)
-
-    def seen(state: Any) -> Any:
-        return None if d_membranes is None else layer.neuron.membrane(state)
-
-    def pullbacks(state: Any, held: Any, current: Array, fed: Any) -> Any:
-        def stepped(state: Any, current: Array, fed: Any) -> Any:
-            return layer.step(weights, rejoined(state, held), current, fed)
-
-        def outcome(state: Any, current: Array, fed: Any) -> Any:
-            after, output, _ = stepped(state, current, fed)
-            return floating(after), output, seen(after)
-
-        def fed_by(state: Any) -> Any:
-            _, _, (spikes, _) = stepped(state, current, fed)
-            return spikes
-
-        back = jax.vjp(outcome, state, current, fed)[1]
-        return back, jax.vjp(fed_by, state)[1] if recurrent_kernel is not None else None
-
-    # One more axis in front of each derivative: the steps of the chunk.
-    back_through = jax.vmap(pullbacks)(states, held, currents, kept.fed)
+    v_dtype = scratch.d_currents.dtype
+    back_at = _derivatives(layer, weights, kept, d_membranes is not None, residuals)
 
     def body(j: Any, loop: Any) -> Any:
         d_state, d_currents, d_fed, d_states = loop
         t = chunks.back(window, j)
         if d_states is not None:
             d_states = tree_put(d_states, d_state, t)
-        back, back_fed = tree_at(back_through, t)
+        back, back_fed = back_at(t)
         d_state, d_current, d_feed = back((d_state, *tree_at((d_outputs, d_membranes), t)))
         d_currents = tree_put(d_currents, d_current, t)
         if recurrent_kernel is not None:
@@ -141,9 +172,12 @@ def reverse(
         return d_state, d_currents, d_fed, d_states
 
     loop = (d_state, scratch.d_currents, scratch.d_fed, scratch.d_states)
-    loop = chunks.each_step(window, body, loop)
+    unroll = unrolled(d_state, recurrent=recurrent_kernel is not None)
+    loop = chunks.each_step(window, body, loop, unroll=unroll)
     d_state, d_currents, d_fed, d_states = loop
-    scratch = Scratch(kept.states, kept.fed, d_currents, d_fed, d_states)
+    scratch = Scratch(
+        kept.states, kept.fed, d_currents, d_fed, d_states, kept.outputs, kept.residuals
+    )
 
     d_weights = jax.tree.map(jnp.zeros_like, weights)
     d_spikes = None
@@ -161,6 +195,34 @@ def reverse(
         d_weights = dataclasses.replace(d_weights, coefficients=found)
     d_inputs, d_weights = _project_back(layer, chunks, kept, d_currents, weights, d_weights)
     return d_state, d_inputs, d_weights, scratch
+
+
+def _derivatives(
+    layer: Layer, weights: LayerWeights, kept: Kept, traced: bool, residuals: Residuals | None
+) -> Callable[[Any], tuple[Any, Any]]:
+    """Return a function from a step to its derivative, and to that of the spikes fed back."""
+    if residuals is not None:
+        recorded = kept.residuals
+        assert recorded is not None
+        current = jnp.zeros_like(kept.currents[0], layer.neuron.membrane(kept.before).dtype)
+        fixed = pullback(layer, weights, kept.before, current, None, traced=traced)[1]
+        return lambda t: (residuals.derivative(fixed, tree_at(recorded, t)), None)
+
+    def derivatives(state: Any, current: Array, fed: Any) -> Any:
+        back = pullback(layer, weights, state, current, fed, traced=traced)[1]
+        if weights.recurrent_kernel is None:
+            return back, None
+        rest = others(state)
+
+        def fed_by(state: Any) -> Any:
+            return layer.step(weights, rejoined(state, rest), current, fed)[2][0]
+
+        return back, jax.vjp(fed_by, floating(state))[1]
+
+    currents = kept.currents.astype(layer.neuron.membrane(kept.before).dtype)
+    # One more axis in front of each derivative: the steps of the chunk.
+    back_through = jax.vmap(derivatives)(kept.states, currents, kept.fed)
+    return lambda t: tree_at(back_through, t)
 
 
 def _project_back(

@@ -193,7 +193,7 @@ class ALIFDynamics(Neuron):
     ) -> tuple[ALIFState, Float[Array, "*B N"]]:
         """Advance by one time step."""
         del noise
-        c, before, held = coefficients, state.s, state.refractory
+        c, before, pause = coefficients, state.s, state.refractory
         x = adaptive.with_feedback(current, recurrent, before)
         delayed = self.scheme == "bellec"
         a = c.rho * state.a + before if delayed else state.a
@@ -201,12 +201,12 @@ class ALIFDynamics(Neuron):
         if delayed:
             v = v - self._reset(c, before)
         s = adaptive.adaptive_spike(v, surrogate, not delayed, c.theta + c.beta * a, c.theta)
-        if held is not None:
-            s = jnp.where(held > 0, 0, s)
-            held = jnp.where(s > 0, self.longest_silence(), jnp.maximum(held - 1, 0))
+        if pause is not None:
+            s = jnp.where(pause > 0, 0, s)
+            pause = jnp.where(s > 0, self.longest_silence(), jnp.maximum(pause - 1, 0))
         if not delayed:
             v, a = v - self._reset(c, s), c.rho * a + s
-        return ALIFState(v=v, a=a, s=None if before is None else s, refractory=held), s
+        return ALIFState(v=v, a=a, s=None if before is None else s, refractory=pause), s
 
     def _reset(self, c: ALIFCoefficients, s: Any) -> Array:
         """Return what spikes take from the membrane: nothing where the threshold is infinite."""

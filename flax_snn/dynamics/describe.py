@@ -27,8 +27,8 @@ def describe(name: str, rule: Rule, coefficients: Coefficients, dt: float) -> st
     decays = per_channel(coefficients.beta, rule.all_channels)
     gains = per_channel(coefficients.g, rule.all_channels)
     for k, (beta, g) in enumerate(zip(decays, gains, strict=True)):
-        fed = _input_name(rule, k)
-        lines.append(f"{_label(rule, k)}_new = {beta:g} {_label(rule, k)} + {_times(g, fed)}")
+        current = _input_name(rule, k)
+        lines.append(f"{_label(rule, k)}_new = {beta:g} {_label(rule, k)} + {_times(g, current)}")
     lines.append(f"{'v_new' if rule.fire == 'none' else 'v_int'} = {_sum(rule, coefficients)}")
     if delayed and rule.reset_site == "sum":
         lines.append(f"v_int = {_reset(rule, coefficients, 'v_int', 'r')}{_gradient(rule, 'r')}")

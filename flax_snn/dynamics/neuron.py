@@ -239,8 +239,8 @@ class Neuron:
         )
 
         def move(state: Any, driven: Any) -> Any:
-            x, fed = driven
-            feedback = None if fed is None else lambda _: fed
+            x, recurrent_current = driven
+            feedback = None if recurrent_current is None else lambda _: recurrent_current
             state, _ = self.step(free, state, x, self.surrogate, recurrent=feedback)
             return state, self.membrane(state) - rest
 

@@ -145,8 +145,14 @@ def free_membrane(
     )
 
     def move(state: LIFState, driven: tuple[Currents, Currents]) -> tuple[LIFState, Array]:
-        x, fed = driven
-        return step(free, unbounded, state, x, recurrent=None if fed is None else lambda _: fed)
+        x, recurrent_current = driven
+        return step(
+            free,
+            unbounded,
+            state,
+            x,
+            recurrent=None if recurrent_current is None else lambda _: recurrent_current,
+        )
 
     first = current[0] if isinstance(current, tuple) else current
     start = initial_state(free, jnp.zeros_like(first[0]))

@@ -74,9 +74,9 @@ def step(
     v = _integrate(rule, c, v, old, new, direct, noise)
     if delayed and rule.reset_site == "sum":
         v = _reset(rule, c, v, gate, detached=stop)
-    held: Any = state.refractory
+    pause: Any = state.refractory
     if rule.hold:
-        v = jnp.where(held > 0, c.v_reset, v)
+        v = jnp.where(pause > 0, c.v_reset, v)
     if rule.fire == "none":
         v = v if c.v_min is None else jnp.maximum(v, c.v_min)
         return LIFState(v=v, i=_packed(new)), v
@@ -88,13 +88,13 @@ def step(
     elif rule.reset != "none" and rule.reset_time == "give-back":
         v = _reset(rule, c, v, spent - gate)
     if rule.hold:  # no reset, and no gradient of one, moves a held membrane
-        v = jnp.where(held > 0, c.v_reset, v)
+        v = jnp.where(pause > 0, c.v_reset, v)
     if c.v_min is not None:
         v = jnp.maximum(v, c.v_min)
     if rule.hold:
-        held = jnp.where(s > 0, rule.hold, jnp.maximum(held - 1, 0))
-    kept = None if state.s is None else s
-    return LIFState(v=v, i=_packed(new), s=kept, refractory=held), s
+        pause = jnp.where(s > 0, rule.hold, jnp.maximum(pause - 1, 0))
+    spikes = None if state.s is None else s
+    return LIFState(v=v, i=_packed(new), s=spikes, refractory=pause), s
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))

@@ -48,8 +48,8 @@ class Associative:
         """Run one layer after the other, each over all steps at once."""
         after, spikes, membranes = [], [], []
         x = jnp.moveaxis(run.inputs, run.axis, 0)
-        for layer, own, state in zip(run.layers, run.weights, run.states, strict=True):
-            state, x, v = associative(layer, own, state, x)
+        for layer, layer_weights, state in zip(run.layers, run.weights, run.states, strict=True):
+            state, x, v = associative(layer, layer_weights, state, x)
             after.append(state)
             spikes.append(jnp.moveaxis(x, 0, run.axis))
             membranes.append(jnp.moveaxis(v, 0, run.axis))
@@ -75,16 +75,16 @@ def associative(
     begin, structure = jax.tree.flatten(state)
     nothing = [jnp.zeros_like(part) for part in begin]
 
-    def after(parts: list[Array], current: Array) -> list[Array]:
+    def after(leaves: list[Array], current: Array) -> list[Array]:
         return jax.tree.leaves(
-            layer.step(weights, jax.tree.unflatten(structure, parts), current)[0]
+            layer.step(weights, jax.tree.unflatten(structure, leaves), current)[0]
         )
 
     def response(of: int) -> list[Array]:
         """Return what a unit of a part of the state becomes in one step, for each neuron."""
         units = [jnp.ones_like(p) if k == of else p for k, p in enumerate(nothing)]
         still = jnp.zeros_like(currents[0])
-        return jax.jvp(lambda parts: after(parts, still), (nothing,), (units,))[1]
+        return jax.jvp(lambda leaves: after(leaves, still), (nothing,), (units,))[1]
 
     columns = [response(k) for k in range(len(begin))]
     matrix = [list(row) for row in zip(*columns, strict=True)]
@@ -94,7 +94,7 @@ def associative(
     states = _prefixes(matrix, offsets)
     before = [jnp.concatenate([z[None], zs[:-1]]) for z, zs in zip(begin, states, strict=True)]
     step = jax.vmap(
-        lambda parts, x: layer.step(weights, jax.tree.unflatten(structure, parts), x)[1]
+        lambda leaves, x: layer.step(weights, jax.tree.unflatten(structure, leaves), x)[1]
     )
     outputs = step(before, currents)
     membranes = layer.neuron.membrane(jax.tree.unflatten(structure, states))
@@ -119,10 +119,10 @@ def _prefixes(matrix: list[list[Array]], offsets: list[Array]) -> list[Array]:
     return offsets
 
 
-def _times(matrix: list[list[Array]], parts: list[Array]) -> list[Array]:
+def _times(matrix: list[list[Array]], leaves: list[Array]) -> list[Array]:
     """Return the product of a matrix of each neuron with a vector of each neuron."""
-    axes = range(parts[0].ndim - matrix[0][0].ndim)
+    axes = range(leaves[0].ndim - matrix[0][0].ndim)
     rows = [[jnp.expand_dims(a, tuple(axes)) for a in row] for row in matrix]
     return [
-        functools.reduce(jnp.add, [a * z for a, z in zip(row, parts, strict=True)]) for row in rows
+        functools.reduce(jnp.add, [a * z for a, z in zip(row, leaves, strict=True)]) for row in rows
     ]

@@ -60,7 +60,7 @@ class Chunks:
       axis: axis of the time steps, 0 or 1.
       exact: whether the chunks of all sequences run the same instructions, so that a sequence may
         be cut where a chunk ends and change no bit; else loops are unrolled where that is faster.
-      parts: devices over which the batch may be spread, each with an equal part of a tile.
+      shards: devices over which the batch may be spread, each with an equal part of a tile.
     """
 
     steps: int
@@ -69,7 +69,7 @@ class Chunks:
     batch: int
     axis: int
     exact: bool = False
-    parts: int = 1
+    shards: int = 1
 
     @property
     def count(self) -> int:
@@ -142,7 +142,7 @@ class Chunks:
         corner[of_tile], corner[of_time] = window.tile, window.start
         return corner, of_tile, of_time
 
-    def own(self, chunk: Array, window: Window) -> Array:
+    def masked(self, chunk: Array, window: Window) -> Array:
         """Return a chunk with zeros in steps that belong to another chunk."""
         if self.even:
             return chunk
@@ -195,8 +195,8 @@ def plan(
       The cut. Where the length is not given, one that divides the steps is preferred.
     """
     exact, scale = length is not None, 2 if recurrent else 1
-    parts = math.gcd(batch, devices)
-    share = batch // parts
+    shards = math.gcd(batch, devices)
+    share = batch // shards
     # The state of a tile stays in the nearest cache. Recurrent products want rows more than that.
     wide = max(widest, 1) * (1 if recurrent else arrays)
     most = max(scale * TILE // wide, 1)
@@ -208,7 +208,7 @@ def plan(
         longest = min(max(room, SHORTEST), LONGEST)
         whole = [n for n in range(longest, longest // 2, -1) if steps % n == 0]
         length = steps if steps <= longest else whole[0] if whole else longest
-    return Chunks(steps, length, part * parts, batch, axis, exact, parts)
+    return Chunks(steps, length, part * shards, batch, axis, exact, shards)
 
 
 def unrolled(state: Any, *, recurrent: bool) -> int:
@@ -240,5 +240,5 @@ def with_tile(tree: Any, part: Any, chunks: Chunks, tile: Any) -> Any:
     if chunks.tiles == 1:
         return part
     return jax.tree.map(
-        lambda leaf, own: lax.dynamic_update_index_in_dim(leaf, own, tile, 1), tree, part
+        lambda leaf, values: lax.dynamic_update_index_in_dim(leaf, values, tile, 1), tree, part
     )

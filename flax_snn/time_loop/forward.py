@@ -1,7 +1,7 @@
 """A layer over one chunk of time steps, forward.
 
-The neurons go step by step. Where the states before the steps are kept, the outputs of all steps
-follow from them at once.
+The neurons go step by step. Where the states before the steps are recorded, the outputs of all
+steps follow from them at once.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from flax_snn.time_loop.pullback import Residuals, pullback
 from flax_snn.typing import Array
 
 
-class Kept(NamedTuple):
-    """What the reverse pass of a chunk reads.
+class Replay(NamedTuple):
+    """A chunk that was run again: what its reverse pass reads.
 
     Attributes:
       inputs: inputs of the layer.
       currents: what its input weights made of them.
       states: state before each step.
-      fed: recurrent current of each step, ``None`` without recurrent weights.
+      feedback: recurrent current of each step, ``None`` without recurrent weights.
       before: state before the chunk.
       outputs: output of each step, where it was recorded.
       residuals: what the derivative of each step is made of, in place of the states.
@@ -33,27 +33,27 @@ class Kept(NamedTuple):
     inputs: Array
     currents: Array
     states: Any
-    fed: Array | None
+    feedback: Array | None
     before: Any
     outputs: Array | None = None
     residuals: tuple[Array, ...] | None = None
 
 
 class Record(NamedTuple):
-    """Chunks that a run writes into, ``None`` where nobody asks.
+    """Chunks that a run writes into, ``None`` where nothing is recorded.
 
     Attributes:
       outputs: output of each step.
       membranes: membrane after each step.
       states: state before each step.
-      fed: recurrent current of each step.
+      feedback: recurrent current of each step.
       residuals: what the derivative of each step is made of.
     """
 
     outputs: Array | None = None
     membranes: Array | None = None
     states: Any = None
-    fed: Array | None = None
+    feedback: Array | None = None
     residuals: tuple[Array, ...] | None = None
 
 
@@ -76,7 +76,7 @@ def forward(
       state: state before the chunk.
       currents: what its input weights made of the inputs of the chunk.
       window: where the chunk lies.
-      record: what to write into; steps that are not the chunk's own stay as they are.
+      record: what to write into; steps that are not those of the chunk stay as they are.
       residuals: which arrays of the derivative of a step the record has room for.
 
     Returns:
@@ -87,8 +87,8 @@ def forward(
         before, record = loop
         current = tree_at(currents, t)
         if residuals is None:
-            after, output, (_, fed) = layer.step(weights, before, current)
-            now = Record(output, layer.neuron.membrane(after), before, fed)
+            after, output, (_, feedback) = layer.step(weights, before, current)
+            now = Record(output, layer.neuron.membrane(after), before, feedback)
         else:
             current = current.astype(layer.neuron.membrane(before).dtype)
             (after, output), back = pullback(
@@ -106,10 +106,10 @@ def forward(
     return chunks.each_step(window, body, (state, record), unroll=unroll)
 
 
-def outputs_of(layer: Layer, weights: LayerWeights, kept: Kept) -> Array:
+def outputs_of(layer: Layer, weights: LayerWeights, replay: Replay) -> Array:
     """Return the outputs of all steps of a chunk; arbitrary in steps that are not its own."""
-    if kept.outputs is not None:
-        return kept.outputs
+    if replay.outputs is not None:
+        return replay.outputs
     outputs = jax.vmap(lambda *now: layer.step(weights, *now)[1])
     # Written once: XLA would compute the spikes again for each product that reads them.
-    return lax.optimization_barrier(outputs(kept.states, kept.currents, kept.fed))
+    return lax.optimization_barrier(outputs(replay.states, replay.currents, replay.feedback))

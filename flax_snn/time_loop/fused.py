@@ -89,7 +89,7 @@ def _program(run: Run) -> Program:
     for layer, state in zip(run.layers, run.states, strict=True):
         widths.append(math.prod(layer.neuron.membrane(state).shape[1:]) * layer.neuron.blocks)
         arrays = max(arrays, len(jax.tree.leaves(floating(state))))
-    recurrent = any(own.recurrent_kernel is not None for own in run.weights)
+    recurrent = any(layer_weights.recurrent_kernel is not None for layer_weights in run.weights)
     chunks = plan(
         run.steps,
         run.batch,

@@ -98,7 +98,7 @@ class Layer:
         return state, output.astype(self.output_dtype)
 
     def step(
-        self, weights: LayerWeights, state: Any, current: Array, fed: Array | None = None
+        self, weights: LayerWeights, state: Any, current: Array, feedback: Array | None = None
     ) -> tuple[Any, Array, tuple[Any, Any]]:
         """Advance the layer by one step.
 
@@ -106,7 +106,7 @@ class Layer:
           weights: arrays of the layer.
           state: state before the step.
           current: what the input weights made of the input of the step.
-          fed: recurrent current, where it is known already.
+          feedback: recurrent current, where it is known already.
 
         Returns:
           The state, the output, and the recurrent spikes with the current that they caused.
@@ -116,12 +116,13 @@ class Layer:
 
         def recurrent(spikes: Array) -> Currents:
             assert kernel is not None
-            value = feed_back(spikes, kernel, self.dtype) if fed is None else fed
+            value = feed_back(spikes, kernel, self.dtype) if feedback is None else feedback
             seen[:] = spikes, value
             return in_blocks(value, value.shape[-1] // spikes.shape[-1])
 
-        feedback = None if kernel is None else recurrent
-        state, output = self.integrate(weights.coefficients, state, current, feedback)
+        state, output = self.integrate(
+            weights.coefficients, state, current, None if kernel is None else recurrent
+        )
         return state, output, (seen[0], seen[1])
 
 

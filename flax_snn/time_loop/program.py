@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from flax_snn.time_loop.chunks import Chunks, Window, tile_of, tree_at, tree_put, with_tile
-from flax_snn.time_loop.forward import Kept, Record, forward, outputs_of
+from flax_snn.time_loop.forward import Record, Replay, forward, outputs_of
 from flax_snn.time_loop.layer import Layer, LayerWeights
 from flax_snn.time_loop.loop import Traces
 from flax_snn.time_loop.reverse import make_scratch, residuals_of, reverse
@@ -59,7 +59,9 @@ def run_forward(
         x: Any = chunks.cut(inputs, window)
         after: list[Any] = []
         written: list[Any] = []
-        for k, (layer, own, state) in enumerate(zip(layers, weights, states, strict=True)):
+        for k, (layer, layer_weights, state) in enumerate(
+            zip(layers, weights, states, strict=True)
+        ):
             if k == len(layers) - 1:
                 record = scratch[k]._replace(outputs=chunks.cut(outputs, window))
             elif program.traced:
@@ -69,7 +71,7 @@ def run_forward(
             if program.traced:
                 record = record._replace(membranes=chunks.cut(traces.membranes[k], window))
             state, record = forward(
-                layer, chunks, own, state, layer.project(x, own), window, record
+                layer, chunks, layer_weights, state, layer.project(x, layer_weights), window, record
             )
             x = record.outputs
             after.append(state)
@@ -89,12 +91,12 @@ def run_forward(
 
     def run_tile(tile: Any, loop: Any) -> Any:
         states, saved, outputs, traces = loop
-        own = tile_of(states, chunks, tile)
-        loop = (own, saved, outputs, traces, _hidden(program, own))
-        own, saved, outputs, traces, _ = lax.fori_loop(
+        tile_states = tile_of(states, chunks, tile)
+        loop = (tile_states, saved, outputs, traces, _hidden(program, tile_states))
+        tile_states, saved, outputs, traces, _ = lax.fori_loop(
             0, chunks.count, functools.partial(chunk_of, tile), loop
         )
-        return with_tile(states, own, chunks, tile), saved, outputs, traces
+        return with_tile(states, tile_states, chunks, tile), saved, outputs, traces
 
     saved = None
     if save:
@@ -156,31 +158,38 @@ def run_backward(
     d_membranes = d_traces.membranes if program.traced else no_traces
 
     residuals = [
-        residuals_of(layer, *own, traced=seen is not None)
-        for layer, *own, seen in zip(
+        residuals_of(layer, *layer_weights, traced=seen is not None)
+        for layer, *layer_weights, seen in zip(
             layers, weights, tree_at(saved, 0), learned, d_membranes, strict=True
         )
     ]
 
     def cut(cotangent: Any, window: Window) -> Array | None:
-        return None if cotangent is None else chunks.own(chunks.cut(cotangent, window), window)
+        return None if cotangent is None else chunks.masked(chunks.cut(cotangent, window), window)
 
     def chunk_of(tile: Any, j: Any, loop: Any) -> Any:
         d_states, d_weights, d_inputs, scratch = loop
         i = chunks.count - 1 - j
         window = chunks.window(tile, i)
         states = tree_at(saved, tile * chunks.count + i)
-        x, kept = chunks.cut(inputs, window), []
-        for k, (layer, own, state, memory) in enumerate(
+        x, replay = chunks.cut(inputs, window), []
+        for k, (layer, layer_weights, state, memory) in enumerate(
             zip(layers, weights, states, scratch, strict=True)
         ):
-            currents = layer.project(x, own)
+            currents = layer.project(x, layer_weights)
             record = Record(
-                memory.outputs, states=memory.states, fed=memory.fed, residuals=memory.residuals
+                memory.outputs,
+                states=memory.states,
+                feedback=memory.feedback,
+                residuals=memory.residuals,
             )
-            _, now = forward(layer, chunks, own, state, currents, window, record, residuals[k])
-            kept.append(Kept(x, currents, now.states, now.fed, state, now.outputs, now.residuals))
-            x = outputs_of(layer, own, kept[-1])
+            _, now = forward(
+                layer, chunks, layer_weights, state, currents, window, record, residuals[k]
+            )
+            replay.append(
+                Replay(x, currents, now.states, now.feedback, state, now.outputs, now.residuals)
+            )
+            x = outputs_of(layer, layer_weights, replay[-1])
         d_x = cut(d_outputs, window)
         if d_x is None:
             d_x = jnp.zeros_like(x)
@@ -195,7 +204,7 @@ def run_backward(
                 layers[k],
                 chunks,
                 weights[k],
-                kept[k],
+                replay[k],
                 window,
                 d_states[k],
                 d_x,
@@ -216,16 +225,18 @@ def run_backward(
         d_states, d_weights, d_inputs = loop
         states = tree_at(saved, 0)
         scratch = tuple(
-            make_scratch(layer, chunks, *own)
-            for layer, *own in zip(layers, weights, states, learned, residuals, strict=True)
+            make_scratch(layer, chunks, *layer_weights)
+            for layer, *layer_weights in zip(
+                layers, weights, states, learned, residuals, strict=True
+            )
         )
-        own, d_weights, d_inputs, _ = lax.fori_loop(
+        tile_states, d_weights, d_inputs, _ = lax.fori_loop(
             0,
             chunks.count,
             functools.partial(chunk_of, tile),
             (tile_of(d_states, chunks, tile), d_weights, d_inputs, scratch),
         )
-        return with_tile(d_states, own, chunks, tile), d_weights, d_inputs
+        return with_tile(d_states, tile_states, chunks, tile), d_weights, d_inputs
 
     d_weights = jax.tree.map(jnp.zeros_like, weights)
     d_inputs = jnp.zeros_like(inputs) if input_learned else None

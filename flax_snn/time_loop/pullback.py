@@ -52,7 +52,7 @@ class Residuals(NamedTuple):
 
 
 def pullback(
-    layer: Layer, weights: LayerWeights, state: Any, current: Array, fed: Any, *, traced: bool
+    layer: Layer, weights: LayerWeights, state: Any, current: Array, feedback: Any, *, traced: bool
 ) -> tuple[tuple[Any, Array], Any]:
     """Run a step and return its derivative.
 
@@ -61,7 +61,7 @@ def pullback(
       weights: arrays of the layer.
       state: state before the step.
       current: what the input weights made of the input of the step.
-      fed: recurrent current, or None without recurrent weights.
+      feedback: recurrent current, or None without recurrent weights.
       traced: whether the membrane is seen by the loss, too.
 
     Returns:
@@ -69,14 +69,14 @@ def pullback(
       part of that state, of the output and of the membrane (None unless ``traced``) into those of
       the floating part of the state before, of the current and of the recurrent current.
     """
-    held = others(state)
+    rest = others(state)
 
-    def outcome(state: Any, current: Array, fed: Any) -> Any:
-        after, output, _ = layer.step(weights, rejoined(state, held), current, fed)
+    def outcome(state: Any, current: Array, feedback: Any) -> Any:
+        after, output, _ = layer.step(weights, rejoined(state, rest), current, feedback)
         membrane = layer.neuron.membrane(after) if traced else None
         return (floating(after), output, membrane), (after, output)
 
-    _, back, results = jax.vjp(outcome, floating(state), current, fed, has_aux=True)
+    _, back, results = jax.vjp(outcome, floating(state), current, feedback, has_aux=True)
     return results, back
 
 

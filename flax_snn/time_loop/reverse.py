@@ -3,7 +3,7 @@
 Derivatives of all steps are computed from the membranes at once; then step by step back through
 them, where no division and no transcendental function is left; then weight gradients of the chunk
 in one product. The derivatives of a step are JAX's of `flax_snn.dynamics.step`, so that every rule
-has them; written by hand is what surrounds it: what is kept, what is computed again, and when.
+has them; written by hand is what surrounds it: what is recorded, what is computed again, and when.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flax.linen.dtypes import promote_dtype
 from jax import lax
 
 from flax_snn.time_loop.chunks import Chunks, Window, tree_at, tree_put, unrolled
-from flax_snn.time_loop.forward import Kept
+from flax_snn.time_loop.forward import Replay
 from flax_snn.time_loop.layer import Layer, LayerWeights
 from flax_snn.time_loop.pullback import Residuals, pullback, residuals_of_step
 from flax_snn.time_loop.states import floating, others, rejoined
@@ -30,19 +30,19 @@ class Scratch(NamedTuple):
 
     Attributes:
       states: state before each step.
-      fed: recurrent current of each step, ``None`` without recurrent weights.
-      d_currents: cotangent of the currents; zeros before the first chunk, since steps that are not
-        a chunk's own count in sums over the chunk.
-      d_fed: cotangent of the recurrent currents, where it is another.
+      feedback: recurrent current of each step, ``None`` without recurrent weights.
+      d_currents: cotangent of the currents; zeros before the first chunk, since steps of other
+        chunks count in sums over the chunk.
+      d_feedback: cotangent of the recurrent currents, where it is another.
       d_states: cotangent of the state after each step, where coefficients are learned.
       outputs: output of each step, where residuals are recorded.
       residuals: what the derivative of each step is made of, where it is recorded.
     """
 
     states: Any
-    fed: Array | None
+    feedback: Array | None
     d_currents: Array
-    d_fed: Array | None
+    d_feedback: Array | None
     d_states: Any
     outputs: Array | None = None
     residuals: tuple[Array, ...] | None = None
@@ -68,7 +68,7 @@ def make_scratch(
     """
     v = layer.neuron.membrane(state)
     current = current_of(layer, state)
-    fed = d_fed = d_states = None
+    feedback = d_feedback = d_states = None
     if residuals is not None:
         output = jax.ShapeDtypeStruct(v.shape, layer.output_dtype)
         return Scratch(
@@ -82,12 +82,12 @@ def make_scratch(
         )
     if weights.recurrent_kernel is not None:
         one = jax.eval_shape(lambda s, x: layer.step(weights, s, x), state, current)
-        fed = chunks.empty(one[2][1])
-        d_fed = None if layer.neuron.shares_synapse else fed
+        feedback = chunks.empty(one[2][1])
+        d_feedback = None if layer.neuron.shares_synapse else feedback
     states = jax.tree.map(chunks.empty, state)
     if any(jax.tree.leaves(learned.coefficients)):
         d_states = floating(states)
-    return Scratch(states, fed, chunks.empty(current), d_fed, d_states)
+    return Scratch(states, feedback, chunks.empty(current), d_feedback, d_states)
 
 
 def current_of(layer: Layer, state: Any) -> jax.ShapeDtypeStruct:
@@ -123,7 +123,7 @@ def reverse(
     layer: Layer,
     chunks: Chunks,
     weights: LayerWeights,
-    kept: Kept,
+    replay: Replay,
     window: Window,
     d_state: Any,
     d_outputs: Array,
@@ -138,10 +138,10 @@ def reverse(
       layer: the layer.
       chunks: the cut.
       weights: arrays of the layer.
-      kept: what the forward pass kept.
+      replay: what running the chunk again recorded.
       window: where the chunk lies.
       d_state: cotangent of the state after the chunk, of its floating leaves.
-      d_outputs: cotangent of the outputs, zero in steps that are not the chunk's own.
+      d_outputs: cotangent of the outputs, zero in steps of other chunks.
       d_membranes: cotangent of the membranes, likewise; ``None`` for zero.
       learned: for each array of the layer whether its gradient is wanted.
       scratch: memory to use.
@@ -153,98 +153,108 @@ def reverse(
     """
     recurrent_kernel = weights.recurrent_kernel
     v_dtype = scratch.d_currents.dtype
-    back_at = _derivatives(layer, weights, kept, d_membranes is not None, residuals)
+    back_at = _derivatives(layer, weights, replay, d_membranes is not None, residuals)
 
     def body(j: Any, loop: Any) -> Any:
-        d_state, d_currents, d_fed, d_states = loop
+        d_state, d_currents, d_feedback, d_states = loop
         t = chunks.back(window, j)
         if d_states is not None:
             d_states = tree_put(d_states, d_state, t)
         back, back_fed = back_at(t)
-        d_state, d_current, d_feed = back((d_state, *tree_at((d_outputs, d_membranes), t)))
+        d_state, d_current, d_fed_back = back((d_state, *tree_at((d_outputs, d_membranes), t)))
         d_currents = tree_put(d_currents, d_current, t)
         if recurrent_kernel is not None:
-            d_spikes = _input_gradient(d_feed, recurrent_kernel, layer.dtype, v_dtype)
+            d_spikes = _input_gradient(d_fed_back, recurrent_kernel, layer.dtype, v_dtype)
             (d_before,) = back_fed(d_spikes)
             d_state = jax.tree.map(jnp.add, d_state, d_before)
-            if d_fed is not None:
-                d_fed = tree_put(d_fed, d_feed, t)
-        return d_state, d_currents, d_fed, d_states
+            if d_feedback is not None:
+                d_feedback = tree_put(d_feedback, d_fed_back, t)
+        return d_state, d_currents, d_feedback, d_states
 
-    loop = (d_state, scratch.d_currents, scratch.d_fed, scratch.d_states)
+    loop = (d_state, scratch.d_currents, scratch.d_feedback, scratch.d_states)
     unroll = unrolled(d_state, recurrent=recurrent_kernel is not None)
     loop = chunks.each_step(window, body, loop, unroll=unroll)
-    d_state, d_currents, d_fed, d_states = loop
+    d_state, d_currents, d_feedback, d_states = loop
     scratch = Scratch(
-        kept.states, kept.fed, d_currents, d_fed, d_states, kept.outputs, kept.residuals
+        replay.states,
+        replay.feedback,
+        d_currents,
+        d_feedback,
+        d_states,
+        replay.outputs,
+        replay.residuals,
     )
 
     d_weights = jax.tree.map(jnp.zeros_like, weights)
     d_spikes = None
     if recurrent_kernel is not None:
-        fed_by = jax.vmap(lambda *now: layer.step(weights, *now)[2][0])
-        spikes = fed_by(kept.states, kept.currents, kept.fed)
-        d_feeds = d_currents if d_fed is None else d_fed
-        d_kernel = _weight_gradient(chunks, spikes, d_feeds, recurrent_kernel, layer.dtype)
+        spikes_fed_back = jax.vmap(lambda *now: layer.step(weights, *now)[2][0])
+        spikes = spikes_fed_back(replay.states, replay.currents, replay.feedback)
+        d_feedbacks = d_currents if d_feedback is None else d_feedback
+        d_kernel = _weight_gradient(chunks, spikes, d_feedbacks, recurrent_kernel, layer.dtype)
         d_weights = dataclasses.replace(d_weights, recurrent_kernel=d_kernel)
-        d_spikes = _input_gradient(d_feeds, recurrent_kernel, layer.dtype, spikes.dtype)
+        d_spikes = _input_gradient(d_feedbacks, recurrent_kernel, layer.dtype, spikes.dtype)
     if d_states is not None:
         found = _coefficients(
-            layer, weights, kept, (d_states, d_outputs, d_membranes, d_spikes), learned.coefficients
+            layer,
+            weights,
+            replay,
+            (d_states, d_outputs, d_membranes, d_spikes),
+            learned.coefficients,
         )
         d_weights = dataclasses.replace(d_weights, coefficients=found)
-    d_inputs, d_weights = _project_back(layer, chunks, kept, d_currents, weights, d_weights)
+    d_inputs, d_weights = _project_back(layer, chunks, replay, d_currents, weights, d_weights)
     return d_state, d_inputs, d_weights, scratch
 
 
 def _derivatives(
-    layer: Layer, weights: LayerWeights, kept: Kept, traced: bool, residuals: Residuals | None
+    layer: Layer, weights: LayerWeights, replay: Replay, traced: bool, residuals: Residuals | None
 ) -> Callable[[Any], tuple[Any, Any]]:
     """Return a function from a step to its derivative, and to that of the spikes fed back."""
     if residuals is not None:
-        recorded = kept.residuals
+        recorded = replay.residuals
         assert recorded is not None
-        current = jnp.zeros_like(kept.currents[0], layer.neuron.membrane(kept.before).dtype)
-        fixed = pullback(layer, weights, kept.before, current, None, traced=traced)[1]
+        current = jnp.zeros_like(replay.currents[0], layer.neuron.membrane(replay.before).dtype)
+        fixed = pullback(layer, weights, replay.before, current, None, traced=traced)[1]
         return lambda t: (residuals.derivative(fixed, tree_at(recorded, t)), None)
 
-    def derivatives(state: Any, current: Array, fed: Any) -> Any:
-        back = pullback(layer, weights, state, current, fed, traced=traced)[1]
+    def derivatives(state: Any, current: Array, feedback: Any) -> Any:
+        back = pullback(layer, weights, state, current, feedback, traced=traced)[1]
         if weights.recurrent_kernel is None:
             return back, None
         rest = others(state)
 
-        def fed_by(state: Any) -> Any:
-            return layer.step(weights, rejoined(state, rest), current, fed)[2][0]
+        def spikes_fed_back(state: Any) -> Any:
+            return layer.step(weights, rejoined(state, rest), current, feedback)[2][0]
 
-        return back, jax.vjp(fed_by, floating(state))[1]
+        return back, jax.vjp(spikes_fed_back, floating(state))[1]
 
-    currents = kept.currents.astype(layer.neuron.membrane(kept.before).dtype)
+    currents = replay.currents.astype(layer.neuron.membrane(replay.before).dtype)
     # One more axis in front of each derivative: the steps of the chunk.
-    back_through = jax.vmap(derivatives)(kept.states, currents, kept.fed)
+    back_through = jax.vmap(derivatives)(replay.states, currents, replay.feedback)
     return lambda t: tree_at(back_through, t)
 
 
 def _project_back(
     layer: Layer,
     chunks: Chunks,
-    kept: Kept,
+    replay: Replay,
     d_currents: Array,
     weights: LayerWeights,
     d_weights: LayerWeights,
 ) -> tuple[Array, LayerWeights]:
     """Return cotangents of the inputs, and of the input weights among the others."""
-    d_currents = d_currents.astype(kept.currents.dtype)
+    d_currents = d_currents.astype(replay.currents.dtype)
     if weights.kernel is None:
         return d_currents, d_weights
     d_bias = None
     if weights.bias is not None:
         lead = tuple(range(d_currents.ndim - 1))
         d_bias = jnp.sum(d_currents, lead).astype(weights.bias.dtype)
-    d_kernel = _weight_gradient(chunks, kept.inputs, d_currents, weights.kernel, layer.dtype)
+    d_kernel = _weight_gradient(chunks, replay.inputs, d_currents, weights.kernel, layer.dtype)
     d_inputs = d_currents
-    if jnp.issubdtype(kept.inputs.dtype, jnp.floating):
-        d_inputs = _input_gradient(d_currents, weights.kernel, layer.dtype, kept.inputs.dtype)
+    if jnp.issubdtype(replay.inputs.dtype, jnp.floating):
+        d_inputs = _input_gradient(d_currents, weights.kernel, layer.dtype, replay.inputs.dtype)
     return d_inputs, dataclasses.replace(d_weights, kernel=d_kernel, bias=d_bias)
 
 
@@ -259,7 +269,7 @@ def _weight_gradient(
     if not jnp.issubdtype(inputs.dtype, jnp.floating):
         inputs = inputs.astype(d_outputs.dtype)
     left, right = promote_dtype(inputs, d_outputs, dtype=dtype)
-    if chunks.parts == 1:
+    if chunks.shards == 1:
         left, right = (a.reshape((-1, a.shape[-1])) for a in (left, right))
     lead = tuple(range(left.ndim - 1))
     return lax.dot_general(left, right, ((lead, lead), ((), ()))).astype(kernel.dtype)
@@ -274,7 +284,7 @@ def _input_gradient(d_outputs: Array, kernel: Array, dtype: Any, to: Any) -> Arr
 def _coefficients(
     layer: Layer,
     weights: LayerWeights,
-    kept: Kept,
+    replay: Replay,
     cotangents: tuple[Any, Array, Array | None, Array | None],
     learned: Any,
 ) -> Any:
@@ -283,9 +293,9 @@ def _coefficients(
     Args:
       layer: the layer.
       weights: arrays of the layer.
-      kept: what the forward pass kept.
+      replay: what running the chunk again recorded.
       cotangents: of the states after the steps, of outputs and membranes, of the spikes that
-        were fed.
+        were fed back.
       learned: whether the cotangent of a coefficient is wanted.
 
     Returns:
@@ -300,14 +310,14 @@ def _coefficients(
         return jax.tree.unflatten(structure, [next(given) if w else o for o, w in pairs])
 
     def outcome(some: list[Array]) -> Any:
-        own = dataclasses.replace(weights, coefficients=merged(some, leaves))
+        changed = dataclasses.replace(weights, coefficients=merged(some, leaves))
 
         def one(*now: Any) -> Any:
-            after, output, (spikes, _) = layer.step(own, *now)
+            after, output, (spikes, _) = layer.step(changed, *now)
             seen = None if cotangents[2] is None else layer.neuron.membrane(after)
             return floating(after), output, seen, spikes
 
-        return jax.vmap(one)(kept.states, kept.currents, kept.fed)
+        return jax.vmap(one)(replay.states, replay.currents, replay.feedback)
 
     some = [leaf for leaf, want in zip(leaves, wanted, strict=True) if want]
     (found,) = jax.vjp(outcome, some)[1](cotangents)

@@ -50,9 +50,9 @@ class Scan:
         membranes = [la.neuron.membrane(s) for la, s in zip(run.layers, run.states, strict=True)]
         pairs = zip(run.weights, membranes, strict=True)
         widths = [v.shape[-1] for w, v in pairs if w.recurrent_kernel is not None]
-        held = run.steps * sum(v.size * v.dtype.itemsize for v in membranes)
+        recorded = run.steps * sum(v.size * v.dtype.itemsize for v in membranes)
         few = bool(widths) and run.inputs.shape[-1] <= min(widths)
-        return few and not run.programmed and held <= STEPWISE_BYTES
+        return few and not run.programmed and recorded <= STEPWISE_BYTES
 
     def run(self, run: Run) -> Result:
         """Run the layers over the sequence."""
@@ -96,9 +96,9 @@ def steps(
 
     def step(states: Any, x: Array) -> Any:
         after, outputs, membranes = [], [], []
-        for layer, own, state in zip(layers, weights, states, strict=True):
-            current = x if alone else layer.project(x, own)
-            state, x, _ = layer.step(own, state, current)
+        for layer, layer_weights, state in zip(layers, weights, states, strict=True):
+            current = x if alone else layer.project(x, layer_weights)
+            state, x, _ = layer.step(layer_weights, state, current)
             after.append(state)
             outputs.append(x)
             membranes.append(layer.neuron.membrane(state))

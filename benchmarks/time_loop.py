@@ -59,6 +59,22 @@ WORK: dict[str, dict[str, Any]] = {
         "recurrent": False,
         "neuron": "default",
     },
+    "adaptive": {
+        "sizes": (128, 128, 128, 128, 20),
+        "batch": 256,
+        "steps": 256,
+        "rate": 0.05,
+        "recurrent": False,
+        "neuron": "alif",
+    },
+    "adaptive current": {
+        "sizes": (128, 128, 128, 128, 20),
+        "batch": 256,
+        "steps": 256,
+        "rate": 0.05,
+        "recurrent": False,
+        "neuron": "adlif",
+    },
 }
 
 # Script, and settings beside those that all peers have.
@@ -83,6 +99,8 @@ SMALL, LARGE = 1.5, 30.0
 GAINS = {
     "default": LARGE,
     "cuba": 16.0,
+    "alif": SMALL,
+    "adlif": LARGE,
     "spyx": SMALL,
     "slax": SMALL,
     "snntorch": SMALL,

@@ -1,8 +1,8 @@
 """flax_snn itself, and what it is measured against, in a process like those of its peers.
 
 Settings beside those of a peer: "runner" (``auto``, ``scan``: `snn.RNN`; ``nn.RNN``: the stock
-runner; ``floor``: the products alone, see below), "neuron" (``default``, ``cuba``, or a peer, whose
-own neuron is then taken from `snn.conventions`), "readout" (whether the last layer is a leaky
+runner; ``floor``: the products alone, see below), "neuron" (``default``, ``cuba``, ``alif``,
+``adlif``, or a peer, whose own neuron is then taken from `snn.conventions`), "readout" (whether the last layer is a leaky
 integrator). Kernels ``r0, r1, ...`` in the file make layers recurrent.
 
 The floor is one product (T B, in) x (in, out) per kernel forward, and two backward, whose results
@@ -26,7 +26,7 @@ import flax_snn as snn
 from flax_snn import conventions
 
 
-def neurons(settings: dict[str, Any]) -> tuple[snn.LIFDynamics, snn.LIDynamics]:
+def neurons(settings: dict[str, Any]) -> tuple[snn.dynamics.Neuron, snn.LIDynamics]:
     """Return the neuron and the readout, whose membranes keep ``decay`` in a step."""
     decay, slope = settings["decay"], snn.surrogate.superspike(settings["slope"])
     tau = -1e-3 / float(np.log(decay))
@@ -35,6 +35,10 @@ def neurons(settings: dict[str, Any]) -> tuple[snn.LIFDynamics, snn.LIDynamics]:
     if settings["neuron"] == "snntorch":
         leaky = conventions.snntorch_leaky(decay, surrogate=slope, reset_mechanism="subtract")
         return leaky, conventions.spyx_li(decay)
+    if settings["neuron"] == "alif":
+        return snn.ALIFDynamics(tau_mem=tau), snn.LIDynamics(tau_mem=tau)
+    if settings["neuron"] == "adlif":
+        return snn.AdLIFDynamics(tau_mem=tau), snn.LIDynamics(tau_mem=tau)
     synapse = 5e-3 if settings["neuron"] == "cuba" else None
     lif = snn.LIFDynamics(tau_mem=tau, tau_syn=synapse, surrogate=slope)
     return lif, snn.LIDynamics(tau_mem=tau)
@@ -54,10 +58,10 @@ def build(settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> Network:
         if k == len(kernels) - 1:
             cells.append(snn.LeakyIntegratorReadout(kernel.shape[1], dynamics=integrator))
         elif k < len(loops):
-            cells.append(snn.RecurrentLIFCell(kernel.shape[1], dynamics=lif))
+            cells.append(snn.RecurrentNeuronCell(kernel.shape[1], dynamics=lif))
             own["recurrent_kernel"] = loops[k]
         else:
-            cells.append(snn.LIFCell(kernel.shape[1], dynamics=lif))
+            cells.append(snn.NeuronCell(kernel.shape[1], dynamics=lif))
         params[f"cells_{k}"] = own
     chain = snn.Chain(cells)
     make: dict[str, Any] = {

@@ -4,6 +4,7 @@
 >>> layer = nn.RNN(snn.LIFCell(128))
 """
 
+import difflib
 import importlib
 from types import ModuleType
 
@@ -33,6 +34,7 @@ from flax_snn.cells import (
     RecurrentNeuronCell,
 )
 from flax_snn.dynamics import (
+    AdExDynamics,
     AdLIFDynamics,
     ALIFDynamics,
     IzhikevichDynamics,
@@ -42,6 +44,7 @@ from flax_snn.dynamics import (
     Neuron,
     SiLIFDynamics,
 )
+from flax_snn.products import EventDotGeneral
 from flax_snn.runners import LIF, RNN, LeakyIntegrator, Neurons, Stateful
 from flax_snn.typing import LIFState
 
@@ -50,6 +53,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ALIFCell",
     "ALIFDynamics",
+    "AdExDynamics",
     "AdLIFCell",
     "AdLIFDynamics",
     "IzhikevichDynamics",
@@ -57,6 +61,7 @@ __all__ = [
     "LSNNDynamics",
     "RNN",
     "Chain",
+    "EventDotGeneral",
     "LIDynamics",
     "LIFCell",
     "LIFDynamics",
@@ -87,6 +92,11 @@ __all__ = [
     "surrogate",
 ]
 
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
 _LAZY = ("nir", "plot")
 """Modules that load when first used, since they lean on optional packages."""
 
@@ -94,4 +104,6 @@ _LAZY = ("nir", "plot")
 def __getattr__(name: str) -> ModuleType:
     if name in _LAZY:
         return importlib.import_module(f"flax_snn.{name}")
-    raise AttributeError(f"module 'flax_snn' has no attribute {name!r}")
+    similar = difflib.get_close_matches(name, __all__, n=1)
+    hint = f"; did you mean {similar[0]!r}?" if similar else ""
+    raise AttributeError(f"module 'flax_snn' has no attribute {name!r}{hint}")

@@ -23,3 +23,7 @@ __all__ = [
     "RecurrentLIFCell",
     "RecurrentNeuronCell",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

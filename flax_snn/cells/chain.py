@@ -8,6 +8,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from flax_snn.cells.cell_check import check_has_state, check_is_cell
+from flax_snn.representation import short_repr
 from flax_snn.typing import Array, PRNGKey
 
 __all__ = ["Chain"]
@@ -35,20 +37,39 @@ class Chain(nn.RNNCellBase):
 
     cells: Sequence[nn.RNNCellBase]
 
+    def __new__(cls, *cells: Any, **_: Any) -> Chain:
+        """Checks that the cells come as one sequence."""
+        if len(cells) > 1:
+            raise TypeError(
+                f"Chain: expected one sequence of cells, got {len(cells)} arguments; give"
+                " Chain((cell, ...))"
+            )
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
-        """Check the configuration when the chain is made."""
+        """Checks the configuration when the chain is made, and makes a list of cells a tuple."""
+        if isinstance(self.cells, nn.Module):
+            raise TypeError(
+                f"Chain: expected a sequence of cells, got one {type(self.cells).__name__}; give"
+                " Chain((cell, ...))"
+            )
+        self.cells = tuple(self.cells)
         if not self.cells:
             raise ValueError("Chain: expected at least one cell, got none")
         for k, cell in enumerate(self.cells):
             if not isinstance(cell, nn.RNNCellBase):
+                check_is_cell(f"Chain: number {k}", cell)
                 raise TypeError(
-                    f"Chain: expected cells (nn.RNNCellBase), got {type(cell).__name__} at {k}; put"
-                    " layers without a state between two snn.RNN instead"
+                    f"Chain: expected cells (nn.RNNCellBase), got {type(cell).__name__} at {k}"
                 )
         super().__post_init__()
 
-    def __call__(self, carry: tuple[Any, ...], inputs: Array) -> tuple[tuple[Any, ...], Array]:
-        """Advance all cells by one time step.
+    __repr__ = short_repr
+
+    def __call__(
+        self, carry: tuple[Any, ...], inputs: Array | None = None
+    ) -> tuple[tuple[Any, ...], Array]:
+        """Advances all cells by one time step.
 
         Args:
           carry: one carry per cell.
@@ -56,7 +77,12 @@ class Chain(nn.RNNCellBase):
 
         Returns:
           One carry per cell, and the output of the last.
+
+        Raises:
+          TypeError: called with an input alone, as a layer; a runner gives it the carries.
+          ValueError: another number of carries than cells.
         """
+        inputs = check_has_state(self, carry, inputs)
         check_carries(self, carry)
         carries = []
         for cell, state in zip(self.cells, carry, strict=True):
@@ -66,7 +92,7 @@ class Chain(nn.RNNCellBase):
 
     @nn.nowrap
     def initialize_carry(self, rng: PRNGKey, input_shape: tuple[int, ...]) -> tuple[Any, ...]:
-        """Return one carry per cell.
+        """Returns one carry per cell.
 
         Args:
           rng: key, split among the cells.
@@ -88,7 +114,11 @@ class Chain(nn.RNNCellBase):
 
 
 def check_carries(chain: Chain, carry: Any) -> None:
-    """Raise where a carry does not hold one state per cell of the chain."""
+    """Checks that a carry holds one state per cell of the chain.
+
+    Raises:
+      ValueError: it does not.
+    """
     if not isinstance(carry, tuple) or len(carry) != len(chain.cells):
         raise ValueError(
             f"Chain: expected a tuple of {len(chain.cells)} carries, one per cell, got"

@@ -23,8 +23,8 @@ from typing import Any
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, variance_scaling
 
+from flax_snn import checks
 from flax_snn.dynamics import Neuron
-from flax_snn.dynamics.parameters import number
 from flax_snn.dynamics.response import LONGEST
 from flax_snn.typing import Array, PRNGKey
 
@@ -40,7 +40,7 @@ def fluctuation_driven(
     share: float = 1.0,
     recurrent: bool = False,
 ) -> Initializer:
-    """Normal weights with which inputs of a known rate drive a membrane by its fluctuations.
+    """Returns an initialiser of normal weights, for inputs of a known rate.
 
     >>> import flax.linen as nn, flax_snn as snn
     >>> lif = snn.LIFDynamics(tau_mem=20e-3, tau_syn=5e-3)
@@ -86,18 +86,17 @@ def fluctuation_driven(
         raise TypeError(
             f"fluctuation_driven: expected dynamics such as LIFDynamics(), got {dynamics!r}"
         )
-    p = number("rate", rate, positive=True, unit="Hz") * dynamics.dt
+    p = checks.positive("rate", rate, unit="Hz") * dynamics.dt
     if p >= 1.0:
         raise ValueError(
             f"rate: expected less than one spike per step of {dynamics.dt!r} s, got {rate!r} Hz ="
             f" {p:.3g} spikes per step; rates are in Hz, dt in seconds"
         )
-    xi, mean = number("xi", xi, positive=True), number("mean", mean)
-    if mean >= 1.0:
-        raise ValueError(f"mean: expected a mean below the threshold, which is 1, got {mean!r}")
-    share = number("share", share, positive=True)
-    if share > 1.0:
-        raise ValueError(f"share: expected a part of the whole, 0 < share <= 1, got {share!r}")
+    xi = checks.positive("xi", xi)
+    remedy = "1 is the threshold"
+    mean = checks.in_range("mean", mean, None, 1.0, high_allowed=False, remedy=remedy)
+    remedy = "1 is the whole variance"
+    share = checks.in_range("share", share, 0.0, 1.0, low_allowed=False, remedy=remedy)
 
     coefficients = dynamics.coefficients()
     distance = dynamics.resting_distance(coefficients)
@@ -143,7 +142,7 @@ def fluctuation_driven(
 def fluctuating(
     dynamics: Neuron, *, spread: float, power: float, recurrent: bool = False
 ) -> Initializer:
-    """Zero-mean weights for inputs of known power, the same for all synaptic channels.
+    """Returns an initialiser of zero-mean weights, for inputs of known power per step.
 
     What the cells start from: `fluctuation_driven` where rates are known per step only.
 
@@ -188,7 +187,7 @@ def _normal(
     dtype: Any,
     out_sharding: Any,
 ) -> Array:
-    """Draw blocks of columns with the variances ``scale / n``, around the centers."""
+    """Draws blocks of columns with the variances ``scale / n``, around the centers."""
     unit = variance_scaling(1.0, "fan_in", "normal")(key, shape, dtype, out_sharding)
     width = shape[-1] // len(scales)
     row = (1,) * (len(shape) - 1) + (-1,)

@@ -1,4 +1,4 @@
-"""What all spiking cells share: input weights and a neuron, kept apart."""
+"""The cell that all spiking cells are: input weights, and a neuron that knows nothing of them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import numpy as np
 from jax.nn.initializers import Initializer
 
 from flax_snn.cells import neuron_values, weights
-from flax_snn.cells.validity import check_cell
+from flax_snn.cells.cell_check import check_cell, check_has_state, check_names, check_state
 from flax_snn.dynamics import Neuron, aligned
 from flax_snn.products import as_floating, is_kernel
+from flax_snn.representation import short_repr
 from flax_snn.surrogate import Surrogate
 from flax_snn.time_loop import Layer, LayerWeights
 from flax_snn.typing import Array, Float, PRNGKey, Shaped
 
 __all__ = ["NeuronCell"]
-
 
 _STEP = ("__call__", "project", "integrate", "coefficients", "layer", "prepare", "parameter_values")
 """Methods that make the step of a cell: one that has others is called step by step."""
@@ -89,8 +89,13 @@ class NeuronCell(nn.RNNCellBase):
 
     neuron: ClassVar[type[Neuron]] = Neuron
 
+    def __new__(cls, *_: Any, **arguments: Any) -> NeuronCell:
+        """Checks the names of the arguments, where Python would only say that one is unknown."""
+        check_names(cls, arguments, cls.neuron)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
-        """Check the configuration when the cell is made, not when it runs."""
+        """Checks the configuration when the cell is made, not when it runs."""
         for name in ("learn", "individual"):
             if isinstance(getattr(self, name), list):
                 setattr(self, name, tuple(getattr(self, name)))
@@ -98,8 +103,10 @@ class NeuronCell(nn.RNNCellBase):
         check_cell(self)
         super().__post_init__()
 
+    __repr__ = short_repr
+
     def setup(self) -> None:
-        """Create the parts that own parameters; they share the scope of the cell."""
+        """Creates the submodules with parameters; they share the scope of the cell."""
         make = self.dot_general_cls
         if self.features is not None:
             self.input_dot_general = jax.lax.dot_general if make is None else make()
@@ -123,11 +130,13 @@ class NeuronCell(nn.RNNCellBase):
             )
             nn.share_scope(self, self.neuron_values)
         if self.individual:
-            self.own = neuron_values.Individual(names=self.individual, dtype=self.dtype_of_state)
-            nn.share_scope(self, self.own)
+            self.individual_values = neuron_values.Individual(
+                names=self.individual, dtype=self.dtype_of_state
+            )
+            nn.share_scope(self, self.individual_values)
 
     def project(self, inputs: Shaped[Array | np.ndarray, "*B F"]) -> Float[Array, "*B M"]:
-        """Turn inputs into currents by the input weights; knows no time.
+        """Turns inputs into currents by the input weights, whatever the time step.
 
         Args:
           inputs: spikes or analog values, any number of leading axes; bool, int8 and uint8 spikes
@@ -146,7 +155,7 @@ class NeuronCell(nn.RNNCellBase):
 
     @nn.nowrap
     def parameter_values(self, size: int) -> dict[str, Any]:
-        """Return all values of the neuron by name, learned and given ones ``(N,)``, in their units.
+        """Returns the values of the neuron by name, in their units; learned ones are ``(N,)``.
 
         Args:
           size: number of neurons N.
@@ -157,7 +166,7 @@ class NeuronCell(nn.RNNCellBase):
 
     @nn.nowrap
     def values_of(self, params: Mapping[str, Any]) -> dict[str, Array]:
-        """Return what was learned, in its units, read from the parameters of this cell.
+        """Returns what was learned, in its units, read from the parameters of this cell.
 
         >>> import flax_snn as snn, jax
         >>> cell = snn.LIFCell(2, learn=("tau_mem",))
@@ -181,7 +190,7 @@ class NeuronCell(nn.RNNCellBase):
     def coefficients(
         self, current: Shaped[Array | np.ndarray, "*B M"] | jax.ShapeDtypeStruct
     ) -> Any:
-        """Return the numbers of one step, learned where named, ready to broadcast.
+        """Returns the coefficients of a step, with learned values, ready to broadcast.
 
         Args:
           current: a current, for its shape.
@@ -194,12 +203,12 @@ class NeuronCell(nn.RNNCellBase):
         numbers = self.dynamics.coefficients(changes, dtype=self.dtype_of_state)
         if self.individual:
             shape = (*current.shape[current.ndim - self.feature_axes : -1], size)
-            numbers = self.own.of(numbers, shape)
+            numbers = self.individual_values.of(numbers, shape)
         return aligned(numbers, current.ndim, self.dtype_of_state)
 
     @nn.nowrap
     def layer(self, inputs: jax.ShapeDtypeStruct) -> tuple[Layer, LayerWeights]:
-        """Return the cell as data, for loops that do not call it step by step.
+        """Returns the cell as data, for loops that do not call it step by step.
 
         Args:
           inputs: shape and dtype of the input of one step, ``(B, *features)``.
@@ -226,18 +235,26 @@ class NeuronCell(nn.RNNCellBase):
 
     @property
     def static_layer(self) -> Layer:
-        """What of the cell is no array."""
+        """The part of the cell that is not an array."""
         return Layer(
             self.dynamics,
             self.spike_derivative(),
             self.dtype,
             self.param_dtype,
             self.dtype_of_state,
+            self._layer_product(),
         )
+
+    def _layer_product(self) -> Any:
+        """Returns the product of the loops: that of the cell if it is event-driven, else dense."""
+        product = getattr(self, "input_dot_general", None) or getattr(
+            self, "recurrent_dot_general", None
+        )
+        return product if hasattr(product, "kernel_gradient") else jax.lax.dot_general
 
     @nn.nowrap
     def why_not_layer(self) -> str | None:
-        """Return what of the cell is more than the data of `layer`, or None if nothing is."""
+        """Returns why the cell is more than the data of `layer`, or None if it is not."""
         name = type(self).__name__
         method = self.overridden()
         if method is not None:
@@ -251,7 +268,7 @@ class NeuronCell(nn.RNNCellBase):
 
     @nn.nowrap
     def overridden(self) -> str | None:
-        """Return a method of the step that a subclass or a transformation changed, or None."""
+        """Returns the name of a step method that a subclass or transformation changed, or None."""
         for name in _STEP:
             if getattr(type(self), name) is not getattr(NeuronCell, name):
                 return name
@@ -264,7 +281,7 @@ class NeuronCell(nn.RNNCellBase):
         coefficients: Any = None,
         prepared: Any = None,
     ) -> tuple[Any, Float[Array, "*B N"]]:
-        """Advance the neurons by one time step.
+        """Advances the neurons by one time step.
 
         Sows the membrane ``v`` and the output ``spikes`` (``membrane`` of a readout) into
         ``intermediates``.
@@ -281,6 +298,7 @@ class NeuronCell(nn.RNNCellBase):
         Raises:
           ValueError: a current that does not fit the state; membrane noise without its RNG stream.
         """
+        check_state(self, carry)
         if coefficients is None:
             coefficients = self.coefficients(current)
         v = self.dynamics.membrane(carry)
@@ -294,9 +312,9 @@ class NeuronCell(nn.RNNCellBase):
         return carry, output
 
     def __call__(
-        self, carry: Any, inputs: Shaped[Array | np.ndarray, "*B F"]
+        self, carry: Any, inputs: Shaped[Array | np.ndarray, "*B F"] | None = None
     ) -> tuple[Any, Float[Array, "*B N"]]:
-        """Advance the cell by one time step.
+        """Advances the cell by one time step.
 
         Args:
           carry: state before the step.
@@ -304,24 +322,29 @@ class NeuronCell(nn.RNNCellBase):
 
         Returns:
           The state after the step, and the output ``(*B, N)``.
+
+        Raises:
+          TypeError: called with an input alone, as a layer; a runner gives it the state.
         """
+        inputs = check_has_state(self, carry, inputs)
+        check_state(self, carry)
         return self.integrate(carry, self.project(inputs))
 
     @nn.nowrap
     def spike_derivative(self) -> Surrogate | None:
-        """Return the surrogate derivative of the spike: its own, or that of the dynamics."""
+        """Returns the surrogate derivative of the spike: that of the cell, or of the dynamics."""
         if not self.dynamics.spikes:
             return None
         return self.surrogate or self.dynamics.surrogate
 
     @nn.nowrap
     def feedback(self) -> weights.Recurrence | None:
-        """Return the recurrent projection; none for a feed-forward cell."""
+        """Returns the recurrent projection, or None for a feed-forward cell."""
         return None
 
     @nn.nowrap
     def initialize_carry(self, rng: PRNGKey | None, input_shape: tuple[int, ...]) -> Any:
-        """Return the state before the first step: membranes at ``dynamics.v_init``, no current.
+        """Returns the state before the first step: membranes at ``dynamics.v_init``, no current.
 
         Args:
           rng: ignored.
@@ -340,18 +363,14 @@ class NeuronCell(nn.RNNCellBase):
 
     @nn.nowrap
     def prepare(self, carry: Any) -> Any:
-        """Return what of the recurrent product is the same in all steps of a sequence.
+        """Returns what the recurrent product computes once for a sequence, or None for nothing.
 
         Args:
           carry: state, for its shape.
-
-        Returns:
-          What `integrate` takes; ``None`` where there is nothing to prepare.
         """
         feedback = self.feedback()
-        return (
-            None if feedback is None else feedback.prepare(self.dynamics.membrane(carry).shape[-1])
-        )
+        size = self.dynamics.membrane(carry).shape[-1]
+        return None if feedback is None else feedback.prepare(size)
 
     @property
     def recurrent(self) -> bool:

@@ -1,4 +1,4 @@
-"""Values of which each neuron has its own: learned ones, given ones, and given coefficients.
+"""Values that differ from neuron to neuron: learned values, given values, given coefficients.
 
 Each is a small module that shares the scope of its cell, so that parameters are named
 ``log_tau_mem``, ``learned_bias``, ... without a level between.
@@ -37,7 +37,7 @@ class NeuronValues(nn.Module):
 
     @nn.compact
     def of(self, size: int) -> dict[str, Any]:
-        """Return the values of ``size`` neurons by name, in their units."""
+        """Returns the values of ``size`` neurons by name, in their units."""
         learnable = self.dynamics.learnable(self.learn)
         values = self.dynamics.values()
         changes: dict[str, Any] = {}
@@ -86,41 +86,41 @@ class NeuronValues(nn.Module):
 
 
 class Individual(nn.Module):
-    """Coefficients of which each neuron has its own value, in the collection ``neuron``."""
+    """Coefficients that differ from neuron to neuron, in the collection ``neuron``."""
 
     names: tuple[str, ...]
     dtype: Any
 
     @nn.compact
     def of(self, numbers: Any, shape: tuple[int, ...]) -> Any:
-        """Return the coefficients of neurons of this shape, their own where named."""
+        """Returns the coefficients, those named with one value per neuron of this shape."""
         changes: dict[str, Any] = {}
         for name in self.names:
             value = fields_of(numbers)[name]
-            own = self.variable("neuron", name, jnp.full, shape, value, self.dtype).value
-            if own.shape != shape:
+            stored = self.variable("neuron", name, jnp.full, shape, value, self.dtype).value
+            if stored.shape != shape:
                 raise ValueError(
                     f"expected {name} of shape {shape} in the collection 'neuron', as the input"
-                    f" has it, got {own.shape}"
+                    f" has it, got {stored.shape}"
                 )
-            changes[name] = own
+            changes[name] = stored
         if isinstance(numbers, Mapping):
             return {**numbers, **changes}
         return dataclasses.replace(numbers, **changes)
 
 
 def at_least_float32(dtype: Any) -> Any:
-    """Return a floating dtype, or float32 where it has fewer bits."""
+    """Returns a floating dtype, or float32 where it has fewer bits."""
     return dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
 
 
 def fields_of(coefficients: Any) -> Mapping[str, Any]:
-    """Return coefficients by name."""
+    """Returns coefficients by name."""
     return coefficients if isinstance(coefficients, Mapping) else vars(coefficients)
 
 
 def as_given(values: Any) -> Any:
-    """Return given values with arrays and lists as tuples, so that a cell can be compared."""
+    """Returns given values with arrays and lists as tuples, so that a cell can be compared."""
     if not isinstance(values, Mapping):
         return values
 
@@ -143,7 +143,7 @@ def as_given(values: Any) -> Any:
 
 
 def read(cell: Any, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the learned values of a cell, in their units, from its parameters."""
+    """Returns the learned values of a cell, in their units, from its parameters."""
     learnable = cell.dynamics.learnable(cell.learn)
     values = cell.dynamics.values()
     dtype = at_least_float32(cell.dtype_of_state)
@@ -162,8 +162,8 @@ def read(cell: Any, params: Mapping[str, Any]) -> dict[str, Any]:
     for name in (name for name in learnable if name in cell.learn):
         each = learnable[name]
         if isinstance(each.value, tuple):
-            parts = (dataclasses.replace(each, value=v) for v in each.value)
-            found[name] = tuple(one(part, f"{name}_{k}") for k, part in enumerate(parts))
+            channels = (dataclasses.replace(each, value=v) for v in each.value)
+            found[name] = tuple(one(channel, f"{name}_{k}") for k, channel in enumerate(channels))
         else:
             found[name] = one(each, name)
         values[name] = found[name]
@@ -171,7 +171,7 @@ def read(cell: Any, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_learn(cell: str, dynamics: Neuron, learn: tuple[str, ...]) -> None:
-    """Raise where a name in ``learn`` is unknown or means nothing to these dynamics."""
+    """Checks that every name in ``learn`` is one that these dynamics can learn."""
     if isinstance(learn, str) or len(set(learn)) != len(learn):
         raise ValueError(f"{cell}: expected learn to be a tuple of distinct names, got {learn!r}")
     known = dynamics.learnable(learn)
@@ -187,7 +187,7 @@ def check_learn(cell: str, dynamics: Neuron, learn: tuple[str, ...]) -> None:
 
 
 def check_values(cell: str, dynamics: Neuron, values: Any) -> None:
-    """Raise where given values are unknown, of several lengths, or refused by the dynamics."""
+    """Checks that given values have known names, one length, and make possible neurons."""
     if not isinstance(values, Mapping):
         raise TypeError(
             f"{cell}: values: expected a mapping from names to arrays or initialisers, got"
@@ -214,7 +214,7 @@ def check_values(cell: str, dynamics: Neuron, values: Any) -> None:
 def _check_constants(
     cell: str, dynamics: Neuron, values: tuple[tuple[str, tuple[float, ...]], ...]
 ) -> None:
-    """Raise where given numbers are of several lengths, or make a neuron that is refused.
+    """Checks that given numbers have one length, and that the dynamics accept each neuron.
 
     Remembered, since Flax makes a cell anew each time it binds it.
     """
@@ -240,7 +240,7 @@ def _check_constants(
 def check_individual(
     cell: str, dynamics: Neuron, individual: tuple[str, ...], others: dict[str, Any]
 ) -> None:
-    """Raise where a name in ``individual`` is no coefficient of these dynamics."""
+    """Checks that every name in ``individual`` is a coefficient of these dynamics."""
     if not individual:
         return
     if isinstance(individual, str) or len(set(individual)) != len(individual):

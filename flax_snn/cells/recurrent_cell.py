@@ -30,7 +30,7 @@ class RecurrentNeuronCell(NeuronCell):
     recurrent_kernel_init: Initializer | None = None
 
     def setup(self) -> None:
-        """Create the parts that own parameters; they share the scope of the cell."""
+        """Creates the submodules with parameters; they share the scope of the cell."""
         super().setup()
         make = self.dot_general_cls
         self.recurrent_dot_general = jax.lax.dot_general if make is None else make()
@@ -45,7 +45,7 @@ class RecurrentNeuronCell(NeuronCell):
 
     @nn.nowrap
     def feedback(self) -> weights.Recurrence:
-        """Return the recurrent projection."""
+        """Returns the recurrent projection."""
         return self.recurrent_weights
 
     @property

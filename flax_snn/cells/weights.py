@@ -43,7 +43,7 @@ class Projection(nn.Module):
 
     @nn.compact
     def of(self, inputs: Array) -> Array:
-        """Project ``(*B, F)`` to ``(*B, features)``."""
+        """Projects ``(*B, F)`` to ``(*B, features)``."""
         if inputs.ndim == 0:
             raise ValueError("expected inputs with a feature axis, got a scalar")
         if inputs.shape[-1] == 0:
@@ -58,7 +58,7 @@ class Projection(nn.Module):
 
     @nn.nowrap
     def arrays(self, features: int) -> tuple[Array, Array | None]:
-        """Return kernel and bias as they act, checked against the number of input features."""
+        """Returns the kernel and bias that the product uses, if they fit the number of features."""
         _check_features(self, "kernel", features)
         kernel = as_kernel(self.dot_general, _array(self, "kernel"))
         return kernel, _array(self, "bias") if self.use_bias else None
@@ -78,7 +78,7 @@ class Recurrence(nn.Module):
 
     @nn.compact
     def of(self, spikes: Array, prepared: Any = None) -> Currents:
-        """Project ``(*B, N)`` to ``(*B, N)``, or to a tuple with one per synaptic channel.
+        """Projects ``(*B, N)`` to ``(*B, N)``, or to a tuple with one per synaptic channel.
 
         Args:
           spikes: spikes in the dtype of the state.
@@ -96,7 +96,7 @@ class Recurrence(nn.Module):
 
     @nn.nowrap
     def prepare(self, features: int) -> Any:
-        """Return what of the product is the same in all steps; ``None`` where nothing is."""
+        """Returns what the product computes once for all steps, or None for nothing."""
         if not hasattr(self.dot_general, "prepare"):
             return None
         _check_features(self, "recurrent_kernel", features)
@@ -105,13 +105,13 @@ class Recurrence(nn.Module):
 
     @nn.nowrap
     def array(self, features: int) -> Array:
-        """Return the kernel as it acts, checked against the number of neurons."""
+        """Returns the kernel that the product uses, if it fits the number of neurons."""
         _check_features(self, "recurrent_kernel", features)
         return as_kernel(self.dot_general, _array(self, "recurrent_kernel"))
 
 
 def active_init(dynamics: Neuron) -> Initializer:
-    """Weights with which ordinary input keeps a layer active: neither silent nor saturated.
+    """Returns an initialiser with which ordinary input makes neurons neither silent nor saturated.
 
     Normal with variance ``scale / F``, where scale makes the standard deviation of the membrane
     equal to its distance from threshold for inputs active in 2 % of the steps. Zero mean bounds
@@ -127,7 +127,7 @@ def active_init(dynamics: Neuron) -> Initializer:
 
 
 def recurrent_init(dynamics: Neuron) -> Initializer:
-    """Recurrent weights that leave the input in charge.
+    """Returns an initialiser of recurrent weights that are weaker than the input.
 
     Normal with variance ``scale / N``, where scale makes the recurrent part of the membrane's
     standard deviation 0.3 of its distance from threshold for neurons active in 10 % of the steps.
@@ -142,7 +142,7 @@ def recurrent_init(dynamics: Neuron) -> Initializer:
 
 
 def check_current(current: Array | jax.ShapeDtypeStruct, v: Array, blocks: int) -> None:
-    """Raise where the current of a step does not fit the state of the neurons."""
+    """Checks that the current of a step fits the state of the neurons."""
     expected = (*v.shape[:-1], v.shape[-1] * blocks)
     if current.shape != expected:
         raise ValueError(
@@ -158,7 +158,7 @@ def check_current(current: Array | jax.ShapeDtypeStruct, v: Array, blocks: int) 
 
 
 def state_shape(cell: Any, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of the state of a cell for inputs of one step.
+    """Returns the shape of the state of a cell for inputs of one step.
 
     Raises:
       ValueError: too few axes, or channels that do not divide the features.
@@ -182,7 +182,7 @@ def state_shape(cell: Any, input_shape: tuple[int, ...]) -> tuple[int, ...]:
 def full(
     value: float | tuple[float, ...], shape: tuple[int, ...], dtype: Any, feature_axes: int = 1
 ) -> Array:
-    """Return an array of one value, of one per entry of the last axis, or of one per neuron.
+    """Returns an array of one value, of one per entry of the last axis, or of one per neuron.
 
     Raises:
       ValueError: another number of values than neurons.
@@ -194,9 +194,9 @@ def full(
                 f"v_init: expected one value per neuron, {math.prod(features)}, got {len(value)}"
                 " values"
             )
-        own = features if len(value) == math.prod(features) else features[-1:]
+        axes = features if len(value) == math.prod(features) else features[-1:]
         return jnp.broadcast_to(
-            jnp.asarray(value, dtype).reshape((1,) * (len(shape) - len(own)) + own), shape
+            jnp.asarray(value, dtype).reshape((1,) * (len(shape) - len(axes)) + axes), shape
         )
     return jnp.full(shape, value, dtype)
 

@@ -1,5 +1,24 @@
 """Matrix products of layers of neurons."""
 
+from flax_snn.products.choice import CHOICES, break_even, product_for, why_not_events
 from flax_snn.products.dense import as_floating, as_kernel, feed_back, is_kernel, project
+from flax_snn.products.event import EventDotGeneral, event_kernel_gradient, event_product
 
-__all__ = ["as_floating", "as_kernel", "feed_back", "is_kernel", "project"]
+__all__ = [
+    "CHOICES",
+    "EventDotGeneral",
+    "as_floating",
+    "as_kernel",
+    "break_even",
+    "event_kernel_gradient",
+    "event_product",
+    "feed_back",
+    "is_kernel",
+    "product_for",
+    "project",
+    "why_not_events",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -10,12 +11,13 @@ import flax.linen as nn
 import jax
 
 from flax_snn.cells import Chain, NeuronCell, weights
+from flax_snn.products import product_for
 from flax_snn.time_loop import LOOPS, Layer, LayerWeights, Run, TimeLoop, Traces
 from flax_snn.typing import Array
 
 
 def why_not_layers(cell: nn.RNNCellBase) -> str | None:
-    """Return why a cell, or one of a chain, is more than a layer of data, or None if it is one."""
+    """Returns why a cell or a chain cannot run as layers of data, or None if it can."""
     for each in neuron_cells(cell):
         if not isinstance(each, NeuronCell):
             return f"it knows a NeuronCell and a Chain of them, not {type(each).__name__}"
@@ -33,8 +35,9 @@ def run_layers(
     *,
     implementation: str,
     chunk: int | None,
+    products: str,
 ) -> tuple[Any, Array]:
-    """Run a cell, bound to its variables, over a sequence; traces are sown where asked for.
+    """Runs a cell, bound to its variables, over a sequence, and sows traces if they are wanted.
 
     Args:
       cell: a cell that `why_not_layers` has nothing against.
@@ -43,12 +46,14 @@ def run_layers(
       time_axis: axis of the time steps.
       implementation: name of a time loop, or ``auto`` for the one that is worth it.
       chunk: time steps of a chunk, ``None`` to choose them.
+      products: ``auto``, ``dense`` or ``event``.
 
     Returns:
       The carry, and the outputs with time where it was.
 
     Raises:
-      ValueError: a carry that does not fit the inputs; a loop that cannot run these layers.
+      ValueError: a carry that does not fit the inputs; a loop that cannot run these layers;
+        event-driven products that are not available.
       TypeError: inputs wider than the state; forward-mode derivatives of the fused loop.
     """
     if cell.is_initializing():
@@ -72,16 +77,23 @@ def run_layers(
     lead = (steps, samples) if axis == 0 else (samples, steps)
     layers, arrays = _layers(cells, states, (samples, *features), inputs.dtype)
     run = Run(
-        layers=layers,
+        layers=_with_products(layers, arrays, steps * samples, products),
         weights=arrays,
         states=states,
         inputs=_shaped(inputs, (*lead, *features)),
         axis=axis,
         chunk=chunk,
         traced=any(each.is_mutable_collection("intermediates") for each in cells),
-        programmed=any(each.dot_general_cls is not None for each in cells),
+        programmed=any(each.dot_general_cls is not None for each in cells)
+        and not any(layer.event_driven for layer in layers),
     )
-    states, outputs, traces = _chosen(run, implementation).run(run)
+    loop = _chosen(run, implementation)
+    if products == "event" and loop is not LOOPS["fused"]:
+        raise ValueError(
+            "RNN: products='event' is for the fused loop, and implementation"
+            f"={implementation!r} takes another; use implementation='fused' or products='auto'"
+        )
+    states, outputs, traces = loop.run(run)
 
     def unflat(leaf: Array) -> Array:
         shape = (steps, *batch) if axis == 0 else (*batch, steps)
@@ -97,7 +109,7 @@ def run_layers(
 
 
 def _chosen(run: Run, implementation: str) -> TimeLoop:
-    """Return the time loop of a name, or the last one that can run this and is worth it."""
+    """Returns the time loop of a name; ``auto`` is the last that can run this and is worth it."""
     if implementation != "auto":
         loop = LOOPS[implementation]
         reason = loop.why_not(run)
@@ -111,19 +123,37 @@ def _chosen(run: Run, implementation: str) -> TimeLoop:
     return [loop for loop in able if loop.worth(run)][-1]
 
 
+def _with_products(
+    layers: tuple[Layer, ...], arrays: tuple[LayerWeights, ...], rows: int, products: str
+) -> tuple[Layer, ...]:
+    """Returns layers with the products that suit their sizes, where their cells did not choose."""
+    changed = []
+    for layer, given in zip(layers, arrays, strict=True):
+        kernels = [k for k in (given.kernel, given.recurrent_kernel) if k is not None]
+        if kernels and not layer.event_driven:
+            dtype = layer.dtype or kernels[0].dtype
+            features = max(k.shape[0] for k in kernels)
+            width = min(k.shape[1] for k in kernels)
+            layer = dataclasses.replace(
+                layer, dot_general=product_for(products, features, width, rows, dtype)
+            )
+        changed.append(layer)
+    return tuple(changed)
+
+
 def _layers(
     cells: list[Any], states: tuple[Any, ...], shape: tuple[int, ...], dtype: Any
 ) -> tuple[tuple[Layer, ...], tuple[LayerWeights, ...]]:
-    """Return the cells as data, checked against their states."""
+    """Returns the cells as data, checked against their states."""
     layers, arrays = [], []
     x = jax.ShapeDtypeStruct(shape, dtype)
     for each, state in zip(cells, states, strict=True):
-        layer, own = each.layer(x)
-        current = jax.eval_shape(layer.project, x, own)
+        layer, layer_weights = each.layer(x)
+        current = jax.eval_shape(layer.project, x, layer_weights)
         v = layer.neuron.membrane(state)
         weights.check_current(current, v, layer.neuron.blocks)
         layers.append(layer)
-        arrays.append(own)
+        arrays.append(layer_weights)
         x = jax.ShapeDtypeStruct(v.shape, layer.output_dtype)
     return tuple(layers), tuple(arrays)
 
@@ -140,19 +170,19 @@ def _sow(cells: list[Any], traces: Traces, outputs: Array) -> None:
 
 
 def neuron_cells(cell: nn.RNNCellBase) -> list[Any]:
-    """Return the cells of a chain from input to output, those of nested chains among them."""
+    """Returns the cells of a chain from input to output, those of nested chains among them."""
     if is_chain(cell):
         return [inner for each in cell.cells for inner in neuron_cells(each)]
     return [cell]
 
 
 def is_chain(cell: nn.RNNCellBase) -> bool:
-    """Whether a cell is a chain with the step of chains, not one of its own."""
+    """Returns whether a cell is a `Chain` whose step no subclass has changed."""
     return isinstance(cell, Chain) and type(cell).__call__ is Chain.__call__
 
 
 def _flat(cell: nn.RNNCellBase, carry: Any) -> list[Any]:
-    """Return the states of `neuron_cells` in their order."""
+    """Returns the states of `neuron_cells` in their order."""
     if is_chain(cell):
         return [
             state
@@ -163,7 +193,7 @@ def _flat(cell: nn.RNNCellBase, carry: Any) -> list[Any]:
 
 
 def _nested(cell: nn.RNNCellBase, states: Iterator[Any]) -> Any:
-    """Return states of `neuron_cells` as the carry of the cell."""
+    """Returns states of `neuron_cells` as the carry of the cell."""
     if is_chain(cell):
         return tuple(_nested(each, states) for each in cell.cells)
     return next(states)

@@ -15,8 +15,12 @@ import numpy as np
 from flax.core import FrozenDict
 from flax.linen.recurrent import flip_sequences
 
+from flax_snn import checks
 from flax_snn.cells import Chain, NeuronCell
+from flax_snn.cells.cell_check import check_is_cell, check_state
 from flax_snn.cells.chain import check_carries
+from flax_snn.products import CHOICES
+from flax_snn.representation import short_repr
 from flax_snn.runners.layer_run import is_chain, run_layers, why_not_layers
 from flax_snn.time_loop import LOOPS, cell_scan, is_stepwise
 from flax_snn.typing import Array, Int, PRNGKey, Shaped
@@ -26,7 +30,7 @@ __all__ = ["RNN"]
 _IMPLEMENTATIONS = ("auto", *LOOPS)
 
 _STREAMS = {"noise": True, "reading": True, "programming": False, "faults": False}
-"""Streams of random numbers that cells here need: whether each time step has its own."""
+"""Streams of random numbers that cells here need, and whether every time step draws anew."""
 
 
 class RNN(nn.RNN):
@@ -61,6 +65,10 @@ class RNN(nn.RNN):
         ``associative``: all steps at once, for cells that are never reset; ``scan``: step by step
         as written, bit for bit equal at any cut of the sequence. An explicit choice that a cell
         does not allow raises.
+      products: matrix products in the fused loop. ``auto`` (default): event-driven where inputs
+        turn out to be mostly zero while the program runs and the layer is wide enough, which needs
+        the extra ``flax-snn[cpu]`` and a single CPU device; else ``dense``. ``event``:
+        event-driven whatever the density; raises where that is not possible.
       chunk: time steps of a chunk of the fused loop. ``None`` (default): such that its arrays stay
         in cache. With a given one, results are bit for bit equal at cuts on its multiples.
 
@@ -68,26 +76,28 @@ class RNN(nn.RNN):
     unroll, variable_axes, variable_broadcast, variable_carry, split_rngs.
 
     Raises:
+      TypeError: something that is not a cell.
       ValueError: an unknown implementation, or one that the cell does not allow; a sequence
         without time steps or without a time axis; sequence lengths that do not fit the batch.
     """
 
     implementation: str = "auto"
+    products: str = "auto"
     chunk: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the configuration when the runner is made."""
-        if self.implementation not in _IMPLEMENTATIONS:
-            raise ValueError(
-                f"RNN: implementation: expected one of {', '.join(_IMPLEMENTATIONS)}, got"
-                f" {self.implementation!r}"
-            )
-        if self.chunk is not None and (type(self.chunk) is not int or self.chunk < 1):
-            raise ValueError(
-                "RNN: chunk: expected a whole number of time steps > 0, or None, got"
-                f" {self.chunk!r}"
-            )
+        """Checks the configuration when the runner is made."""
+        check_is_cell("RNN", self.cell)
+        checks.choice("RNN: implementation", self.implementation, _IMPLEMENTATIONS)
+        checks.choice("RNN: products", self.products, CHOICES)
+        for name in ("time_major", "return_carry", "reverse", "keep_order"):
+            checks.boolean(f"RNN: {name}", getattr(self, name))
+        if self.chunk is not None:
+            remedy = "give the time steps of a chunk, or leave it out"
+            checks.whole_number("RNN: chunk", self.chunk, remedy=remedy)
         super().__post_init__()
+
+    __repr__ = short_repr
 
     def __call__(
         self,
@@ -101,7 +111,7 @@ class RNN(nn.RNN):
         reverse: bool | None = None,
         keep_order: bool | None = None,
     ) -> Any:
-        """Run the cell over the sequence.
+        """Runs the cell over the sequence.
 
         Args:
           inputs: ``(*B, T, F)``, or ``(T, *B, F)`` with ``time_major``.
@@ -123,6 +133,8 @@ class RNN(nn.RNN):
         reverse = self.reverse if reverse is None else reverse
         keep_order = self.keep_order if keep_order is None else keep_order
 
+        if inputs is None or isinstance(inputs, str):
+            raise TypeError(f"RNN: expected an array of inputs, got {inputs!r}")
         inputs = jnp.asarray(inputs)
         time_axis = _time_axis(inputs.shape, self.cell.num_feature_axes, time_major)
         step_shape = inputs.shape[:time_axis] + inputs.shape[time_axis + 1 :]
@@ -147,9 +159,16 @@ class RNN(nn.RNN):
         self, cell: nn.RNNCellBase, carry: Any, inputs: Array, time_axis: int, lengths: Any
     ) -> tuple[Any, Array]:
         if self.implementation == "scan":
+            if self.products == "event":
+                raise ValueError(
+                    "RNN: products='event' is for the fused loop; use implementation='auto' or"
+                    " products='auto'"
+                )
             return self._scan(cell, carry, inputs, time_axis, lengths)
         if isinstance(cell, Chain) and is_chain(cell):
             check_carries(cell, carry)
+        if isinstance(cell, NeuronCell):
+            check_state(cell, carry)
         obstacle = self._obstacle(cell, inputs, lengths)
         # Whoever watches the cells sees the same numbers, only step by step.
         chosen = self.implementation != "auto" and not is_stepwise()
@@ -166,6 +185,12 @@ class RNN(nn.RNN):
                 time_axis,
                 implementation=self.implementation,
                 chunk=self.chunk,
+                products=self.products,
+            )
+        if self.products == "event" and not is_stepwise():
+            raise ValueError(
+                f"RNN: products='event' needs the fused loop, which cannot run this: {obstacle};"
+                " use products='auto'"
             )
         if is_chain(cell):
             carries = []
@@ -178,7 +203,7 @@ class RNN(nn.RNN):
     def _scan(
         self, cell: nn.RNNCellBase, carry: Any, inputs: Array, time_axis: int, lengths: Any
     ) -> tuple[Any, Array]:
-        """Run any cell step by step as it is written."""
+        """Runs any cell step by step as it is written."""
         lift = self._lift(time_axis)
 
         def step(cell: Any, carry: Any, x: Array) -> Any:
@@ -191,7 +216,7 @@ class RNN(nn.RNN):
     def _hoisted(
         self, cell: nn.RNNCellBase, carry: Any, inputs: Array, time_axis: int, lengths: Any
     ) -> tuple[Any, Array]:
-        """Run a cell step by step, with its input weights before the loop where it is known."""
+        """Runs a cell step by step, with its input weights before the loop where it is known."""
         if not isinstance(cell, NeuronCell) or cell.overridden() is not None:
             return self._scan(cell, carry, inputs, time_axis, lengths)
         currents = cell.project(inputs)
@@ -208,7 +233,7 @@ class RNN(nn.RNN):
         )
 
     def _obstacle(self, cell: nn.RNNCellBase, inputs: Array, lengths: Any) -> str | None:
-        """Say why loops that never call a cell cannot run as asked; ``None`` if they can."""
+        """Returns why a loop that never calls the cell cannot run this, or None if it can."""
         if lengths is not None:
             return "it returns the carry of the last step only, not that after seq_lengths"
         if is_stepwise():
@@ -220,7 +245,7 @@ class RNN(nn.RNN):
         return why_not_layers(cell)
 
     def _lift(self, time_axis: int) -> dict[str, Any]:
-        """Arguments of ``nn.scan``: what the user gave, and what cells here need."""
+        """Returns the arguments of ``nn.scan``: those of the user, and what cells here need."""
         broadcast = self.variable_broadcast
         if isinstance(broadcast, str):
             broadcast = (broadcast,)

@@ -1,4 +1,4 @@
-"""Cells that keep their state between calls: streaming."""
+"""Cells whose state stays in the variables between calls, for streaming."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flax_snn.cells.cell_check import check_is_cell
+from flax_snn.representation import short_repr
 from flax_snn.runners.rnn import RNN
 from flax_snn.typing import Array, Shaped
 
@@ -46,6 +48,7 @@ class Stateful(nn.Module):
       implementation: runner of `sequence`, as in `RNN`.
 
     Raises:
+      TypeError: something that is not a cell.
       ValueError: no state in the variables; a state of another batch or cell than the input;
         variables whose state may not be written.
     """
@@ -54,12 +57,19 @@ class Stateful(nn.Module):
     time_major: bool = False
     implementation: str = "auto"
 
+    def __post_init__(self) -> None:
+        """Checks the cell when the layer is made."""
+        check_is_cell("Stateful", self.cell)
+        super().__post_init__()
+
+    __repr__ = short_repr
+
     def setup(self) -> None:
-        """Create the runner of chunks; its parameters are those of the cell."""
+        """Creates the runner of chunks; its parameters are those of the cell."""
         self.runner = RNN(self.cell, time_major=self.time_major, implementation=self.implementation)
 
     def __call__(self, inputs: Shaped[Array | np.ndarray, "*B F"]) -> Array:
-        """Advance by one time step.
+        """Advances by one time step.
 
         Args:
           inputs: input of the step, ``(*B, F)``.
@@ -73,7 +83,7 @@ class Stateful(nn.Module):
         return output
 
     def sequence(self, inputs: Shaped[Array | np.ndarray, "..."]) -> Array:
-        """Advance by a chunk of time steps.
+        """Advances by a chunk of time steps.
 
         Args:
           inputs: ``(*B, T, F)``, or ``(T, *B, F)`` with ``time_major``.
@@ -89,7 +99,7 @@ class Stateful(nn.Module):
         return outputs
 
     def _membrane(self, step_shape: tuple[int, ...]) -> Any:
-        """Return the state, checked against what the cell makes for inputs of this shape."""
+        """Returns the state, if its shapes are those that the cell makes for such inputs."""
 
         def fresh() -> Any:
             return self.cell.initialize_carry(jax.random.key(0), step_shape)

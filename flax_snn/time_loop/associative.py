@@ -49,7 +49,7 @@ class Associative:
         after, spikes, membranes = [], [], []
         x = jnp.moveaxis(run.inputs, run.axis, 0)
         for layer, layer_weights, state in zip(run.layers, run.weights, run.states, strict=True):
-            state, x, v = associative(layer, layer_weights, state, x)
+            state, x, v = associative(layer.dense, layer_weights, state, x)
             after.append(state)
             spikes.append(jnp.moveaxis(x, 0, run.axis))
             membranes.append(jnp.moveaxis(v, 0, run.axis))

@@ -240,7 +240,8 @@ def _reference(program: Program, weights: Any, states: Any, inputs: Any) -> Any:
     axis, count = program.chunks.axis, program.chunks.steps
     missing = inputs.shape[axis] - count
     inputs = lax.slice_in_dim(inputs, 0, count, axis=axis)
-    states, *sequences = steps(program.layers, weights, states, inputs, axis, program.traced)
+    layers = tuple(layer.dense for layer in program.layers)
+    states, *sequences = steps(layers, weights, states, inputs, axis, program.traced)
     return states, *jax.tree.map(lambda leaf: _padded(leaf, axis, missing), sequences)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import struct
 
@@ -42,6 +43,8 @@ class Layer:
       dtype: dtype of the products; ``None``: that of inputs and weights.
       param_dtype: dtype of the parameters.
       state_dtype: dtype of the state.
+      dot_general: the product of inputs or spikes with a kernel; one that has ``kernel_gradient``
+        says how the gradient of the kernel is made, too.
     """
 
     neuron: Neuron
@@ -49,6 +52,17 @@ class Layer:
     dtype: Any
     param_dtype: Any
     state_dtype: Any
+    dot_general: Any = jax.lax.dot_general
+
+    @property
+    def event_driven(self) -> bool:
+        """Whether its products cost what the spikes cost, and say so by a ``kernel_gradient``."""
+        return hasattr(self.dot_general, "kernel_gradient")
+
+    @property
+    def dense(self) -> Layer:
+        """The layer with dense products."""
+        return dataclasses.replace(self, dot_general=jax.lax.dot_general)
 
     @property
     def fires(self) -> bool:
@@ -62,7 +76,9 @@ class Layer:
 
     def project(self, inputs: Array, weights: LayerWeights) -> Array:
         """Turn inputs into currents, any number of leading axes."""
-        return project(inputs, weights.kernel, weights.bias, self.dtype, self.param_dtype)
+        return project(
+            inputs, weights.kernel, weights.bias, self.dtype, self.param_dtype, self.dot_general
+        )
 
     def integrate(
         self,
@@ -116,7 +132,9 @@ class Layer:
 
         def recurrent(spikes: Array) -> Currents:
             assert kernel is not None
-            value = feed_back(spikes, kernel, self.dtype) if feedback is None else feedback
+            value = feedback
+            if value is None:
+                value = feed_back(spikes, kernel, self.dtype, self.dot_general)
             seen[:] = spikes, value
             return in_blocks(value, value.shape[-1] // spikes.shape[-1])
 

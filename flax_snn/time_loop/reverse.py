@@ -191,7 +191,7 @@ def reverse(
         spikes_fed_back = jax.vmap(lambda *now: layer.step(weights, *now)[2][0])
         spikes = spikes_fed_back(replay.states, replay.currents, replay.feedback)
         d_feedbacks = d_currents if d_feedback is None else d_feedback
-        d_kernel = _weight_gradient(chunks, spikes, d_feedbacks, recurrent_kernel, layer.dtype)
+        d_kernel = _weight_gradient(layer, chunks, spikes, d_feedbacks, recurrent_kernel)
         d_weights = dataclasses.replace(d_weights, recurrent_kernel=d_kernel)
         d_spikes = _input_gradient(d_feedbacks, recurrent_kernel, layer.dtype, spikes.dtype)
     if d_states is not None:
@@ -251,7 +251,7 @@ def _project_back(
     if weights.bias is not None:
         lead = tuple(range(d_currents.ndim - 1))
         d_bias = jnp.sum(d_currents, lead).astype(weights.bias.dtype)
-    d_kernel = _weight_gradient(chunks, replay.inputs, d_currents, weights.kernel, layer.dtype)
+    d_kernel = _weight_gradient(layer, chunks, replay.inputs, d_currents, weights.kernel)
     d_inputs = d_currents
     if jnp.issubdtype(replay.inputs.dtype, jnp.floating):
         d_inputs = _input_gradient(d_currents, weights.kernel, layer.dtype, replay.inputs.dtype)
@@ -259,7 +259,7 @@ def _project_back(
 
 
 def _weight_gradient(
-    chunks: Chunks, inputs: Array, d_outputs: Array, kernel: Array, dtype: Any
+    layer: Layer, chunks: Chunks, inputs: Array, d_outputs: Array, kernel: Array
 ) -> Array:
     """Return the cotangent of a kernel: inputs ``(T, B, F)`` by cotangents ``(T, B, M)``.
 
@@ -268,7 +268,10 @@ def _weight_gradient(
     """
     if not jnp.issubdtype(inputs.dtype, jnp.floating):
         inputs = inputs.astype(d_outputs.dtype)
-    left, right = promote_dtype(inputs, d_outputs, dtype=dtype)
+    left, right = promote_dtype(inputs, d_outputs, dtype=layer.dtype)
+    if layer.event_driven:
+        gradient: Array = layer.dot_general.kernel_gradient(left, right)
+        return gradient.astype(kernel.dtype)
     if chunks.shards == 1:
         left, right = (a.reshape((-1, a.shape[-1])) for a in (left, right))
     lead = tuple(range(left.ndim - 1))

@@ -39,11 +39,11 @@ class Scan:
         A lone integrator is linear: it keeps nothing. In a recurrent chain with few inputs the
         products of single steps take most of the time, and the fused loop computes them once more
         than the plain one, which keeps all states instead: some six times the memory of the
-        membranes. A crossbar would be programmed again in each step.
+        membranes. A crossbar would be programmed again in each step. This loop has dense products.
         """
         if not run.sized:
             return True
-        if run.chunk is not None:
+        if run.chunk is not None or any(layer.event_driven for layer in run.layers):
             return False
         if len(run.layers) == 1 and not run.layers[0].fires:
             return True
@@ -58,7 +58,8 @@ class Scan:
         """Run the layers over the sequence."""
 
         def loop(weights: Any, states: Any, inputs: Array) -> Result:
-            return steps(run.layers, weights, states, inputs, run.axis, run.traced)
+            layers = tuple(layer.dense for layer in run.layers)
+            return steps(layers, weights, states, inputs, run.axis, run.traced)
 
         arguments = (run.weights, run.states, run.inputs)
         placed = None

@@ -1,0 +1,210 @@
+"""Products that cost what the spikes cost: rows of a kernel are added up where inputs are not zero.
+
+    product:          out[r]   = sum of x[r, f] * kernel[f]   over the f with x[r, f] != 0
+    kernel gradient:  out[f]   = sum of x[r, f] * d_out[r]    over the r with x[r, f] != 0
+
+Any values are right, spikes or not: what is zero is skipped, what is not is multiplied. Where more
+than a given share of the inputs is not zero, the dense product takes over, which is decided while
+the program runs. So the result never depends on that share but for rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import os
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from flax_snn.products.native import call, why_unavailable
+from flax_snn.typing import Array
+
+FEWEST_ROWS = 128
+"""Rows that are worth a thread of their own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EventDotGeneral:
+    """A matrix product of inputs that are mostly zero, in place of `jax.lax.dot_general`.
+
+    It is the ``dot_general_cls`` of `flax.linen.Dense` or of any cell here. It needs the extra
+    ``flax-snn[cpu]`` and runs on CPUs, in float32 and float64.
+
+    >>> import flax.linen as nn
+    >>> layer = nn.Dense(10, dot_general_cls=EventDotGeneral)
+
+    Attributes:
+      share: largest share of inputs that are not zero with which the events are worth it; denser
+        inputs take the dense product. 1 never does.
+
+    Raises:
+      RuntimeError: the native kernels cannot be used; says why. (When called.)
+      ValueError: a share outside 0 to 1.
+    """
+
+    share: float = 0.2
+
+    linear: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the share."""
+        if not 0.0 <= self.share <= 1.0:
+            raise ValueError(f"share: expected a number from 0 to 1, got {self.share!r}")
+
+    def __call__(
+        self,
+        lhs: Array,
+        rhs: Array,
+        dimension_numbers: Any,
+        precision: Any = None,
+        preferred_element_type: Any = None,
+    ) -> Array:
+        """Return ``lhs @ rhs``.
+
+        Args:
+          lhs: inputs ``(*B, F)``.
+          rhs: kernel ``(F, M)``.
+          dimension_numbers: those of that product; no other is known.
+          precision: not used: sums are in the dtype of the inputs.
+          preferred_element_type: dtype of the result; ``None``: that of the inputs.
+
+        Raises:
+          RuntimeError: the native kernels cannot be used.
+          ValueError: another product than that of the last axis with the first.
+        """
+        del precision
+        expected = (((lhs.ndim - 1,), (0,)), ((), ()))
+        given = tuple(tuple(tuple(axes) for axes in pair) for pair in dimension_numbers)
+        if rhs.ndim != 2 or given != expected:
+            raise ValueError(
+                "EventDotGeneral: expected the product of the last axis of the inputs with the"
+                f" first of a kernel (F, M), {expected}, got {dimension_numbers} for shapes {lhs.shape}"
+                f" and {rhs.shape}; use jax.lax.dot_general for it"
+            )
+        reason = self.why_not(lhs.dtype)
+        if reason is not None:
+            raise RuntimeError(f"EventDotGeneral: no event-driven product: {reason}")
+        out = event_product(lhs, rhs, self.share)
+        return out if preferred_element_type is None else out.astype(preferred_element_type)
+
+    def as_kernel(self, kernel: Array) -> Array:
+        """Return the kernel, whose plain product this is."""
+        return kernel
+
+    def kernel_gradient(self, inputs: Array, d_outputs: Array) -> Array:
+        """Return the cotangent ``(F, M)`` of the kernel, of inputs ``(*B, F)``."""
+        return event_kernel_gradient(inputs, d_outputs, self.share)
+
+    @staticmethod
+    def why_not(dtype: Any) -> str | None:
+        """Return why there is no such product in a dtype on this machine, or None if there is."""
+        return why_unavailable(jnp.dtype(dtype).name)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def event_product(inputs: Array, kernel: Array, share: float) -> Array:
+    """Return ``inputs @ kernel``.
+
+    Args:
+      inputs: ``(*B, F)``.
+      kernel: ``(F, M)`` of the same dtype.
+      share: largest share of inputs that are not zero with which the dense product is not taken.
+
+    Returns:
+      The product ``(*B, M)``. Its derivatives are event-driven with respect to the kernel and dense
+      with respect to the inputs, in reverse mode of any order.
+    """
+    flat = _rows(inputs)
+    shape = (*inputs.shape[:-1], kernel.shape[-1])
+    if 0 in (flat.size, kernel.size):
+        return jnp.zeros(shape, kernel.dtype)
+    results = [
+        call("product", part, kernel, _limit(part, share), (part.shape[0], kernel.shape[1]))
+        for part in _parts(flat)
+    ]
+    found = jnp.concatenate([out for out, _ in results]) if len(results) > 1 else results[0][0]
+    if share < 1.0:
+        found = _unless(results, found, lambda: flat @ kernel)
+    return found.reshape(shape)
+
+
+def _product_forward(inputs: Array, kernel: Array, share: float) -> Any:
+    return event_product(inputs, kernel, share), (inputs, kernel)
+
+
+def _product_backward(share: float, residuals: Any, d_out: Array) -> Any:
+    inputs, kernel = residuals
+    return d_out @ kernel.T, event_kernel_gradient(inputs, d_out, share)
+
+
+event_product.defvjp(_product_forward, _product_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def event_kernel_gradient(inputs: Array, d_out: Array, share: float) -> Array:
+    """Return the cotangent of the kernel of `event_product`, ``inputs.T @ d_out``.
+
+    Args:
+      inputs: ``(*B, F)``.
+      d_out: cotangent of the product ``(*B, M)``.
+      share: as in `event_product`.
+
+    Returns:
+      ``(F, M)``.
+    """
+    flat, d_flat = _rows(inputs), _rows(d_out)
+    shape = (flat.shape[1], d_flat.shape[1])
+    if 0 in (flat.size, d_flat.size):
+        return jnp.zeros(shape, d_out.dtype)
+    result = call("kernel_gradient", flat, d_flat, _limit(flat, share), shape)
+    if share >= 1.0:
+        return result[0]
+    return _unless([result], result[0], lambda: _transposed_product(flat, d_flat))
+
+
+def _gradient_forward(inputs: Array, d_out: Array, share: float) -> Any:
+    return event_kernel_gradient(inputs, d_out, share), (inputs, d_out)
+
+
+def _gradient_backward(share: float, residuals: Any, d_kernel: Array) -> Any:
+    inputs, d_out = residuals
+    return d_out @ d_kernel.T, event_product(inputs, d_kernel, share)
+
+
+event_kernel_gradient.defvjp(_gradient_forward, _gradient_backward)
+
+
+def _rows(array: Array) -> Array:
+    return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
+
+
+def _transposed_product(left: Array, right: Array) -> Array:
+    return lax.dot_general(left, right, (((0,), (0,)), ((), ())))
+
+
+def _unless(results: list[Any], found: Array, dense: Any) -> Array:
+    """Return what was found, or the dense product if a kernel gave up."""
+    gave_up = sum(flag[0] for _, flag in results)
+    return lax.cond(gave_up > 0, dense, lambda: found)
+
+
+def _limit(x: Array, share: float) -> int:
+    return math.ceil(share * x.size)
+
+
+def _parts(rows: Array) -> list[Array]:
+    """Cut rows into as many parts as there are threads to work on them."""
+    count = max(min(_threads(), rows.shape[0] // FEWEST_ROWS), 1)
+    bounds = [round(k * rows.shape[0] / count) for k in range(count + 1)]
+    return [rows[low:high] for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
+
+
+@functools.cache
+def _threads() -> int:
+    """Return how many threads XLA has on this machine."""
+    available = getattr(os, "sched_getaffinity", None)
+    return len(available(0)) if available is not None else os.cpu_count() or 1

@@ -14,6 +14,7 @@ from jax.nn.initializers import Initializer
 
 from flax_snn.cells import neuron_values, weights
 from flax_snn.cells.cell_check import check_cell, check_has_state, check_names, check_state
+from flax_snn.cells.membrane_noise import membrane_noise
 from flax_snn.dynamics import Neuron, aligned
 from flax_snn.products import as_floating, is_kernel
 from flax_snn.representation import short_repr
@@ -242,15 +243,8 @@ class NeuronCell(nn.RNNCellBase):
             self.dtype,
             self.param_dtype,
             self.dtype_of_state,
-            self._layer_product(),
+            weights.product_of_loops(self),
         )
-
-    def _layer_product(self) -> Any:
-        """Returns the product of the loops: that of the cell if it is event-driven, else dense."""
-        product = getattr(self, "input_dot_general", None) or getattr(
-            self, "recurrent_dot_general", None
-        )
-        return product if hasattr(product, "kernel_gradient") else jax.lax.dot_general
 
     @nn.nowrap
     def why_not_layer(self) -> str | None:
@@ -304,7 +298,7 @@ class NeuronCell(nn.RNNCellBase):
         v = self.dynamics.membrane(carry)
         weights.check_current(current, v, self.dynamics.blocks)
         carry, output = self.static_layer.integrate(
-            coefficients, carry, current, self._recurrent(prepared), self._noise(v)
+            coefficients, carry, current, self._recurrent(prepared), membrane_noise(self, v)
         )
         self.sow("intermediates", "v", self.dynamics.membrane(carry))
         if self.dynamics.spikes:
@@ -394,15 +388,3 @@ class NeuronCell(nn.RNNCellBase):
         if feedback is None:
             return None
         return functools.partial(feedback.of, prepared=prepared)
-
-    def _noise(self, v: Array) -> Array | None:
-        if not self.dynamics.noisy or self.deterministic or self.is_initializing():
-            return None
-        if not self.has_rng("noise"):
-            raise ValueError(
-                f"{type(self).__name__}: membrane noise of {type(self.dynamics).__name__} needs"
-                " the RNG stream 'noise': pass rngs={'noise': key} to apply (snn.RNN lifts it;"
-                " nn.RNN needs split_rngs={'params': False, 'noise': True}), or switch the noise"
-                " off with deterministic=True"
-            )
-        return jax.random.normal(self.make_rng("noise"), v.shape, v.dtype)

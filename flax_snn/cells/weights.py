@@ -213,3 +213,9 @@ def _check_features(module: nn.Module, name: str, features: int) -> None:
 
 def _array(module: nn.Module, name: str) -> Any:
     return nn.unbox(module.get_variable("params", name))
+
+
+def product_of_loops(cell: Any) -> Any:
+    """Returns the product of a cell in loops: the one it has if event-driven, else dense."""
+    found = [getattr(cell, f"{part}_dot_general", None) for part in ("input", "recurrent")]
+    return next((p for p in found if hasattr(p, "kernel_gradient")), jax.lax.dot_general)

@@ -84,7 +84,7 @@ PRESET: dict[str, tuple[str, float, str]] = {
     },
 }
 
-# What no preset can mend: the recurrent weights, or the rule of the reset, are not in the file.
+# Files that no preset can read: the recurrent weights, or the rule of the reset, are not in them.
 WRONG_IN_THE_FILE = {"rockpool_cubalif_rec", "snntorch_rec_synaptic"}
 
 HANDS = sorted(path.stem for path in GOLDEN.glob("hand_*.nir"))
@@ -188,7 +188,7 @@ QUICK = (
     ],
 )
 def test_round_trip_is_bit_exact(name: str, tmp_path: Path) -> None:
-    """What is read, written and read again: the same variables, the same output bit for bit."""
+    """A file that is read and written comes back with the same variables and the same output."""
     producer, dt, method = PRESET.get(name, (None, 1e-3 if name in HANDS else 1e-4, "euler"))
     network, variables = snn.nir.from_nir(GOLDEN / f"{name}.nir", dt, method, producer)
     x, _ = inputs(name)
@@ -206,7 +206,7 @@ def test_round_trip_is_bit_exact(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["euler", pytest.param("exp", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", [n for n in HANDS if n != "hand_names_and_metadata"])
 def test_what_is_written_means_the_same(name: str, method: str) -> None:
-    """The plain loop of the tests, over the file and over what is written of it."""
+    """The plain loop of the tests computes the same from a file and from what is written."""
     x, data = inputs(name)
     graph = snn.nir.load(GOLDEN / f"{name}.nir")
     loop = nir_reference.run(graph, data["x"], 1e-3, method)

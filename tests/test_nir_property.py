@@ -18,7 +18,7 @@ DT = 1e-3
 
 
 def neuron(rng: np.random.Generator, size: int) -> Any:
-    """A neuron of any type, with values of its own for each of ``size``."""
+    """A population of any type, with ``size`` neurons of different values."""
 
     def draw(low: float, high: float) -> np.ndarray:
         return rng.uniform(low, high, size)

@@ -1,4 +1,4 @@
-"""What cannot be read without a guess is refused, and the message names node, field and remedy."""
+"""Files that are not valid are refused; the error names node, field and remedy."""
 
 from __future__ import annotations
 
@@ -273,7 +273,7 @@ def test_metadata_without_a_meaning(metadata: dict[str, Any], reason: str) -> No
         snn.nir.from_nir(graph, 1e-3, "exp")
 
 
-def test_metadata_of_strangers_are_left_alone() -> None:
+def test_unknown_metadata_are_ignored() -> None:
     graph = small()
     graph.metadata = {"author": "x", "dt": "unknown"}
     graph.nodes["lif"].metadata = {"note": np.arange(3), "refractory_steps": 0}

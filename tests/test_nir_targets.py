@@ -1,6 +1,6 @@
-"""Graphs written for one framework: other words, the same numbers; or a refusal with the reason.
+"""Graphs written for one framework have the same coefficients, or are refused with a reason.
 
-That the frameworks themselves compute the same is shown by tests/interop.
+That the frameworks compute the same is measured by tests/interop.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is written computes the same: here bit for bit, and in the plain loop of the tests."""
+"""Networks that are written: they come back bit for bit, and mean the same in a plain loop."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ NETWORKS: dict[str, tuple[nn.Module, tuple[int, ...], float]] = {
     "one matrix": (nn.Dense(4), (7,), 1.0),
 }
 
-# Conventions, and what of them only metadata can say.
+# Conventions, and the properties of each that only metadata can hold.
 CONVENTIONS: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "zenke": (lambda: conventions.zenke(), ("delayed_reset",)),
     "network": (lambda: conventions.network(), ("fire_at_threshold", "delayed_reset")),
@@ -221,6 +221,7 @@ def assert_same_again(
     np.testing.assert_array_equal(jax.jit(again.apply)(same, x), expected_output)
 
 
+@pytest.mark.filterwarnings("ignore::flax_snn.nir.NIRReadWarning")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_come_back_bit_for_bit_and_mean_the_same(name: str, tmp_path: Path) -> None:
     network, variables, x, shape = made(name)
@@ -243,7 +244,7 @@ def test_networks_come_back_bit_for_bit_and_mean_the_same(name: str, tmp_path: P
 
 
 IN_ALL_RUNS = ("zenke", "sinabs_lif, synapse", "norse_lif", "snntorch_leaky, zero", "spyx_lif")
-"""Conventions with all that can happen; the others run with the slow tests."""
+"""Conventions that cover every case; the others run with the slow tests."""
 
 
 @pytest.mark.parametrize("recurrent", [pytest.param(False, marks=pytest.mark.slow), True])
@@ -255,7 +256,7 @@ IN_ALL_RUNS = ("zenke", "sinabs_lif, synapse", "norse_lif", "snntorch_leaky, zer
     ],
 )
 def test_conventions(name: str, recurrent: bool, tmp_path: Path) -> None:
-    """Each says what it needs the metadata for, and comes back bit for bit with them."""
+    """Each names what it needs the metadata for, and comes back bit for bit with them."""
     make, needed = CONVENTIONS[name]
     neuron = make()
     first = (snn.RecurrentLIFCell if recurrent else snn.LIFCell)(9, dynamics=neuron)

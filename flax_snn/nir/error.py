@@ -1,4 +1,4 @@
-"""The one error of interchange."""
+"""The error that everything in `flax_snn.nir` raises."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ __all__ = ["NIRError"]
 
 
 class NIRError(ValueError):
-    """A graph, a file or a network that cannot be exchanged without changing it.
+    """Raised for a graph, file or network that cannot be exchanged without changing it.
 
-    The message names the node, what was expected, what came and what to do.
+    The message names the node and says what was expected, what was given and what to do.
     """
 
 
 def fail(where: str, expected: str, got: Any, remedy: str = "") -> NIRError:
-    """Return the error that says what was expected at a place, what came, and what to do.
+    """Return an error that says what was expected, what was given, and what to do.
 
     Args:
-      where: node, or node and field.
-      expected: what is allowed there.
-      got: what stood there.
-      remedy: what to do about it.
+      where: the node, the field or the argument in question.
+      expected: what is allowed.
+      got: what was given instead.
+      remedy: how to correct it.
     """
     return NIRError(f"{where}: expected {expected}, got {got}{f'; {remedy}' if remedy else ''}")

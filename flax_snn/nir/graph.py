@@ -1,70 +1,107 @@
-"""A network whose layers are not in a row: branches that split, and sums where they meet."""
+"""A NIR graph as plain data.
+
+The nodes are those of nir 1.0.8 (Pedersen et al., *Neuromorphic intermediate representation: a
+unified instruction set for interoperable brain-inspired computing*, 2024). Shapes have channels
+first and no axes for batch and time; times are in seconds.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import dataclasses
+from typing import Any
 
-import flax.linen as nn
-import jax.numpy as jnp
-import numpy as np
+Shape = tuple[int, ...]
 
-from flax_snn.nir.loop import summed
-from flax_snn.typing import Array, Shaped
+SHAPE = "shape"
+REAL = "real"
+POSITIVE = "positive"
+WEIGHT = "weight"
+WHOLE = "whole"
+SPATIAL = "spatial"
+PADDING = "padding"
+AXIS = "axis"
+DELAY = "delay"
 
-__all__ = ["GraphNetwork"]
+_LI = {"tau": POSITIVE, "r": POSITIVE, "v_leak": REAL}
+_CUBALI = {
+    "tau_mem": POSITIVE,
+    "tau_syn": POSITIVE,
+    "r": POSITIVE,
+    "v_leak": REAL,
+    "w_in": REAL,
+}
+_FIRE = {"v_threshold": REAL, "v_reset": REAL}
+_CONV = {
+    "input_shape": SPATIAL,
+    "weight": WEIGHT,
+    "stride": SPATIAL,
+    "padding": PADDING,
+    "dilation": SPATIAL,
+    "groups": WHOLE,
+    "bias": WEIGHT,
+}
+_POOL = {"kernel_size": SPATIAL, "stride": SPATIAL, "padding": PADDING}
 
-Source = tuple[str, str]
-"""Name of a layer (or the input), and of one of its exits where it has several."""
+FIELDS: dict[str, dict[str, str]] = {
+    "Input": {"shape": SHAPE},
+    "Output": {"shape": SHAPE},
+    "Affine": {"weight": WEIGHT, "bias": WEIGHT},
+    "Linear": {"weight": WEIGHT},
+    "Scale": {"scale": WEIGHT},
+    "Conv1d": _CONV,
+    "Conv2d": _CONV,
+    "SumPool2d": _POOL,
+    "AvgPool2d": _POOL,
+    "Flatten": {"input_type": SHAPE, "start_dim": AXIS, "end_dim": AXIS},
+    "Delay": {"delay": DELAY},
+    "Threshold": {"threshold": REAL},
+    "I": {"r": POSITIVE},
+    "IF": {"r": POSITIVE} | _FIRE,
+    "LI": _LI,
+    "LIF": _LI | _FIRE,
+    "CubaLI": _CUBALI,
+    "CubaLIF": _CUBALI | _FIRE,
+}
+"""Fields of each node type except NIRGraph, and the kind of value that each field has."""
+
+NEURONS = ("I", "IF", "LI", "LIF", "CubaLI", "CubaLIF")
+"""Node types that have a state."""
 
 
-class GraphNetwork(nn.Module):
-    """Layers that are wired as a graph, over sequences ``(*B, T, *features)``.
-
-    `from_nir` returns one where a graph is no row of layers. Its parameters are named after the
-    nodes, ``layers_<node>``.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Node:
+    """A node whose fields have been checked.
 
     Attributes:
-      layers: the layers by name.
-      schedule: names of layers in the order in which they run, with what is summed into each of
-        their entries; a layer with several entries takes their flattened values behind each other.
-      output: what is summed into the output.
-      exits: for layers with several exits, or an exit of other shape than what the layer returns:
-        names and shapes of the values that stand flattened behind each other in what it returns.
-      feature_axes: trailing axes of the input that are features.
+      type: name of the node type, a key of `FIELDS`.
+      fields: parameters by name. Weights have the dtype of the file, parameters of neurons are
+        float64, shapes and strides are tuples of ints.
+      metadata: metadata of the node: strings, numbers, bools, arrays and dicts of these.
     """
 
-    layers: Mapping[str, nn.Module]
-    schedule: tuple[tuple[str, tuple[tuple[Source, ...], ...]], ...]
-    output: tuple[Source, ...]
-    exits: Mapping[str, tuple[tuple[str, tuple[int, ...]], ...]]
-    feature_axes: int = 1
+    type: str
+    fields: dict[str, Any]
+    metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def __call__(self, inputs: Shaped[Array | np.ndarray, "..."]) -> Array:
-        """Run the network over a sequence.
+    @property
+    def is_neuron(self) -> bool:
+        """Whether the node has a state."""
+        return self.type in NEURONS
 
-        Args:
-          inputs: ``(*B, T, *features)``.
+    def __getitem__(self, name: str) -> Any:
+        return self.fields[name]
 
-        Returns:
-          The output of each step, ``(*B, T, *features)``.
-        """
-        inputs = jnp.asarray(inputs)
-        lead = inputs.shape[: inputs.ndim - self.feature_axes]
-        values: dict[Source, Array] = {("input", ""): inputs}
-        for name, sources in self.schedule:
-            layer = self.layers[name]
-            entries = [summed(values, entry) for entry in sources]
-            if name in self.exits:
-                flat = [math.prod(entry.shape[len(lead) :]) for entry in entries]
-                entries = [e.reshape((*lead, n)) for e, n in zip(entries, flat, strict=True)]
-            out = layer(entries[0] if len(entries) == 1 else jnp.concatenate(entries, axis=-1))
-            if name not in self.exits:
-                values[name, ""] = out
-                continue
-            start = 0
-            for exit_name, shape in self.exits[name]:
-                size = math.prod(shape)
-                values[name, exit_name] = out[..., start : start + size].reshape((*lead, *shape))
-                start += size
-        return summed(values, self.output)
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Graph:
+    """A graph of nodes and of nested graphs.
+
+    Attributes:
+      nodes: nodes and nested graphs by name, in alphabetical order.
+      edges: pairs of names, (source, target).
+      metadata: metadata of the graph, as in `Node`.
+    """
+
+    nodes: dict[str, Node | Graph]
+    edges: tuple[tuple[str, str], ...]
+    metadata: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -1,6 +1,6 @@
-"""Layers of NIR that Flax has no module for, over sequences ``(*B, T, *features)``, channels last.
+"""Nodes of NIR that Flax has no module for, over sequences ``(*B, T, *features)``, channels last.
 
-They have no time of their own, but for `Delay`, and stand between other layers in
+All but `Delay` treat each time step alone. They can be used between other layers in
 ``nn.Sequential``; `to_nir` writes them and `from_nir` returns them.
 """
 
@@ -32,12 +32,12 @@ class Flatten(nn.Module):
     (2, 10, 72)
 
     Attributes:
-      feature_axes: trailing axes that are features. ``None`` (default): all behind the time axis
-        of inputs with one batch axis, ``(B, T, *features)``.
-      channels_first: bring the channels to the front before, as frameworks do that have them
-        there: the order of the result is then (C, H, W).
-      start: first feature axis that is joined, channels first.
-      end: last one; -1: all behind ``start``.
+      feature_axes: number of trailing axes that are features. ``None`` (default): all axes after
+        the time axis of inputs with one batch axis, ``(B, T, *features)``.
+      channels_first: move the channels to the front first, so that the result has the order
+        (C, H, W), as in frameworks with channels first. Default: False.
+      start: first feature axis that is joined, counted with channels first. Default: 0.
+      end: last feature axis that is joined; -1 (default) stands for the last one.
     """
 
     feature_axes: int | None = None
@@ -66,8 +66,8 @@ class SumPool(nn.Module):
 
     Attributes:
       window: height and width of a window.
-      strides: steps between windows; the window itself if not given.
-      padding: rows and columns of zeros on each side.
+      strides: distance between windows; by default the size of a window.
+      padding: rows and columns of zeros that are added on each side.
     """
 
     window: tuple[int, int]
@@ -85,12 +85,12 @@ class SumPool(nn.Module):
 
 
 class AvgPool(SumPool):
-    """Mean over windows of ``(*B, T, H, W, C)``; zeros of the padding count.
+    """Mean over windows of ``(*B, T, H, W, C)``; the zeros of the padding are counted.
 
     Attributes:
       window: height and width of a window.
-      strides: steps between windows; the window itself if not given.
-      padding: rows and columns of zeros on each side.
+      strides: distance between windows; by default the size of a window.
+      padding: rows and columns of zeros that are added on each side.
     """
 
     def __call__(self, inputs: Inputs) -> Array:
@@ -99,7 +99,7 @@ class AvgPool(SumPool):
 
 
 class Scale(nn.Module):
-    """Factors, one per feature: the parameter ``scale``.
+    """Multiplies each feature by a factor, the parameter ``scale``.
 
     Attributes:
       features: shape of the features, channels last.
@@ -118,12 +118,12 @@ class Scale(nn.Module):
 
 
 class Threshold(nn.Module):
-    """1 where the input is above a threshold, else 0.
+    """Returns 1 where the input is above a threshold, else 0.
 
     Attributes:
       features: shape of the features, channels last.
       surrogate: surrogate derivative, superspike(10) by default.
-      param_dtype: dtype of the thresholds, which lie in the collection ``neuron``.
+      param_dtype: dtype of the thresholds, which are in the collection ``neuron``.
     """
 
     features: tuple[int, ...]
@@ -140,16 +140,16 @@ class Threshold(nn.Module):
 
 
 class Delay(nn.Module):
-    """Returns the inputs of earlier steps, zeros before the first has arrived.
+    """Returns the input of an earlier step, and zeros before there is one.
 
     >>> import flax_snn as snn, jax.numpy as jnp
     >>> snn.nir.Delay(steps=1, dt=1e-3).apply({}, jnp.ones((1, 3, 2)))[0].tolist()
     [[0.0, 0.0], [1.0, 1.0], [1.0, 1.0]]
 
     Attributes:
-      steps: time steps, one number, or one per feature (in the order of the flattened features).
-      dt: length of a step in seconds, for those who ask how long the delay is.
-      feature_axes: trailing axes that are features, as in `Flatten`.
+      steps: delay in time steps, one number or one per flattened feature.
+      dt: length of a step in seconds, with which `to_nir` writes the delay in seconds.
+      feature_axes: number of trailing axes that are features, as in `Flatten`.
     """
 
     steps: int | tuple[int, ...]
@@ -166,16 +166,16 @@ class Delay(nn.Module):
         each = self.steps if isinstance(self.steps, tuple) else (self.steps,) * flat.shape[-1]
         if len(each) != flat.shape[-1]:
             raise ValueError(
-                f"Delay: expected {len(each)} features, one per number of steps, got"
-                f" {flat.shape[-1]}"
+                f"Delay: expected {len(each)} features, one for each number in steps, got"
+                f" {flat.shape[-1]}; pass one number for all, or one per feature"
             )
         out = jnp.zeros_like(flat)
         for steps in sorted(set(each)):
             if steps >= length:
                 continue
-            kept = lax.slice_in_dim(flat, 0, length - steps, axis=time)
+            early = lax.slice_in_dim(flat, 0, length - steps, axis=time)
             sides = [(steps, 0) if axis == time else (0, 0) for axis in range(flat.ndim)]
-            late = jnp.pad(kept, sides)
-            mine = jnp.asarray([n == steps for n in each])
-            out = jnp.where(lax.broadcast(mine, out.shape[:-1]), late, out)
+            late = jnp.pad(early, sides)
+            selected = jnp.asarray([n == steps for n in each])
+            out = jnp.where(lax.broadcast(selected, out.shape[:-1]), late, out)
         return out.reshape(inputs.shape)

@@ -1,13 +1,13 @@
-"""Metadata of a neuron: what NIR cannot say, under names of the field.
+"""Metadata of a neuron: properties that NIR has no field for.
 
     reset        "hard" | "soft" | "none"         reset_delay   bool, in the next step
     refractory   seconds                          fire          ">" | ">=" | "half" | "floor"
     max_spikes   most spikes per step             emit          "new" | "old" membrane
-    v_min        lower bound                      start         potential before the first step
-    surrogate    name of the surrogate derivative, with its parameters behind it
+    v_min        lower bound of the potential     start         potential before the first step
+    surrogate    the surrogate derivative and its parameters, "superspike(slope=10.0)"
 
-and, where a reset in the next step needs it, reset_time, reset_site, reset_span, reset_gradient,
-entry, recurrent_lag as in `flax_snn.dynamics.Rule`. Other names are left alone.
+and, for a reset in the next step, also reset_time, reset_site, reset_span, reset_gradient, entry
+and recurrent_lag, as in `flax_snn.dynamics.Rule`. Other names are ignored.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ _SWITCHES = (
 )
 
 FORMAT = 1
-"""Number of this format, ``flax_snn_format`` of a graph."""
+"""Version of this format, written as ``flax_snn_format`` into the metadata of a graph."""
 
 
 def rule_changes(metadata: Mapping[str, Any], where: str, dt: float, kind: str) -> dict[str, Any]:
-    """Return the switches that metadata of a node set.
+    """Return the fields of `Rule` that the metadata of a node set.
 
     Args:
-      metadata: those of the node.
-      where: the node, for errors.
+      metadata: metadata of the node.
+      where: the node, for error messages.
       dt: length of a step in seconds.
       kind: type of the node.
 
     Raises:
-      NIRError: a refractory period that is no whole number of steps; a reset of an integrator.
+      NIRError: a refractory period is not a whole number of steps.
     """
     found = {name: metadata[name] for name in _SWITCHES if name in metadata}
     if "reset_delay" in metadata and "reset_time" not in found:
@@ -62,7 +62,7 @@ def rule_changes(metadata: Mapping[str, Any], where: str, dt: float, kind: str) 
 
 
 def neuron_metadata(dynamics: Dynamics) -> dict[str, Any]:
-    """Return the metadata of dynamics: what differs from a neuron as NIR defines it."""
+    """Return the properties of a neuron that differ from the neurons that NIR defines."""
     rule, plain = dynamics.rule, Rule()
     found: dict[str, Any] = {}
     if rule.fire != "none":
@@ -84,10 +84,14 @@ def neuron_metadata(dynamics: Dynamics) -> dict[str, Any]:
 
 
 def surrogate_of(text: Any, where: str) -> Surrogate | None:
-    """Return the surrogate that metadata name, such as ``superspike(slope=10.0)``.
+    """Return the surrogate derivative that metadata describe, or None if they describe none.
+
+    Args:
+      text: the metadata, such as ``superspike(slope=10.0)``, or None.
+      where: the node, for error messages.
 
     Raises:
-      NIRError: an unknown name or parameter.
+      NIRError: the name or a parameter is unknown.
     """
     if text is None:
         return None

@@ -1,11 +1,12 @@
-"""The wiring of a graph: nested graphs dissolved, every edge and shape checked, loops found.
+"""The wiring of a graph: nested graphs are dissolved, edges and shapes checked, loops found.
 
-A nested graph is entered by its Input and left by its Output, which are wires; its nodes take the
-name of the graph in front of theirs, ``rnn.lif``. Several edges into a node are summed.
+A nested graph receives through its Input and sends through its Output. Once it is dissolved, the
+names of its nodes begin with the name of the graph: ``rnn.lif``. A node that several edges lead to
+receives the sum.
 
-An edge closes a loop if its target is an ancestor in a depth-first walk from the Input, successors
-in alphabetical order: it carries the value of the step before. A Delay of at least one step inside
-a loop closes the loop by itself: the latency is that of the Delay.
+In a loop, some edge carries the value of the previous step. It is the edge whose target is an
+ancestor in a depth-first walk from the Input, with successors in alphabetical order. A Delay of at
+least one step inside a loop takes the place of such an edge: the latency is that of the Delay.
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 from flax_snn.nir.error import fail
-from flax_snn.nir.ir import Graph, Node, Shape
-from flax_snn.nir.shapes import output_shape, own_shape
+from flax_snn.nir.graph import Graph, Node, Shape
+from flax_snn.nir.shapes import fixed_shape, output_shape
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Wiring:
-    """A graph without nesting.
+    """A graph without nesting, whose edges and shapes have been checked.
 
     Attributes:
-      nodes: nodes that compute, by name.
-      sources: names of the nodes that are summed into each node, and into the output.
+      nodes: all nodes except Inputs and Outputs, by name.
+      sources: for each node and the Output, the names of the nodes whose sum it receives.
       input: name of the Input.
       output: name of the Output.
-      shapes: shape of what each node sends, channels first; that of the input among them.
-      metadata: that of the root graph.
+      shapes: shape of what each node and the Input send, channels first.
+      metadata: metadata of the root graph.
     """
 
     nodes: dict[str, Node]
@@ -39,7 +40,7 @@ class Wiring:
     metadata: dict[str, object]
 
     def targets(self) -> dict[str, tuple[str, ...]]:
-        """Return the names of the nodes that each node feeds."""
+        """Return, for each node, the names of the nodes that receive its output."""
         return _reversed(self.sources)
 
     def in_shape(self, name: str) -> Shape:
@@ -48,11 +49,11 @@ class Wiring:
 
 
 def wire(graph: Graph) -> Wiring:
-    """Dissolve nested graphs and check the wiring.
+    """Dissolve nested graphs and check edges, shapes and loops.
 
     Raises:
-      NIRError: no Input or Output, several of them; nodes without a path from the Input or to the
-        Output; shapes that do not fit; loops without a state.
+      NIRError: there is not exactly one Input and one Output; a node has no path from the Input or
+        to the Output; shapes do not match; a loop has no state.
     """
     nodes, edges = _dissolve(graph, "")
     ends = {}
@@ -65,7 +66,7 @@ def wire(graph: Graph) -> Wiring:
                 "graph",
                 f"one {kind} node",
                 f"{len(names)}{f': {names}' if names else ''}",
-                "a network here has one input and one output: join them, or export the parts",
+                "a network has one input and one output: join them, or export the parts separately",
             )
         ends[kind] = names[0]
     into: dict[str, list[str]] = {name: [] for name in nodes}
@@ -77,20 +78,22 @@ def wire(graph: Graph) -> Wiring:
     shapes = _shapes(nodes, sources, ends["Input"])
 
     wires = {n for n, node in nodes.items() if node.type in ("Input", "Output")} - {ends["Input"]}
-    kept = {n: node for n, node in nodes.items() if node.type not in ("Input", "Output")}
+    computing = {n: node for n, node in nodes.items() if node.type not in ("Input", "Output")}
     plain = {
         name: tuple(s for source in sources[name] for s in _through(source, sources, wires, ()))
-        for name in (*kept, ends["Output"])
+        for name in (*computing, ends["Output"])
     }
-    used = {name: shapes[name] for name in (*kept, ends["Input"], ends["Output"])}
-    wiring = Wiring(kept, plain, ends["Input"], ends["Output"], used, graph.metadata)
-    late = {n for n, node in kept.items() if node.type == "Delay" and (node["delay"] > 0).all()}
+    sent = {name: shapes[name] for name in (*computing, ends["Input"], ends["Output"])}
+    wiring = Wiring(computing, plain, ends["Input"], ends["Output"], sent, graph.metadata)
+    late = {
+        n for n, node in computing.items() if node.type == "Delay" and (node["delay"] > 0).all()
+    }
     check_loops(wiring, late)
     return wiring
 
 
 def components(sources: Mapping[str, tuple[str, ...]], names: Iterable[str]) -> list[list[str]]:
-    """Return groups of nodes that can reach each other, sources before targets.
+    """Return groups of nodes that can reach each other, sources before their targets.
 
     Tarjan's algorithm, *Depth-first search and linear graph algorithms*, 1972, without recursion.
     """
@@ -136,14 +139,14 @@ def is_loop(group: list[str], sources: Mapping[str, tuple[str, ...]]) -> bool:
 
 
 def check_loops(wiring: Wiring, closed: set[str]) -> None:
-    """Refuse loops that nothing in them makes a matter of time.
+    """Raise if a loop has neither a neuron nor a Delay, so that no step separates its values.
 
     Args:
       wiring: the graph.
-      closed: Delays that close loops by themselves.
+      closed: names of the Delays of at least one step.
 
     Raises:
-      NIRError: a loop of stateless nodes alone.
+      NIRError: all nodes of a loop are stateless.
     """
     state = {name for name, node in wiring.nodes.items() if node.is_neuron} | closed
     rest = {
@@ -157,21 +160,23 @@ def check_loops(wiring: Wiring, closed: set[str]) -> None:
                 f"nodes {', '.join(map(repr, group))}",
                 "a neuron or a Delay of at least one step in every loop",
                 "none",
-                "a loop without a state has no solution in time: add a Delay, or remove an edge",
+                "nodes without a state would need their output of the same step: add a Delay, or"
+                " remove an edge",
             )
 
 
 def closing_edges(wiring: Wiring, closed: set[str]) -> set[tuple[str, str]]:
-    """Return the edges that carry the value of the step before.
+    """Return the edges that carry the value of the previous step.
 
     Args:
       wiring: the graph.
-      closed: Delays in loops, which close them by themselves: nothing passes them within a step.
+      closed: names of the Delays of at least one step in loops, which no value passes within a
+        step.
     """
     targets = {name: tuple(sorted(set(t))) for name, t in wiring.targets().items()}
     found: set[tuple[str, str]] = set()
     done: set[str] = set()
-    # What a Delay sends belongs to the past: it begins a walk of its own.
+    # What a Delay sends was received in an earlier step, so a new walk starts at it.
     for root in (wiring.input, *sorted(closed)):
         if root in done:
             continue
@@ -217,7 +222,8 @@ def _dissolve(graph: Graph, prefix: str) -> tuple[dict[str, Node], list[tuple[st
                     f"nested graph {full!r}",
                     f"one {kind} node",
                     f"{len(names)}",
-                    "an edge to the graph must say where it enters: dissolve the nested graph",
+                    "an edge to a nested graph enters it at its Input: put the nodes of this graph"
+                    " into the graph around it",
                 )
             end[name] = f"{full}.{names[0]}"
     edges += [(leave[a], entry[b]) for a, b in graph.edges]
@@ -241,7 +247,7 @@ def _check_ends(sources: Mapping[str, tuple[str, ...]], first: str, last: str) -
 
 
 def _check_reach(sources: Mapping[str, tuple[str, ...]], first: str, last: str) -> None:
-    for start, neighbours, words in (
+    for start, neighbours, expected in (
         (first, _reversed(sources), "a path from the Input"),
         (last, sources, "a path to the Output"),
     ):
@@ -254,14 +260,16 @@ def _check_reach(sources: Mapping[str, tuple[str, ...]], first: str, last: str) 
         left = sorted(set(sources) - seen)
         if left:
             raise fail(
-                f"node {left[0]!r}", words, "none", "connect it, or remove it from the graph"
+                f"node {left[0]!r}", expected, "none", "connect it, or remove it from the graph"
             )
 
 
 def _shapes(
     nodes: Mapping[str, Node], sources: Mapping[str, tuple[str, ...]], first: str
 ) -> dict[str, Shape]:
-    shapes = {name: shape for name, node in nodes.items() if (shape := own_shape(node)) is not None}
+    shapes = {
+        name: shape for name, node in nodes.items() if (shape := fixed_shape(node)) is not None
+    }
     changed = True
     while changed:
         changed = False
@@ -273,7 +281,11 @@ def _shapes(
     for name, node in nodes.items():
         for source in sources[name]:
             if source not in shapes:
-                raise fail(f"node {source!r}", "a shape that follows from its input", "none")
+                raise fail(
+                    f"node {source!r}",
+                    "a node whose shape follows from its input",
+                    "one whose input shape is unknown",
+                )
             output_shape(node, name, source, shapes[source])
     return shapes
 
@@ -281,11 +293,15 @@ def _shapes(
 def _through(
     name: str, sources: Mapping[str, tuple[str, ...]], wires: set[str], path: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Return the nodes that a wire leads back to; a node leads to itself."""
+    """Return the nodes whose output an Input or Output passes on, or a computing node itself."""
     if name not in wires:
         return (name,)
     if name in path:
-        raise fail(f"node {name!r}", "a node that computes in every loop", "a loop of wires only")
+        raise fail(
+            f"node {name!r}",
+            "a node that computes in every loop",
+            "a loop of Inputs and Outputs only",
+        )
     return tuple(
         s for source in sources[name] for s in _through(source, sources, wires, (*path, name))
     )

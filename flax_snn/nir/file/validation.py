@@ -1,4 +1,4 @@
-"""Plain values as a checked graph: every field is what it must be, or the error says what it is."""
+"""Checks of every field of a graph: plain values become a graph, or an error names the field."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from flax_snn.nir import ir
+from flax_snn.nir import graph as ir
 from flax_snn.nir.error import fail
-from flax_snn.nir.ir import FIELDS, Graph, Node
+from flax_snn.nir.graph import FIELDS, Graph, Node
 
 _OPTIONAL: dict[str, Any] = {"input_shape": None, "input_type": None, "start_dim": 1, "end_dim": -1}
 
 
 def parse_graph(raw: Mapping[str, Any], where: str = "graph") -> Graph:
-    """Return a graph made of a tree of plain values, every field of which is checked.
+    """Return a graph made of plain values, after a check of every field.
 
     Args:
       raw: ``{"type": "NIRGraph", "nodes": {name: ...}, "edges": [(from, to), ...]}``.
-      where: what the graph is called in errors.
+      where: name of the graph in error messages.
 
     Raises:
-      NIRError: unknown types or fields, missing fields, values of the wrong kind.
+      NIRError: a type or field is unknown, a field is missing, or a value is of the wrong kind.
     """
     unknown = set(raw) - {"type", "nodes", "edges", "metadata"}
     if unknown:
-        raise fail(where, "nodes, edges and metadata", f"unknown fields {sorted(unknown)}", _CUT)
+        raise fail(where, "nodes, edges and metadata", f"unknown fields {sorted(unknown)}", _REMOVE)
     if not isinstance(raw.get("nodes"), Mapping) or not raw["nodes"]:
         raise fail(where, "a graph with nodes", "none", "export the network again")
     if "edges" not in raw:
@@ -41,10 +41,14 @@ def parse_graph(raw: Mapping[str, Any], where: str = "graph") -> Graph:
 
 
 def parse_node(raw: Any, where: str) -> Node | Graph:
-    """Return a node made of plain values, every field of which is checked.
+    """Return a node made of plain values, after a check of every field.
+
+    Args:
+      raw: ``{"type": ..., field: value, ...}``.
+      where: name of the node in error messages.
 
     Raises:
-      NIRError: an unknown type or field, a missing field, a value of the wrong kind.
+      NIRError: a type or field is unknown, a field is missing, or a value is of the wrong kind.
     """
     if not isinstance(raw, Mapping) or not isinstance(raw.get("type"), str):
         raise fail(where, "a group with a field 'type'", "none", "export the network again")
@@ -52,7 +56,7 @@ def parse_node(raw: Any, where: str) -> Node | Graph:
     if kind == "NIRGraph":
         return parse_graph(raw, where)
     if kind not in FIELDS:
-        raise fail(where, f"a type among {', '.join([*FIELDS, 'NIRGraph'])}", repr(kind), _CUT)
+        raise fail(where, f"a type among {', '.join([*FIELDS, 'NIRGraph'])}", repr(kind), _REMOVE)
     wanted = FIELDS[kind]
     unknown = sorted(set(raw) - set(wanted) - {"type", "metadata"})
     if unknown:
@@ -60,7 +64,7 @@ def parse_node(raw: Any, where: str) -> Node | Graph:
             f"{where} ({kind})",
             f"fields {', '.join(wanted)}",
             f"unknown {', '.join(unknown)}",
-            _CUT,
+            _REMOVE,
         )
     fields: dict[str, Any] = {}
     for name, what in wanted.items():
@@ -84,7 +88,9 @@ def metadata_of(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     return {str(key): _plain(value) for key, value in found.items()}
 
 
-_CUT = "nothing is left out silently: remove it from the graph if the network does not need it"
+_REMOVE = (
+    "flax_snn ignores nothing silently: remove it from the graph if the network does not need it"
+)
 
 
 def _plain(value: Any) -> Any:
@@ -119,8 +125,8 @@ def _edges(raw: Any, nodes: Mapping[str, Any], where: str) -> tuple[tuple[str, s
             raise fail(
                 f"{where}: edge {edge[0]!r} -> {edge[1]!r}",
                 "each edge once",
-                "it twice",
-                "scale the weights instead if the input is meant to count double",
+                "this one twice",
+                "to count an input twice, double its weights",
             )
         edges.append(edge)
         seen.add(edge)
@@ -143,17 +149,28 @@ def _checked(what: str, value: Any, label: str) -> Any:
         return _whole(what, array, label)
     if not np.isfinite(array).all():
         worst = array[~np.isfinite(array)].flat[0]
-        raise fail(label, "finite numbers", f"{worst} among them", "repair the exported network")
+        raise fail(
+            label,
+            "finite numbers",
+            f"{worst} among them",
+            "correct the values in the network that was exported",
+        )
     if what == ir.WEIGHT:
         return array
     array = array.astype(np.float64)
     if what == ir.POSITIVE and (array <= 0).any():
         raise fail(
-            label, "numbers > 0", f"{array.min():g} among them", "repair the exported network"
+            label,
+            "numbers > 0",
+            f"{array.min():g} among them",
+            "correct the values in the network that was exported",
         )
     if what == ir.DELAY and (array < 0).any():
         raise fail(
-            label, "seconds >= 0", f"{array.min():g} among them", "a network cannot see the future"
+            label,
+            "seconds >= 0",
+            f"{array.min():g} among them",
+            "a delay is the time that has passed since the input: correct its sign",
         )
     return array
 
@@ -165,21 +182,21 @@ def _whole(what: str, array: np.ndarray, label: str) -> Any:
         raise fail(label, "a number or a short list of numbers", f"an array of shape {array.shape}")
     numbers = tuple(int(n) for n in np.ravel(array))
     if what == ir.AXIS:
-        return numbers[0] if len(numbers) == 1 else _refuse_pair(label, numbers)
+        return numbers[0] if len(numbers) == 1 else _refuse_list(label, numbers)
     lowest = 0 if what == ir.PADDING else 1
     if any(n < lowest for n in numbers):
-        raise fail(label, f"whole numbers >= {lowest}", list(numbers))
+        raise fail(label, f"whole numbers >= {lowest}", list(numbers), "correct the exported value")
     if what == ir.WHOLE:
-        return numbers[0] if len(numbers) == 1 else _refuse_pair(label, numbers)
+        return numbers[0] if len(numbers) == 1 else _refuse_list(label, numbers)
     return numbers
 
 
-def _refuse_pair(label: str, numbers: ir.Shape) -> int:
-    raise fail(label, "one number", list(numbers))
+def _refuse_list(label: str, numbers: ir.Shape) -> int:
+    raise fail(label, "one number", list(numbers), "write a single number")
 
 
 def _check_together(node: Node, where: str) -> None:
-    """Check fields that must fit each other."""
+    """Raise if fields of a node contradict each other."""
     if node.is_neuron:
         shapes = {name: np.shape(value) for name, value in node.fields.items()}
         if len(set(shapes.values())) > 1:
@@ -201,7 +218,7 @@ def _check_together(node: Node, where: str) -> None:
                 f"{where}: weight",
                 "a matrix (out, in)",
                 f"shape {np.shape(node['weight'])}",
-                "stacked matrices have no counterpart here: write one node for each",
+                "a stack of matrices is not supported: write one node for each matrix",
             )
     if "bias" in node.fields:
         rows = (node["weight"].shape[0],) if np.ndim(node["weight"]) else ()
@@ -244,7 +261,7 @@ def _check_conv(node: Node, where: str) -> None:
             f"{where}: padding",
             "explicit padding with a stride above 1",
             "'same'",
-            "frameworks disagree on what 'same' means there: write the numbers",
+            "frameworks disagree about 'same' with strides: write the padding as numbers",
         )
 
 

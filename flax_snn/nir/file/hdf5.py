@@ -1,8 +1,7 @@
-"""HDF5 files as trees of plain values, read as what they are: input from a stranger.
+"""HDF5 files as trees of plain values, read as untrusted input.
 
-nir reads whatever h5py gives it. Here nothing is followed out of the file, nothing is read before
-its declared size is compared with what is really stored, and nothing but numbers and strings is
-accepted.
+The library nir reads whatever h5py returns. Here no link is followed, the declared size of an array
+is compared with what is stored before it is read, and only numbers and strings are accepted.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from typing import Any
 from flax_snn.nir.error import NIRError, fail
 
 MAX_BYTES = 2**31
-"""Most bytes of all arrays of a file together."""
+"""Largest total size of all arrays of a file, in bytes."""
 
 _MAX_OBJECTS = 200_000
 _MAX_DEPTH = 32
 _MAX_STRING = 2**20
-_SLACK = 2**16  # bytes that may be declared without being stored
-_RATIO = 1100  # gzip packs at most 1032 to 1
+_SLACK = 2**16  # bytes that an array may declare without storing them
+_RATIO = 1100  # gzip compresses at most 1032 to 1
 
 
 def read_tree(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> dict[str, Any]:
@@ -28,19 +27,20 @@ def read_tree(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> dict[
 
     Args:
       path: the file.
-      max_bytes: most bytes of all its arrays together.
+      max_bytes: largest total size of all its arrays, in bytes.
 
     Raises:
-      NIRError: not HDF5, damaged, without a graph, or with links, types or sizes that a network
-        does not have.
-      FileNotFoundError: no such file.
+      NIRError: the file is not HDF5, is damaged, has no graph, or contains links, types or sizes
+        that are refused.
+      FileNotFoundError: there is no such file.
+      ModuleNotFoundError: h5py is not installed.
     """
     try:
         import h5py
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "flax_snn.nir reads files by the library h5py: pip install 'flax-snn[nir]', or"
-            " -e '.[nir]' in a clone"
+            "flax_snn.nir reads files with the library h5py; install it with"
+            " pip install 'flax-snn[nir]', or -e '.[nir]' in a clone"
         ) from error
     path = Path(path)
     if not path.exists():
@@ -63,7 +63,7 @@ def read_tree(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> dict[
             str(path),
             "a readable HDF5 file",
             f"{type(error).__name__}: {error}",
-            "the file is empty, cut off, damaged or of another kind: export the network again",
+            "the file is empty, truncated, damaged or of another format: export the network again",
         ) from error
     if not isinstance(tree, dict):
         raise fail(f"{path}: /node", "a group", "a single value", "is it a NIR file?")
@@ -71,7 +71,7 @@ def read_tree(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> dict[
 
 
 def _child(group: Any, name: str, where: str) -> Any:
-    """Return a member of a group, or ``None``; links to elsewhere are refused."""
+    """Return a member of a group, or None if there is none. Links are refused."""
     import h5py
 
     link = group.get(name, getlink=True)
@@ -82,7 +82,7 @@ def _child(group: Any, name: str, where: str) -> Any:
             f"{where.rstrip('/')}/{name}",
             "data",
             f"a {type(link).__name__}",
-            "links, to other files above all, are not followed: write the data itself",
+            "links are not followed, as they may lead to other files: write the data itself",
         )
     return group[name]
 
@@ -115,7 +115,7 @@ class _Reader:
             raise fail(where, "a value", "an empty data set")
         if data.is_virtual or data.external:
             raise fail(
-                where, "data in this file", "data that lie in another one", "write them here"
+                where, "data in this file", "data in another one", "write them into this file"
             )
         if h5py.check_string_dtype(data.dtype) is not None:
             return self.strings(data, where)
@@ -139,19 +139,19 @@ class _Reader:
         if data.ndim == 1:
             return [text(data[k]) for k in range(data.shape[0])]
         if data.ndim == 2 and data.shape[1] == 2:
-            # One by one: many may share one long string, which is stored once.
+            # Read one at a time, since many elements may share one long string that is stored once.
             return [(text(data[k, 0]), text(data[k, 1])) for k in range(data.shape[0])]
         raise fail(where, "a string, a list of them, or pairs", f"an array of shape {data.shape}")
 
     def spend(self, size: int, data: Any, where: str) -> None:
-        """Count bytes that are about to be read, and refuse more than are there or allowed."""
+        """Count bytes that are about to be read; raise if they exceed what is stored or allowed."""
         stored = data.id.get_storage_size()
         if size > _RATIO * stored + _SLACK:
             raise fail(
                 where,
                 "stored values",
                 f"{size} bytes declared and {stored} stored",
-                "the file is damaged or made to exhaust memory",
+                "the file is damaged, or was made to exhaust the memory",
             )
         self.left -= size
         if self.left < 0:
@@ -159,5 +159,5 @@ class _Reader:
                 where,
                 f"at most {self.max_bytes} bytes in all",
                 "more",
-                "pass max_bytes=... if the network is meant to be that large",
+                "pass a larger max_bytes if the network is meant to have this size",
             )

@@ -1,10 +1,10 @@
-"""Neurons as nodes: the inverse of `flax_snn.nir.neuron`, by the same equations.
+"""Neurons as nodes: the inverse of `flax_snn.nir.reading.neurons`, with the same equations.
 
-From the decays a, b and the gains of one step (source of the formulas: `neuron`)
+The decays a, b and the gains c_x, g of one step give
 
     tau = dt / (1 - a)  or  -dt / ln(a),    r = c_x / (1 - a),    w_in = g / (1 - b)
 
-nudged by units in the last place until reading them gives back the very same numbers.
+changed by units in the last place until reading them returns exactly the same coefficients.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from flax_snn.dynamics import Discretization, Dynamics, LIFParameters, Rule, discretize
 from flax_snn.nir.error import NIRError, fail
 from flax_snn.nir.metadata import neuron_metadata
-from flax_snn.nir.neuron import Method
+from flax_snn.nir.method import Method
 
 LEAVES: dict[str, str] = {
     "soft_reset": "spikes that subtract the threshold",
@@ -30,32 +30,35 @@ LEAVES: dict[str, str] = {
     "lower_bound": "a lower bound of the membrane",
     "start": "a membrane that does not start at rest",
 }
-"""What NIR cannot say of a neuron and metadata carry: names for ``allow``, in words."""
+"""Properties of a neuron that NIR has no field for and that metadata can hold.
+
+The names can be passed to `to_nir` as ``allow``; the values describe them.
+"""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Emitted:
-    """Nodes of a population.
+class PopulationNodes:
+    """The nodes of a population.
 
     Attributes:
-      kind: type of its node.
-      fields: parameters of the node, in the order of Flax.
-      metadata: what NIR cannot say; arrays in the order of Flax.
-      gain: gain of the input in one step, for those who rescale it.
-      leaves: what of it NIR cannot say, names of `LEAVES`.
-      threshold: thresholds of a Threshold behind it; ``None`` for none.
-      lag: steps of a Delay in front of it.
-      emit_lag: steps of a Delay behind it.
-      recurrent_lag: steps of a Delay behind recurrent weights.
-      synapses: parameters of an LI for each of several synaptic currents, which then stand in front
-        of a neuron without one; the recurrent current last.
+      kind: type of the node of the neurons.
+      fields: parameters of that node, in the order of Flax.
+      metadata: metadata of that node; arrays are in the order of Flax.
+      gain: gain of the input in one step, which a target may move into the weights.
+      not_in_nir: properties that only metadata hold, names of `LEAVES`.
+      threshold: thresholds of a Threshold after the node; ``None`` if there is none.
+      lag: steps of a Delay before the node; 0 for none.
+      emit_lag: steps of a Delay after the node; 0 for none.
+      recurrent_lag: steps of a Delay after the recurrent weights; 0 for none.
+      synapses: if there are several synaptic currents, the parameters of an LI for each, before a
+        neuron without a current of its node; the recurrent current is the last.
     """
 
     kind: str
     fields: dict[str, np.ndarray]
     metadata: dict[str, Any]
     gain: np.ndarray
-    leaves: tuple[str, ...] = ()
+    not_in_nir: tuple[str, ...] = ()
     threshold: np.ndarray | None = None
     lag: int = 0
     emit_lag: int = 0
@@ -64,14 +67,14 @@ class Emitted:
 
 
 def method_of(dynamics: Dynamics) -> Method | None:
-    """Return the method that dynamics are discretized by; ``None`` if only decays are given."""
+    """Return the method by which dynamics are discretized, or None if only decays are given."""
     how = dynamics.rule.discretization
     if dynamics.given is not None or how is None:
         return None
     return "euler" if how.decay == "euler" else "exp"
 
 
-def emit(
+def population_nodes(
     dynamics: Dynamics,
     numbers: dict[str, Any],
     shape: tuple[int, ...],
@@ -79,20 +82,20 @@ def emit(
     dt: float,
     method: Method,
     allow: Collection[str],
-) -> Emitted:
-    """Return a population as nodes.
+) -> PopulationNodes:
+    """Return the nodes of a population.
 
     Args:
-      dynamics: the neuron.
-      numbers: its coefficients by name, numbers or arrays that broadcast to the features.
+      dynamics: the dynamics of its neurons.
+      numbers: coefficients by name, numbers or arrays that broadcast to the features.
       shape: shape of the features, channels last.
-      where: the layer, for errors.
+      where: the layer, for error messages.
       dt: step in seconds for which time constants are written.
-      method: method for which they are written.
-      allow: what may be left to metadata.
+      method: method for which time constants are written.
+      allow: properties that may be written into metadata.
 
     Raises:
-      NIRError: NIR cannot say it.
+      NIRError: NIR has no nodes for these neurons.
     """
     rule = dynamics.rule
     values = {
@@ -117,20 +120,20 @@ def emit(
     if (start != rest).any():
         metadata["start"] = start
     away = not np.allclose(start, rest, rtol=1e-6, atol=1e-6)
-    leaves = _leaves(rule, "v_min" in values, away)
-    _check_allowed(leaves, where, allow)
+    not_in_nir = _not_in_nir(rule, "v_min" in values, away)
+    _check_allowed(not_in_nir, where, allow)
     old = rule.entry == "old"
     late = rule.emit == "old" and fires
     if late:
         recurrent_lag = int(rule.recurrent_lag) + old
     else:
         recurrent_lag = 2 * old
-    return Emitted(
+    return PopulationNodes(
         kind,
         fields,
         metadata,
         gain,
-        leaves,
+        not_in_nir,
         threshold,
         int(old),
         int(late),
@@ -139,7 +142,7 @@ def emit(
     )
 
 
-_SAID = {
+_WRITTEN = {
     "rule": {
         *("discretization", "entry", "channels", "recurrent_channel", "fire", "max_spikes"),
         *("emit", "reset", "reset_time", "reset_site", "reset_gradient", "reset_span"),
@@ -150,7 +153,7 @@ _SAID = {
         "noise_std",
     },
 }
-"""Fields that nodes or their metadata say; a field that is not among them is refused."""
+"""Fields that are written into nodes or metadata; others must have their default values."""
 
 
 def _check_rule(dynamics: Dynamics, numbers: dict[str, Any], where: str) -> None:
@@ -158,21 +161,21 @@ def _check_rule(dynamics: Dynamics, numbers: dict[str, Any], where: str) -> None
     for kind, instance in (("rule", rule), ("dynamics", dynamics)):
         for field in dataclasses.fields(instance):
             value = getattr(instance, field.name)
-            if field.name not in _SAID[kind] and value != field.default:
+            if field.name not in _WRITTEN[kind] and value != field.default:
                 raise fail(
                     where,
-                    "a neuron of which all is known how to write it",
+                    "a neuron whose fields can all be written",
                     f"{field.name}={value!r}",
                     f"set {field.name} to {field.default!r}",
                 )
     if rule.fire != "none" and rule.reset == "none" and rule.fire != ">":
         raise fail(where, "fire='>' where there is no reset", repr(rule.fire), "use fire='>'")
     if rule.entry == "jump" and numbers["c_old"] != numbers["c_x"]:
-        raise fail(where, "one gain for synaptic current and input", "two")
+        raise fail(where, "one gain for the synaptic current and the input", "two", "use one gain")
 
 
-def _leaves(rule: Rule, bounded: bool, away: bool) -> tuple[str, ...]:
-    """Return what of a neuron NIR cannot say."""
+def _not_in_nir(rule: Rule, bounded: bool, away: bool) -> tuple[str, ...]:
+    """Return the properties of a neuron that NIR has no field for, names of `LEAVES`."""
     delayed = rule.reset == "hard" and rule.reset_time != "same"
     lost = rule.reset_time == "give-back" or rule.reset_site == "sum" or rule.hold > 0
     found = {
@@ -187,15 +190,15 @@ def _leaves(rule: Rule, bounded: bool, away: bool) -> tuple[str, ...]:
     return tuple(name for name, present in found.items() if present)
 
 
-def _check_allowed(leaves: tuple[str, ...], where: str, allow: Collection[str]) -> None:
-    needed = tuple(name for name in leaves if name not in allow)
+def _check_allowed(not_in_nir: tuple[str, ...], where: str, allow: Collection[str]) -> None:
+    needed = tuple(name for name in not_in_nir if name not in allow)
     if needed:
-        words = ", ".join(LEAVES[name] for name in needed)
+        descriptions = ", ".join(LEAVES[name] for name in needed)
         extra = " (or allow_soft_reset=True)" if needed == ("soft_reset",) else ""
         raise NIRError(
-            f"{where}: expected a neuron that NIR can say, got {words}; pass"
+            f"{where}: expected a neuron that NIR can describe, got {descriptions}; pass"
             f" allow={needed!r}{extra} to write it into the metadata, which flax_snn reads"
-            " and others leave out: the network then computes something else there"
+            " and other frameworks ignore: there, the network will compute something else"
         )
 
 
@@ -207,19 +210,27 @@ def _fields(
     method: Method,
     fires: bool,
 ) -> tuple[str, dict[str, np.ndarray], np.ndarray]:
-    """Return node type, parameters and the gain of the input."""
+    """Return the type of the node, its parameters, and the gain of the input."""
     rule, decay = dynamics.rule, values["alpha"]
     synapse = rule.all_channels == 1
     entry = rule.entry if synapse or rule.entry == "jump" else "direct"
     gain = values[{"direct": "c_x", "jump": "c_x", "old": "c_old", "new": "c_new"}[entry]]
     if (gain <= 0).any():
         raise fail(
-            where, "a gain of the input above 0", f"{gain.min():g}", "turn the weights round"
+            where,
+            "a gain of the input above 0",
+            f"{gain.min():g}",
+            "multiply the weights by -1 and make the gain positive",
         )
     fire = {"v_threshold": values["theta"], "v_reset": values["v_reset"]} if fires else {}
     if (decay == 1.0).all() and not synapse:
         if (values["bias"] != 0).any():
-            raise fail(where, "no bias current in a neuron without a leak", "one", "use use_bias")
+            raise fail(
+                where,
+                "no bias current in a neuron without a leak",
+                "one",
+                "give the weights a bias",
+            )
         rate = _exact(gain / dt, lambda r: dt * r, gain)
         return "IF" if fires else "I", {"r": rate} | fire, gain
     taus = {"tau_mem" if synapse else "tau": _tau(dynamics, "tau_mem", decay, where, dt, method)}
@@ -248,7 +259,7 @@ def _synapses(
     dt: float,
     method: Method,
 ) -> tuple[dict[str, np.ndarray], ...]:
-    """Return each synaptic current as the potential of an LI that is added to the membrane."""
+    """Return parameters of an LI for each synaptic current; its potential enters the membrane."""
     through = numbers["c_new" if dynamics.rule.entry == "new" else "c_old"]
     found = []
     for beta, g, gain in zip(numbers["beta"], numbers["g"], through, strict=True):
@@ -265,7 +276,7 @@ def _synapses(
 def _tau(
     dynamics: Dynamics, name: str, decay: np.ndarray, where: str, dt: float, method: Method
 ) -> np.ndarray:
-    """Return the time constants that this method turns into these decays."""
+    """Return the time constants for which the method gives these decays."""
     highest = 0.0 if method == "euler" else np.nextafter(0.0, 1.0)
     if (decay < highest).any() or (decay >= 1.0).any():
         worst = float(decay.min() if (decay < highest).any() else decay.max())
@@ -281,15 +292,15 @@ def _tau(
 
     with np.errstate(divide="ignore"):
         guess = dt / (1.0 - decay) if method == "euler" else -dt / np.log(decay)
-    known = getattr(dynamics.parameters, name, None)
-    if isinstance(known, float):
-        same = np.full(decay.shape, known)
+    parameter = getattr(dynamics.parameters, name, None)
+    if isinstance(parameter, float):
+        same = np.full(decay.shape, parameter)
         guess = np.where(again(same) == decay, same, guess)
     return _exact(guess, again, decay)
 
 
 def _loss(tau: np.ndarray, dt: float, method: Method) -> np.ndarray:
-    """Return 1 - decay, as it is computed when the file is read."""
+    """Return 1 - decay, computed as when the file is read."""
     how = Discretization("euler" if method == "euler" else "exponential", "unit", "leak")
     numbers = discretize(Rule(discretization=how), LIFParameters(tau_mem=tau), dt)
     return np.asarray(vars(numbers)["c_x"])
@@ -298,7 +309,7 @@ def _loss(tau: np.ndarray, dt: float, method: Method) -> np.ndarray:
 def _exact(
     guess: np.ndarray, forward: Callable[[np.ndarray], np.ndarray], target: np.ndarray
 ) -> np.ndarray:
-    """Return the values next to a guess that give exactly the target, where there are any."""
+    """Return values close to a guess whose result is exactly the target, where there are any."""
     best, up, down = np.array(guess), np.array(guess), np.array(guess)
     for _ in range(16):
         missed = forward(best) != target

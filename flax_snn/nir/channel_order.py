@@ -1,8 +1,9 @@
-"""Channels first, as NIR has them, and channels last, as Flax has them.
+"""The order of channels: first in NIR, last in Flax.
 
-A feature map (C, H, W) becomes (H, W, C): the first axis goes to the end. A vector that a Flatten
-made of such a map may stay in the order of Flax, (H, W, C), as long as all that reads it can be
-told so: matrices by the order of their columns, neurons by the order of their parameters.
+A feature map (C, H, W) becomes (H, W, C): the first axis moves to the end. A Flatten in Flax
+returns the elements in the order (H, W, C), where NIR has (C, H, W). The vector may keep the order
+of Flax if every node that reads it can be adapted: matrices by permuting their columns, neurons by
+permuting their parameters.
 """
 
 from __future__ import annotations
@@ -11,50 +12,50 @@ import math
 
 import numpy as np
 
-from flax_snn.nir.ir import Shape
+from flax_snn.nir.graph import Shape
 from flax_snn.nir.shapes import flatten_axes
 from flax_snn.nir.wiring import Wiring
 
 Order = np.ndarray | None
-"""Index of each element of a flattened map in the order of NIR; ``None``: it is that order."""
+"""Index of each element in the order of NIR; None if the elements are in that order."""
 
 
 def last(shape: Shape) -> Shape:
-    """Return a shape with its first axis behind the others."""
+    """Return a shape with its first axis moved to the end."""
     return (*shape[1:], *shape[:1])
 
 
 def to_last(array: np.ndarray, order: Order = None) -> np.ndarray:
-    """Return values of features, channels first, in the order of Flax."""
+    """Return an array of features in the order of Flax, given the order of NIR."""
     if array.ndim > 1:
         return np.moveaxis(array, 0, -1)
     return array if order is None else array[order]
 
 
 def to_first(array: np.ndarray, order: Order = None) -> np.ndarray:
-    """Undo `to_last`."""
+    """Return an array of features in the order of NIR: the inverse of `to_last`."""
     if array.ndim > 1:
         return np.moveaxis(array, -1, 0)
     return array if order is None else array[np.argsort(order)]
 
 
 def flat_order(shape: Shape) -> np.ndarray:
-    """Return the order of a flattened map (C, *space) when its channels are behind."""
+    """Return the `Order` of a map (C, *space) that was flattened with its channels last."""
     return np.moveaxis(np.arange(math.prod(shape)).reshape(shape), 0, -1).ravel()
 
 
 def orders(wiring: Wiring, loops: set[str]) -> dict[str, np.ndarray]:
-    """Return the nodes whose flat values stay in the order of Flax.
+    """Return the order of each node whose flat output is in the order of Flax.
 
     Args:
       wiring: the graph.
-      loops: nodes in loops, which have the order of NIR.
+      loops: names of the nodes in loops, which compute in the order of NIR.
     """
     targets = wiring.targets()
     found: dict[str, np.ndarray] = {}
 
     def readers(name: str, keep: bool) -> list[str] | None:
-        """Return nodes with the values of this one; ``None`` if some reader needs the order."""
+        """Return the nodes with the same order; None if a reader needs the order of NIR."""
         passed = [name]
         for target in targets.get(name, ()):
             if target == wiring.output:

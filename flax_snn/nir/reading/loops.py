@@ -1,7 +1,7 @@
-"""Loops of a graph as cells: which node is computed when, and from values of which step.
+"""Loops of a graph as cells: the order in which their nodes are computed.
 
-A stateless node whose value of the step before is asked for computes it again, from what neurons
-and entries sent then: so what it sends before the first step is what it makes of silence.
+Where the value of a stateless node in the previous step is needed, it is computed again from what
+neurons and entries sent in that step. Before the first step, these sent 0.
 """
 
 from __future__ import annotations
@@ -12,25 +12,26 @@ from typing import Any
 
 import flax.linen as nn
 
+from flax_snn.nir.channel_order import last, to_last
 from flax_snn.nir.error import fail
-from flax_snn.nir.layout import last, to_last
-from flax_snn.nir.loop import Loop, Operation, Value
-from flax_snn.nir.parts import Builder, Part, joined, tree_names
-from flax_snn.nir.units import Unit
+from flax_snn.nir.loop_cell import Loop, Operation, StepValue
+from flax_snn.nir.reading.grouping import NodeGroup
+from flax_snn.nir.reading.modules import BuiltModule, ModuleBuilder, joined, tree_names
 from flax_snn.nir.wiring import closing_edges, components, is_loop
 
 
-def build_loop(builder: Builder, unit: Unit) -> Part:
+def build_loop(builder: ModuleBuilder, node_group: NodeGroup) -> BuiltModule:
     """Return a cell that advances the nodes of a loop one after the other.
 
     Args:
       builder: makes the modules of its nodes.
-      unit: the loop.
+      node_group: the loop.
 
     Raises:
-      NIRError: Delays of which some elements are 0; edges that close loops in a row.
+      NIRError: some elements of a Delay in the loop are 0 and others are not; two edges that close
+        loops follow each other.
     """
-    wiring, steps, inside = builder.wiring, builder.steps, set(unit.members)
+    wiring, steps, inside = builder.wiring, builder.steps, set(node_group.members)
     zero = {n for n in inside if n in steps and (steps[n] == 0).all()}
     closed = {n for n in inside if n in steps} - zero
     for name in sorted(closed):
@@ -38,11 +39,11 @@ def build_loop(builder: Builder, unit: Unit) -> Part:
             raise fail(
                 f"node {name!r} (Delay): delay",
                 "in a loop, at least one step for every element, or 0 for all",
-                "both",
-                "with a delay the loop is closed by it, without one by the step: split the node",
+                "some of each",
+                "elements without a delay need their value of the same step: split the node",
             )
     names = tree_names(sorted(inside))
-    entries = {name: f"into {names[name]}" for name, _ in unit.entries}
+    entries = {name: f"into {names[name]}" for name, _ in node_group.entries}
     order = _Order(builder, inside, zero, closed, names, entries)
     for name in sorted(inside - zero - closed):
         order.compute(name, False)
@@ -53,14 +54,14 @@ def build_loop(builder: Builder, unit: Unit) -> Part:
     cells = []
     for name in sorted(inside - zero - closed):
         if wiring.nodes[name].is_neuron:
-            part = builder.cell(Unit(name, "cell", (name,), name))
+            built = builder.cell(NodeGroup(name, "cell", (name,), name))
             cells.append(names[name])
         else:
-            part = builder.layer(name)
-        modules[names[name]] = part.module
-        variables[f"layers_{names[name]}"] = part.variables
+            built = builder.layer(name)
+        modules[names[name]] = built.module
+        variables[f"layers_{names[name]}"] = built.variables
     shapes = {names[n]: last(wiring.shapes[n]) for n in inside}
-    shapes |= {entries[n]: last(wiring.shapes[each[0]]) for n, each in unit.entries}
+    shapes |= {entries[n]: last(wiring.shapes[each[0]]) for n, each in node_group.entries}
     loop = Loop(
         modules,
         tuple(cells),
@@ -68,28 +69,28 @@ def build_loop(builder: Builder, unit: Unit) -> Part:
         {names[n]: tuple(to_last(steps[n]).ravel().tolist()) for n in sorted(closed)},
         tuple(order.operations),
         feeds,
-        tuple(entries[n] for n, _ in unit.entries),
-        tuple(names[n] for n in unit.exits),
-        sum(math.prod(wiring.shapes[n]) for n in unit.exits),
+        tuple(entries[n] for n, _ in node_group.entries),
+        tuple(names[n] for n in node_group.exits),
+        sum(math.prod(wiring.shapes[n]) for n in node_group.exits),
         builder.param_dtype,
     )
-    return Part(loop, joined(variables))
+    return BuiltModule(loop, joined(variables))
 
 
 @dataclasses.dataclass(eq=False)
 class _Order:
-    """Operations of a step in an order in which each finds its inputs computed.
+    """The operations of a step, each after those that compute its inputs.
 
     Attributes:
-      builder: has the wiring.
+      builder: makes the modules, and has the wiring.
       inside: nodes of the loop.
-      zero: Delays of no step, which pass on what comes.
-      closed: Delays that close loops by themselves.
+      zero: Delays of 0 steps, which send what they receive.
+      closed: Delays of at least one step, each of which closes its loop.
       names: names of the nodes in the variable tree.
-      entries: names of what comes from outside, by node.
+      entries: names of the values that come from outside, by node.
     """
 
-    builder: Builder
+    builder: ModuleBuilder
     inside: set[str]
     zero: set[str]
     closed: set[str]
@@ -105,9 +106,9 @@ class _Order:
         self.done: set[tuple[str, bool]] = set()
         self.operations: list[Operation] = []
 
-    def inputs(self, name: str, before: bool) -> tuple[Value, ...]:
-        """Return what is summed into a node, and have it computed first."""
-        found: list[Value] = [(self.entries[name], before)] if name in self.entries else []
+    def inputs(self, name: str, before: bool) -> tuple[StepValue, ...]:
+        """Return the values whose sum a node receives, after adding the operations for them."""
+        found: list[StepValue] = [(self.entries[name], before)] if name in self.entries else []
         for source in self.builder.wiring.sources[name]:
             if source in self.inside:
                 late = (source, name) in self.closing
@@ -116,23 +117,23 @@ class _Order:
                         f"node {name!r}",
                         "a neuron or a Delay between two edges that close loops",
                         "two such edges in a row",
-                        "put a Delay of one step where the feedback is meant to wait",
+                        "put a Delay of one step into the feedback",
                     )
                 found += self._value(source, before or late)
         return tuple(found)
 
     def compute(self, name: str, before: bool) -> None:
-        """Add the operation of a node, its inputs first."""
+        """Add the operation of a node after the operations that compute its inputs."""
         if (name, before) in self.done:
             return
         self.done.add((name, before))
         sources = self.inputs(name, before)
         self.operations.append((self.names[name], before, sources))
 
-    def _value(self, name: str, before: bool) -> tuple[Value, ...]:
+    def _value(self, name: str, before: bool) -> tuple[StepValue, ...]:
         if name in self.zero:
             return self.inputs(name, before)
-        kept = name in self.closed or (before and self.builder.wiring.nodes[name].is_neuron)
-        if not kept:
+        stored = name in self.closed or (before and self.builder.wiring.nodes[name].is_neuron)
+        if not stored:
             self.compute(name, before)
         return ((self.names[name], before),)

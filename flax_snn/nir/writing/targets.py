@@ -1,10 +1,10 @@
-"""Frameworks that a graph is written for, and what their importers read correctly.
+"""Frameworks that a graph can be written for, and what their importers read correctly.
 
-Without a target a graph says what it means and no more. An importer may take a subset of that,
-such as gains of one kind, and the graph of the same network may be written in its terms: weights
-and gains scaled against each other, time constants for the steps and the method that it uses.
-The numbers of each step stay the same, and so does the meaning of the graph. What the importer
-would read wrongly or leave out is refused here. Versions are those whose importers were run.
+Many importers read only some of the graphs that NIR defines, for instance gains of one kind. The
+same network can be written as such a graph: gains are moved into the weights, and time constants
+are written for the step and the method of the framework. The coefficients of a step and the meaning
+of the graph stay the same. What an importer would read wrongly or ignore is refused. Each entry was
+tested with the importer of the version in its name.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from flax_snn.nir.emit import Emitted
 from flax_snn.nir.error import fail
-from flax_snn.nir.ir import FIELDS, Graph, Node
-from flax_snn.nir.neuron import Method
+from flax_snn.nir.graph import FIELDS, Graph, Node
+from flax_snn.nir.method import Method
+from flax_snn.nir.writing.neurons import PopulationNodes
 
 Gain = Literal["any", "r=1", "one", "inferred"]
 
@@ -27,35 +27,35 @@ _MAPS = ("Conv2d", "AvgPool2d", "SumPool2d", "Flatten")
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What an importer asks of a graph.
+    """What the importer of a framework requires of a graph.
 
     Attributes:
       name: framework and version.
-      words: in words.
-      dt: step in seconds for which it reads any file; ``None``: that of the network.
-      method: method by which it steps; ``None``: that of the network.
-      leaky: gain of LIF and LI: ``any`` r; ``r=1``; ``one``: r such that the input is added as it
-        is.
-      synaptic: gain of CubaLIF and CubaLI, as ``leaky``, for both of its gains; ``inferred``: r
-        such that the step is inferred right.
+      description: what the importer does.
+      dt: step in seconds with which it reads every file; ``None`` for that of the network.
+      method: method with which it advances neurons; ``None`` for that of the network.
+      leaky: gain of LIF and LI: ``any`` r is read; ``r=1`` is required; or ``one``: r must be such
+        that the input is added with gain 1.
+      synaptic: gains of CubaLIF and CubaLI, as ``leaky``; ``inferred``: r must be such that the
+        framework infers the right step from it.
       counting: gain of IF and I, as ``leaky``.
-      recurrence: form of recurrent populations; ``None``: it reads none.
+      recurrence: form of recurrent populations that it reads; ``None`` if it reads none.
       nodes: types of nodes that it reads.
-      flat: types of neurons that it reads without feature maps only.
-      uniform: parameters that must be the same for a whole population.
+      flat: types of neurons that it does not read as feature maps.
+      uniform: parameters that must be the same for all neurons of a population.
       zero: parameters that must be 0.
       same: pairs of parameters that must be equal.
-      needs: what its neurons do that NIR cannot say, as in `flax_snn.nir.LEAVES`.
+      needs: properties of its neurons that NIR has no field for, names of `flax_snn.nir.LEAVES`.
       bounded: types of neurons whose membrane it bounds below at the negative threshold.
       padded: whether it reads numeric padding and dilation of convolutions.
-      sums: whether several edges into a node are summed.
-      dense_maps: whether it reads a matrix behind a Flatten of a feature map.
-      affine: whether every matrix is to be an Affine.
-      ordered: whether the alphabetical order of names is to be that of computation.
+      sums: whether it sums several edges into a node.
+      dense_maps: whether it reads a matrix after a Flatten of a feature map.
+      affine: whether it requires an Affine for every matrix.
+      ordered: whether it computes nodes in the alphabetical order of their names.
     """
 
     name: str
-    words: str
+    description: str
     dt: float | None = None
     method: Method | None = None
     leaky: Gain = "any"
@@ -76,61 +76,61 @@ class Target:
     ordered: bool = False
 
     def fit(
-        self, emitted: Emitted, where: str, dt: float, method: Method
-    ) -> tuple[Emitted, np.ndarray | None]:
-        """Return a population with the gains that are asked for, and what weights are scaled by.
+        self, population: PopulationNodes, where: str, dt: float, method: Method
+    ) -> tuple[PopulationNodes, np.ndarray | None]:
+        """Return a population with the required gains, and the factor for the weights before it.
 
         Args:
-          emitted: the population.
-          where: the layer, for errors.
-          dt: step for which the graph is written.
-          method: method for which it is written.
+          population: the population.
+          where: the layer, for error messages.
+          dt: step in seconds for which the graph is written.
+          method: method for which the graph is written.
 
         Raises:
-          NIRError: its neurons are others than those of the framework.
+          NIRError: the framework computes its neurons differently.
         """
-        if self is not ANY and "v_threshold" in emitted.fields:
-            self._check_rule(emitted, where)
-        kind = emitted.kind
+        if self is not ANY and "v_threshold" in population.fields:
+            self._check_rule(population, where)
+        kind = population.kind
         wanted_gain = {"LIF": self.leaky, "LI": self.leaky, "IF": self.counting, "I": self.counting}
         wanted = wanted_gain.get(kind, self.synaptic)
         if wanted == "any":
-            return emitted, None
-        fields = dict(emitted.fields)
+            return population, None
+        fields = dict(population.fields)
         if kind in ("I", "IF"):
             fields["r"] = np.full_like(fields["r"], 1.0 / dt)
-            return dataclasses.replace(emitted, fields=fields), emitted.gain
+            return dataclasses.replace(population, fields=fields), population.gain
         if wanted == "inferred":
-            kept = 1.0 - _loss(fields["tau_syn"], dt, method)
-            fitted = dataclasses.replace(emitted, fields=_inferred(fields, dt))
-            return fitted, emitted.gain / kept
-        gain = np.ones_like(emitted.gain)
+            decay = 1.0 - _loss(fields["tau_syn"], dt, method)
+            fitted = dataclasses.replace(population, fields=_inferred(fields, dt))
+            return fitted, population.gain / decay
+        gain = np.ones_like(population.gain)
         pairs = {"tau": "r"} if "tau" in fields else {"tau_mem": "r", "tau_syn": "w_in"}
         for tau, name in pairs.items():
             loss = _loss(fields[tau], dt, method)
             fields[name] = np.ones_like(loss) if wanted == "r=1" else 1.0 / loss
             gain = gain * (loss if wanted == "r=1" else 1.0)
-        return dataclasses.replace(emitted, fields=fields), emitted.gain / gain
+        return dataclasses.replace(population, fields=fields), population.gain / gain
 
-    def _check_rule(self, emitted: Emitted, where: str) -> None:
-        needs = [*self.needs, *(["lower_bound"] if emitted.kind in self.bounded else [])]
-        other = [] if emitted.emit_lag == 0 else ["spikes a step late"]
-        floor = emitted.metadata.get("v_min")
-        if floor is not None and (floor != -emitted.fields["v_threshold"]).any():
+    def _check_rule(self, population: PopulationNodes, where: str) -> None:
+        needs = [*self.needs, *(["lower_bound"] if population.kind in self.bounded else [])]
+        other = [] if population.emit_lag == 0 else ["spikes a step late"]
+        floor = population.metadata.get("v_min")
+        if floor is not None and (floor != -population.fields["v_threshold"]).any():
             other.append("a lower bound that is not the negative threshold")
-        if set(emitted.leaves) != set(needs) or other:
+        if set(population.not_in_nir) != set(needs) or other:
             raise fail(
                 where,
                 f"{' and '.join(needs) or 'plain neurons'}, as {self.name} has them",
-                " and ".join([*emitted.leaves, *other]) or "plain ones",
+                " and ".join([*population.not_in_nir, *other]) or "plain ones",
                 "it would compute something else: take another neuron or another target",
             )
 
     def check(self, graph: Graph) -> None:
-        """Raise where the importer would read a graph wrongly, or leave something out.
+        """Raise if the importer would read a graph wrongly or ignore a part of it.
 
         Raises:
-          NIRError: the message names the node and what the importer makes of it.
+          NIRError: the message names the node and what the importer does with it.
         """
         if self is ANY:
             return
@@ -195,7 +195,7 @@ class Target:
                     f"node {name!r} (Flatten)",
                     f"no feature maps before a matrix in {self.name}",
                     "a Flatten",
-                    "it takes columns in another order than NIR",
+                    "it takes the columns of the matrix in another order: use another target",
                 )
 
 
@@ -204,10 +204,11 @@ def _loss(tau: np.ndarray, dt: float, method: Method) -> np.ndarray:
 
 
 def _inferred(fields: dict[str, np.ndarray], dt: float) -> dict[str, np.ndarray]:
-    """Return r of which Rockpool infers the step, dt = tau_mem / (1 + r), and w_in to match.
+    """Return fields with the r from which Rockpool infers the step, and with a w_in to match.
 
-    It adds b x to the current and the current to the membrane, whatever r and w_in are; these say
-    the same in the terms of NIR: (1 - b) w_in (1 - a) r = b.
+    Rockpool computes dt = tau_mem / (1 + r), adds b x to the current and the current to the
+    membrane, and ignores r and w_in otherwise. In NIR, (1 - b) w_in (1 - a) r = b describes the
+    same neuron.
     """
     leak = _loss(fields["tau_mem"], dt, "exp")
     lost = _loss(fields["tau_syn"], dt, "exp")
@@ -222,7 +223,7 @@ TARGETS: dict[str, Target] = {
     for each in (
         Target(
             "snntorch-1.0.0",
-            "Euler steps of 1e-4 s whatever the file says; gains of 1; nested cycles",
+            "Euler steps of 1e-4 s for every file; gains of 1; nested cycles",
             dt=1e-4,
             method="euler",
             leaky="one",
@@ -312,10 +313,10 @@ TARGETS: dict[str, Target] = {
 
 
 def find_target(name: Any) -> Target:
-    """Return a target.
+    """Return the target of a name; for None, the one that reads all of NIR.
 
     Raises:
-      NIRError: an unknown name.
+      NIRError: the name is unknown.
     """
     if name is None:
         return ANY

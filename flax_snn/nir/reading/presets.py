@@ -1,7 +1,7 @@
-"""Foreign producers: what their files mean where they do not say what NIR says.
+"""Presets for frameworks whose files deviate from NIR.
 
-A preset is chosen by name and never guessed. Versions are those whose files were run against the
-networks that they came from; another version may need another preset, or none.
+A preset is chosen by name and never guessed. Each was tested with files of the version in its name
+against the networks that had been exported; another version may need another preset, or none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from flax_snn.nir.error import fail
-from flax_snn.nir.ir import Graph, Node
+from flax_snn.nir.graph import Graph, Node
 from flax_snn.nir.shapes import flatten_axes
 
 _SINABS = {"fire": "floor", "reset": "soft", "reset_gradient": "flow"}
@@ -36,26 +36,27 @@ _SUBTRACT_LATE = {"reset": "soft", "reset_time": "next", "reset_site": "sum"}
 
 @dataclasses.dataclass(frozen=True)
 class Producer:
-    """How the files of a framework are read; the defaults are NIR as it is defined.
+    """How the files of a framework are read. The defaults read a file as NIR defines it.
 
     Attributes:
       name: framework and version.
-      repairs: in words, what differs from NIR.
-      method: the only method with which its files mean what they should; ``None`` for any.
-      gain: gain of the input: ``r``: (1 - a) r; ``one``: 1, r means nothing.
-      if_gain: that of IF and I: ``r``: dt r; ``one``: 1.
-      synapse: gain into the synapse: ``w_in``: (1 - b) w_in; ``one``: 1; ``decay``: b, the input
-        decays in the step it arrives; w_in then means nothing.
-      integrator: gain of LI and I, as ``gain``; ``decay``: a.
-      rule: switches of the neurons that fire, by node type; ``""`` for all others.
-      start: potential before the first step: a field of the node, ``None`` for v_leak.
-      floor: lower bound of the membrane of IF nodes, in thresholds.
-      tau: what time constants are given in.
-      threshold_lag: whether a Threshold sees the membrane of the step before.
-      columns: order of the columns of a matrix behind a Flatten.
-      recurrence: whether recurrent weights are written between input and neuron.
-      batch: whether shapes of Input and Output hold batch and time.
-      dims: whether the axes of Flatten count the batch.
+      repairs: descriptions of what differs from NIR.
+      method: the only method with which its files can be read; ``None`` for any.
+      gain: gain of the input of a neuron: ``r`` is (1 - a) r; ``one`` is 1, with r ignored.
+      if_gain: gain of the input of IF and I: ``r`` is dt r; ``one`` is 1.
+      synapse: gain of the input of a synapse: ``w_in`` is (1 - b) w_in; ``one`` is 1; ``decay`` is
+        b, because the input decays in the step in which it arrives. The last two ignore w_in.
+      integrator: gain of the input of LI and I, as ``gain``; ``decay`` is a.
+      rule: fields of `flax_snn.dynamics.Rule` for the neurons that fire, by node type; those under
+        ``""`` hold for all other types.
+      start: field of the node with the potential before the first step; ``None`` for v_leak.
+      floor: lower bound of the membrane of IF nodes, as a multiple of the threshold.
+      tau: unit of time constants.
+      threshold_lag: whether a Threshold receives the membrane of the previous step.
+      columns: order of the columns of a matrix after a Flatten.
+      recurrence: whether recurrent weights are written between the input and the neuron.
+      batch: whether the shapes of Input and Output include batch and time.
+      dims: whether the axes of Flatten are counted with the batch.
     """
 
     name: str
@@ -76,12 +77,12 @@ class Producer:
     dims: bool = False
 
     def switches(self, kind: str) -> Mapping[str, Any]:
-        """Return the switches of neurons of a node type."""
+        """Return the fields of `flax_snn.dynamics.Rule` for neurons of a node type."""
         return self.rule.get(kind, self.rule.get("", {}))
 
 
 NIR = Producer("NIR", ())
-"""Files that mean what they say."""
+"""Reads files as NIR defines them."""
 
 _NORSE = Producer(
     "norse-1.1.0",
@@ -197,10 +198,10 @@ PRODUCERS: dict[str, Producer] = {
 
 
 def find_producer(name: str | None, method: str) -> Producer:
-    """Return a preset.
+    """Return the preset of a name; for None, the one that reads NIR as defined.
 
     Raises:
-      NIRError: an unknown name, or a method with which its files mean something else.
+      NIRError: the name is unknown, or the framework steps its neurons with another method.
     """
     if name is None:
         return NIR
@@ -215,7 +216,10 @@ def find_producer(name: str | None, method: str) -> Producer:
 
 
 def repaired(graph: Graph, producer: Producer, dt: float) -> Graph:
-    """Return the graph with its values and edges as NIR has them; neurons keep their own rules."""
+    """Return a graph whose values and edges have been converted to what NIR defines.
+
+    What deviates in the update of a neuron stays in the preset, and is used by the neurons.
+    """
     nodes = dict(graph.nodes)
     for name, node in graph.nodes.items():
         if isinstance(node, Graph):
@@ -243,7 +247,7 @@ def _node(node: Node, producer: Producer, dt: float) -> Node:
 
 
 def _loop(graph: Graph) -> Graph:
-    """Move the edge from the Input to recurrent weights to the neuron that they feed."""
+    """Redirect the edge from the Input to recurrent weights to the neuron after the weights."""
     kinds = {name: node.type for name, node in graph.nodes.items() if isinstance(node, Node)}
     neurons = [n for n, kind in kinds.items() if kind in ("LIF", "IF", "CubaLIF")]
     edges = tuple(
@@ -257,7 +261,7 @@ def _loop(graph: Graph) -> Graph:
 
 
 def _permute_columns(graph: Graph, nodes: dict[str, Any]) -> None:
-    """Bring the columns of matrices behind a Flatten from (H, W, C) to (C, H, W)."""
+    """Permute the columns of matrices after a Flatten from (H, W, C) to (C, H, W)."""
     for a, b in graph.edges:
         flat, dense = nodes[a], nodes[b]
         if not (isinstance(flat, Node) and flat.type == "Flatten" and isinstance(dense, Node)):

@@ -1,7 +1,7 @@
-"""A loop of a graph as a cell: nodes that feed each other, advanced by one step together.
+"""A loop of a graph as a cell: nodes that feed each other and are advanced by one step together.
 
-What an edge that closes the loop carries is the value of the step before. Before the first step
-neurons have sent 0; what stateless nodes make of that (the bias of an Affine) they send.
+The edge that closes a loop carries the value of the previous step. Before the first step, the
+output of neurons is 0, and stateless nodes send what they compute from 0 (an Affine its bias).
 """
 
 from __future__ import annotations
@@ -18,29 +18,30 @@ from flax_snn.typing import Array, PRNGKey
 
 __all__ = ["Loop"]
 
-Value = tuple[str, bool]
-"""Name of a node or entry, and whether its value of the step before is meant."""
+StepValue = tuple[str, bool]
+"""Name of a node or entry, and whether its value of the previous step is meant."""
 
-Operation = tuple[str, bool, tuple[Value, ...]]
-"""Node, whether it computes what it sent in the step before, and what is summed into it."""
+Operation = tuple[str, bool, tuple[StepValue, ...]]
+"""A node, whether it is computed for the previous step, and the values whose sum it receives."""
 
 
 class Loop(nn.RNNCellBase):
     """Nodes that feed each other, as one cell.
 
-    Inputs are the flattened values of all entries behind each other, outputs those of all exits.
+    The input is the concatenation of the flattened values of all entries, the output that of all
+    exits.
 
     Attributes:
-      layers: modules of one step by name: cells, which have a state, and layers, which have none.
-      cells: names of those that are cells.
+      layers: modules for one step by name: cells, which have a state, and layers without one.
+      cells: names of the modules that are cells.
       shapes: shape of the value of each layer, delay and entry, channels last.
-      delays: steps of the delays, one per element, all at least 1.
-      schedule: what is computed, in order.
-      feeds: what is summed into each delay.
-      entries: names of the values that come from outside.
-      exits: names of the values that leave.
+      delays: delay in steps of each element of each delay, at least 1.
+      schedule: operations of a step, in the order in which they are computed.
+      feeds: for each delay, the values whose sum it receives.
+      entries: names of the values that come from outside the loop.
+      exits: names of the values that leave the loop.
       features: number of output values.
-      param_dtype: dtype of states and memories.
+      param_dtype: dtype of the states and of the values that are stored for later steps.
     """
 
     layers: Mapping[str, nn.Module]
@@ -48,7 +49,7 @@ class Loop(nn.RNNCellBase):
     shapes: Mapping[str, tuple[int, ...]]
     delays: Mapping[str, tuple[int, ...]]
     schedule: tuple[Operation, ...]
-    feeds: Mapping[str, tuple[Value, ...]]
+    feeds: Mapping[str, tuple[StepValue, ...]]
     entries: tuple[str, ...]
     exits: tuple[str, ...]
     features: int
@@ -58,14 +59,14 @@ class Loop(nn.RNNCellBase):
         """Advance all nodes by one step.
 
         Args:
-          carry: states of cells, buffers of delays, values that are needed once more.
+          carry: states of cells, buffers of delays, values that the next step needs.
           inputs: values of the entries ``(*B, M)``.
 
         Returns:
           The carry after the step, and the values of the exits ``(*B, features)``.
         """
         batch = inputs.shape[:-1]
-        values: dict[Value, Array] = {}
+        values: dict[StepValue, Array] = {}
         start = 0
         for name in self.entries:
             size = math.prod(self.shapes[name])
@@ -90,22 +91,22 @@ class Loop(nn.RNNCellBase):
             name: _pushed(carry["delays"][name], summed(values, sources))
             for name, sources in self.feeds.items()
         }
-        kept = {name: values[name, False].astype(self.param_dtype) for name in carry["before"]}
+        previous = {name: values[name, False].astype(self.param_dtype) for name in carry["before"]}
         out = [
             values[name, False].reshape((*batch, math.prod(self.shapes[name])))
             for name in self.exits
         ]
         return (
-            {"cells": states, "delays": buffers, "before": kept},
+            {"cells": states, "delays": buffers, "before": previous},
             jnp.concatenate(out, axis=-1),
         )
 
     @nn.nowrap
     def initialize_carry(self, rng: PRNGKey | None, input_shape: tuple[int, ...]) -> Any:
-        """Return the state before the first step: cells at rest, nothing on its way.
+        """Return the state before the first step: cells in their initial state, empty delays.
 
         Args:
-          rng: split among the cells.
+          rng: random key for the initial states of the cells.
           input_shape: shape of the input of one step, ``(*B, M)``.
 
         Returns:
@@ -131,7 +132,7 @@ class Loop(nn.RNNCellBase):
 
     @nn.nowrap
     def remembered(self) -> tuple[str, ...]:
-        """Return the names whose values of the step before are used but not computed again."""
+        """Return the names whose values of the previous step are stored, not computed again."""
         again = {name for name, before, _ in self.schedule if before}
         sources = [s for _, _, each in self.schedule for s in each]
         sources += [s for each in self.feeds.values() for s in each]
@@ -139,12 +140,12 @@ class Loop(nn.RNNCellBase):
 
     @property
     def num_feature_axes(self) -> int:
-        """Trailing axes of one input that are features: the values lie behind each other."""
+        """Number of trailing axes of one input that are features: 1, the concatenated values."""
         return 1
 
 
 def summed(values: Mapping[tuple[str, Any], Array], sources: tuple[Any, ...]) -> Array:
-    """Return the sum of what several sources send."""
+    """Return the sum of the values of several sources."""
     total = values[sources[0]]
     for source in sources[1:]:
         total = total + values[source]
@@ -152,7 +153,7 @@ def summed(values: Mapping[tuple[str, Any], Array], sources: tuple[Any, ...]) ->
 
 
 def _arrived(buffer: Array, steps: tuple[int, ...]) -> Array:
-    """Return what arrives now; ``buffer[..., k, :]`` was sent k + 1 steps ago."""
+    """Return what a delay sends now; ``buffer[..., k, :]`` was received k + 1 steps ago."""
     if len(set(steps)) == 1:
         return buffer[..., steps[0] - 1, :]
     index = jnp.asarray(steps).reshape((1,) * (buffer.ndim - 1) + (-1,)) - 1

@@ -1,0 +1,1 @@
+"""NIR files: read as untrusted input, checked field by field, and written."""

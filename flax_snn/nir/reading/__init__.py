@@ -1,0 +1,1 @@
+"""A NIR graph or file as a Flax network with its variables."""

@@ -1,0 +1,1 @@
+"""A Flax network with its variables as a NIR graph."""

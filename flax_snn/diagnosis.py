@@ -2,7 +2,8 @@
 
 The membrane is measured as its currents drive it if it is never reset, in units in which rest is
 0 and threshold is 1: after resets the membrane of a saturated layer is as small as that of a
-silent one.
+silent one. Layers are those whose cell is a `NeuronCell`; recurrent cells of other kinds, and cells
+in continuous time, are named as not covered.
 """
 
 from __future__ import annotations
@@ -17,32 +18,57 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flax_snn.dynamics.parameters import number
+from flax_snn import checks
 from flax_snn.initializers.recording import (
     NeuronLayer,
+    Recorder,
     Traces,
     Watched,
     free_membrane_of,
+    includes_resets,
     spikes_of,
 )
+from flax_snn.initializers.slot_weights import (
+    mean_and_spread,
+    slot_weights,
+    split_padding,
+    weighted_mean,
+)
+from flax_snn.sequence_mask import SequenceLengths, StepMask
 from flax_snn.typing import Array, Shaped
 
 __all__ = ["Diagnosis", "LayerDiagnosis", "compare", "diagnose"]
 
-SATURATED = 0.25
-"""Share of the time steps that refractoriness leaves, from which on a neuron is saturated."""
 
+def __dir__() -> list[str]:
+    return __all__
+
+
+SATURATED = 0.25
+"""Spikes per time step from which on a neuron or a layer is saturated.
+
+A neuron that spikes in every fourth step is mostly driven from reset to threshold within few steps:
+its rate hardly grows any more with its input, and at usual steps of 1 ms it is 250 Hz. The training
+app warns from the same share on, before activity is hard to bring down again. A refractory period
+lowers it: a quarter of the steps that it leaves.
+"""
+
+SILENT = 0.9
+"""Share of neurons without a spike from which on a layer is silent."""
+
+_MOSTLY_SILENT = 0.5  # share of neurons without a spike, from which on a layer is nearly silent
 _RARE = 1e-3  # share of time steps with a spike, below which a layer is nearly silent
+_ROUNDING = 1e-6  # error of a share in float32
 _FAR = 10.0  # membrane, in units of the threshold distance, from which on it runs away
 
-_WORDS = {
+_ADVICE = {
     "not finite": "its membrane is NaN or infinite: look for NaN in the parameters; a diverged run"
     " goes back to its last good checkpoint, with a lower learning rate or clipped gradients",
     "no input": "no current reaches it: the inputs are 0, or the layers below are silent; wake"
     " those first, initializers.lsuv goes layer by layer",
-    "silent": "no neuron spikes, so nothing passes to the layers above and little gradient comes"
-    " back; {push}",
-    "nearly silent": "most neurons do not spike in this batch and learn little; {push}",
+    "silent": "at most one in ten neurons spikes, so little passes to the layers above and little"
+    " gradient comes back; {remedy}",
+    "nearly silent": "most neurons do not spike in this batch and learn little; {remedy}",
     "saturated": "spikes in so many time steps tell little apart, and training is slow to undo it;"
     " scale its weights down: initializers.lsuv with this batch, fluctuation_driven with the rate"
     " of its inputs, or a smaller gain; a refractory period or an upper bound in"
@@ -52,18 +78,16 @@ _WORDS = {
     " let it forget faster (shorter tau_mem, tau_syn)",
     "healthy": "",
 }
-_PUSH = (
+_STRONGER_INPUT = (
     "scale its weights up: initializers.lsuv with this batch, fluctuation_driven with the rate of"
     " its inputs, or a larger gain; a longer tau_mem or tau_syn over dt collects more input; a"
     " less steep surrogate lets gradient through meanwhile"
 )
-_ENOUGH = (
+_MORE_DATA = (
     "its membrane moves enough for some to spike: look at more or longer samples, or ask"
     " initializers.lsuv for a larger target"
 )
-_HELD_DOWN = (
-    "its input holds it down, far below rest: start from weights of zero mean, or add a bias"
-)
+_INHIBITED = "its input keeps it far below rest: start from weights of zero mean, or add a bias"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,15 +100,16 @@ class LayerDiagnosis:
       neurons: number of neurons.
       rate: mean firing rate in Hz.
       activity: spikes per neuron and time step.
-      silent: share of the neurons without a spike in the whole batch.
+      silent: share of the neurons without a spike in the whole batch, padding left out.
       saturated: share of the neurons that spike in at least a quarter of the time steps that
         their refractory period leaves them.
       mean: mean of the free membrane over batch, time and neurons; rest is 0, threshold is 1. In
         units of the membrane for leaky integrators.
       spread: standard deviation of the same.
-      verdict: ``not finite``, ``no input``, ``silent``, ``nearly silent`` (most neurons are, or
-        fewer than one spike in 1000 steps), ``saturated`` (most neurons, or the mean activity,
-        are), ``runs away`` (mean or spread at 10 or more), or ``healthy``.
+      verdict: ``not finite``, ``no input``, ``silent`` (at least 9 of 10 neurons), ``nearly
+        silent`` (most neurons are, or fewer than one spike in 1000 steps), ``saturated`` (most
+        neurons, or the mean activity, are), ``runs away`` (mean or spread at 10 or more), or
+        ``healthy``.
       advice: what it means and what to do, empty for a healthy layer.
     """
 
@@ -101,7 +126,7 @@ class LayerDiagnosis:
     advice: str
 
     def cells(self) -> list[str]:
-        """Return the entries of a row of the table."""
+        """Returns the entries of a row of the table."""
         firing = ["-"] * 4
         if self.spiking:
             shares = (self.activity, self.silent, self.saturated)
@@ -118,18 +143,24 @@ class Diagnosis:
 
     Attributes:
       layers: the layers in order of execution.
+      not_covered: names of the recurrent cells that were not judged, each with the reason.
+      batch_norms: names of the ``nn.BatchNorm`` modules, each with whether it took its running
+        statistics (as in evaluation) or those of the batch (as in training).
     """
 
     layers: tuple[LayerDiagnosis, ...]
+    not_covered: tuple[tuple[str, str], ...] = ()
+    batch_norms: tuple[tuple[str, bool], ...] = ()
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing is wrong with any layer."""
+        """Whether nothing is wrong with any layer that was judged; see also ``not_covered``."""
         return all(layer.verdict == "healthy" for layer in self.layers)
 
     def __str__(self) -> str:
         rows = [[layer.name, *layer.cells()] for layer in self.layers]
-        return "\n".join([_table(["layer", *_HEADER], rows), *_advice(self)])
+        table = _table(["layer", *_HEADER], rows)
+        return "\n".join([table, *_advice(self), *_notes(self)])
 
 
 def diagnose(
@@ -140,8 +171,16 @@ def diagnose(
     dt: float | None = None,
     rngs: Mapping[str, Array] | None = None,
     arguments: Mapping[str, Any] | None = None,
+    use_running_average: bool | None = None,
+    seq_lengths: SequenceLengths | None = None,
+    mask: StepMask | None = None,
+    time_major: bool = False,
 ) -> Diagnosis:
-    """Run a model on a batch and say how its layers of neurons are.
+    """Run a model on a batch and judge the activity of its layers of neurons.
+
+    ``nn.BatchNorm`` has two modes: it takes the statistics of the batch in training and its running
+    statistics in evaluation, and layers behind it may be healthy in one and silent in the other.
+    ``use_running_average`` says which mode to diagnose; the diagnosis names the one it saw.
 
     >>> import flax_snn as snn, jax
     >>> net = snn.RNN(snn.LIFCell(32))
@@ -157,40 +196,52 @@ def diagnose(
     Args:
       model: any Linen model whose cells of this package are run by `RNN`, `LIF`,
         `LeakyIntegrator` or `Stateful`, or called step by step.
-      variables: its variables, with ``params``; they are left as they are.
+      variables: its variables, with ``params``; none of them is changed, running statistics
+        included.
       inputs: a batch as the model takes it.
       dt: length of a time step in seconds; by default that of each layer's dynamics.
       rngs: random streams of the model, such as ``noise``.
       arguments: further arguments of the model's call, such as ``{"train": False}``.
+      use_running_average: let each ``nn.BatchNorm`` take its running statistics (True) or those of
+        the batch (False), whatever the model says; None (default): as the model says.
+      seq_lengths: number of steps of each sample, ``(*B,)``; padding, as
+        `flax_snn.sequence_mask` has it, counts in no figure. A model that takes lengths itself
+        gets them by ``arguments``.
+      mask: which steps are data, ``(*B, T)``, instead of lengths. The model runs through steps that
+        it leaves out with input 0.
+      time_major: time is the first axis of the inputs; it matters with lengths or a mask only.
 
     Returns:
-      The diagnosis.
+      The diagnosis. It names recurrent cells that it does not cover.
 
     Raises:
       TypeError: not a model; inputs that are not numbers.
       ValueError: a model without layers of neurons, or whose traces are lost in ``nn.RNN``; inputs
-        without a time axis, or empty.
+        without a time axis, or empty; lengths or a mask that do not fit or that leave no data.
     """
     if dt is not None:
-        dt = number("dt", dt, positive=True, unit="seconds")
-    watched = Watched(model, rngs, arguments)
+        dt = checks.positive("dt", dt, unit="seconds")
+    inputs, is_data = split_padding(inputs, seq_lengths, mask, time_major=time_major)
+    watched = Watched(model, rngs, arguments, use_running_average)
     layers = watched.layers(variables, inputs)
+    seen: list[Recorder] = []
 
     def measure(variables: Any, inputs: Array) -> list[dict[str, Array]]:
-        _, traces = watched.run(variables, inputs)
-        return [_figures(layer, variables, traces) for layer in layers]
+        recorder, traces = watched.run(variables, inputs)
+        seen.append(recorder)
+        return [_figures(layer, variables, traces, is_data) for layer in layers]
 
     figures = jax.device_get(jax.jit(measure)(variables, jnp.asarray(inputs)))
-    return Diagnosis(
-        tuple(
-            _judged(layer, {name: float(x) for name, x in values.items()}, dt)
-            for layer, values in zip(layers, figures, strict=True)
-        )
+    judged = tuple(
+        _judged(layer, {name: float(x) for name, x in values.items()}, dt)
+        for layer, values in zip(layers, figures, strict=True)
     )
+    not_covered = _not_covered(seen[0], layers, variables)
+    return Diagnosis(judged, not_covered, tuple(seen[0].batch_norms.items()))
 
 
 def compare(before: Diagnosis, after: Diagnosis) -> str:
-    """Return two diagnoses of one model side by side, as text.
+    """Returns two diagnoses of one model side by side, as text.
 
     Args:
       before: diagnosis before, say, an initialiser ran.
@@ -209,25 +260,29 @@ def compare(before: Diagnosis, after: Diagnosis) -> str:
     for old, new in zip(before.layers, after.layers, strict=True):
         pairs = list(zip(old.cells(), new.cells(), strict=True))[1:]
         rows.append([old.name, *(a if a == b == "-" else f"{a} -> {b}" for a, b in pairs)])
-    return "\n".join([_table(["layer", *_HEADER[1:]], rows), *_advice(after)])
+    return "\n".join([_table(["layer", *_HEADER[1:]], rows), *_advice(after), *_notes(after)])
 
 
-def _figures(layer: NeuronLayer, variables: Any, traces: Traces) -> dict[str, Array]:
+def _figures(
+    layer: NeuronLayer, variables: Any, traces: Traces, is_data: Array | None
+) -> dict[str, Array]:
     membrane = free_membrane_of(layer, variables, traces)
-    figures = {"mean": jnp.mean(membrane), "spread": jnp.std(membrane)}
+    weights = slot_weights(layer, len(membrane), is_data)
+    mean, spread = mean_and_spread(membrane, weights)
+    figures = {"mean": mean, "spread": spread}
     if not layer.cell.dynamics.spikes:
         return figures
     spikes = spikes_of(layer, traces).astype(jnp.float32)
-    active = jnp.mean(spikes > 0, axis=0, dtype=jnp.float32)
+    active = weighted_mean((spikes > 0).astype(jnp.float32), weights)
     return figures | {
-        "activity": jnp.mean(spikes),
+        "activity": jnp.mean(weighted_mean(spikes, weights)),
         "silent": jnp.mean(active == 0, dtype=jnp.float32),
         "saturated": jnp.mean(active >= _ceiling(layer), dtype=jnp.float32),
     }
 
 
 def _ceiling(layer: NeuronLayer) -> float:
-    """Share of active steps from which on a neuron is saturated."""
+    """Returns the share of active steps from which on a neuron is saturated."""
     return SATURATED / (1 + layer.cell.dynamics.longest_silence())
 
 
@@ -236,8 +291,8 @@ def _judged(layer: NeuronLayer, figures: dict[str, float], dt: float | None) -> 
     activity = figures.get("activity", math.nan)
     verdict = _verdict(layer, figures)
     mean, spread = figures["mean"], figures["spread"]
-    push = _ENOUGH if spread >= 0.5 else _PUSH
-    push = _HELD_DOWN if mean < -max(spread, 0.5) else push
+    remedy = _MORE_DATA if spread >= 0.5 else _STRONGER_INPUT
+    remedy = _INHIBITED if mean < -max(spread, 0.5) else remedy
     return LayerDiagnosis(
         name=layer.name,
         spiking=spiking,
@@ -249,7 +304,7 @@ def _judged(layer: NeuronLayer, figures: dict[str, float], dt: float | None) -> 
         mean=mean,
         spread=spread,
         verdict=verdict,
-        advice=_WORDS[verdict].format(push=push),
+        advice=_ADVICE[verdict].format(remedy=remedy),
     )
 
 
@@ -261,17 +316,17 @@ def _verdict(layer: NeuronLayer, figures: dict[str, float]) -> str:
         return "no input"
     if layer.cell.dynamics.spikes:
         activity, silent, saturated = (figures[k] for k in ("activity", "silent", "saturated"))
-        if silent == 1.0:
+        if silent + _ROUNDING >= SILENT:
             return "silent"
         if saturated > 0.5 or activity >= _ceiling(layer):
             return "saturated"
-        if max(abs(mean), spread) < _FAR and (silent > 0.5 or activity < _RARE):
+        if max(abs(mean), spread) < _FAR and (silent > _MOSTLY_SILENT or activity < _RARE):
             return "nearly silent"
     return "runs away" if max(abs(mean), spread) >= _FAR else "healthy"
 
 
 def _advice(diagnosis: Diagnosis) -> list[str]:
-    """Return what is wrong, layers with the same words together."""
+    """Returns what is wrong, layers with the same advice together."""
     groups: dict[tuple[str, str], list[str]] = {}
     for layer in diagnosis.layers:
         if layer.advice:
@@ -279,6 +334,40 @@ def _advice(diagnosis: Diagnosis) -> list[str]:
     return [
         f"{verdict} ({', '.join(names)}): {advice}" for (verdict, advice), names in groups.items()
     ]
+
+
+def _notes(diagnosis: Diagnosis) -> list[str]:
+    """Returns what was not judged, and which statistics BatchNorm took."""
+    notes = [f"not covered ({name}): {reason}" for name, reason in diagnosis.not_covered]
+    for running, text in [
+        (
+            False,
+            "statistics of this batch, as in training; the running ones of evaluation may differ",
+        ),
+        (True, "running statistics, as in evaluation; those of a batch in training may differ"),
+    ]:
+        names = [name for name, used in diagnosis.batch_norms if used == running]
+        if names:
+            notes.append(
+                f"BatchNorm ({', '.join(names)}): {text}: use_running_average={not running}"
+            )
+    return notes
+
+
+def _not_covered(
+    recorder: Recorder, layers: list[NeuronLayer], variables: Mapping[str, Any]
+) -> tuple[tuple[str, str], ...]:
+    others = list(recorder.not_covered().items())
+    resets = [
+        (
+            f"membrane of {layer.name}",
+            f"{type(layer.cell.dynamics).__name__} has no threshold that could be lifted, so mean"
+            " and spread are those of its membrane with its resets; its spikes are judged",
+        )
+        for layer in layers
+        if includes_resets(layer, variables)
+    ]
+    return (*others, *resets)
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:

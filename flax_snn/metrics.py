@@ -4,109 +4,158 @@ Counted and summed on the host, counts in int64 and sums in float64, so that a r
 neither on the batches nor on the device. They take arrays of NumPy or JAX, but not inside ``jit``;
 a loss to be differentiated stands in `flax_snn.losses`.
 
+Predictions come first, targets second. As a rule there is one of each for each sample. Where there
+is one for each time step, ``(S, T)`` or ``(S, T, D)``, ``seq_lengths`` or ``mask`` say which steps
+are data, as in `flax_snn.sequence_mask`: padding never counts, a mean is that of each sequence
+over its own steps and then that of the sequences, and a sequence without data is left out.
+
 Names as in Yik et al., The neurobench framework for benchmarking neuromorphic computing algorithms
 and systems, Nature Communications 16, 2025.
 """
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from flax_snn.typing import Float, Int
+from flax_snn import checks
+from flax_snn.sequence_mask import SequenceLengths, StepMask, step_mask
+from flax_snn.typing import Bool, Float, Int
 
 __all__ = ["accuracy", "confusion_matrix", "mean_squared_error", "r2"]
 
 
-def accuracy(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
+def __dir__() -> list[str]:
+    return __all__
+
+
+def accuracy(
+    predictions: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    seq_lengths: SequenceLengths | None = None,
+    mask: StepMask | None = None,
+) -> float:
     """Share of samples whose predicted class is the true one.
 
-    >>> round(accuracy([0, 1, 1], [0, 1, 0]), 3)
+    >>> round(accuracy([0, 1, 0], [0, 1, 1]), 3)
     0.667
+    >>> accuracy([[0, 1], [1, 1]], [[0, 0], [1, 0]], seq_lengths=np.array([2, 1]))
+    0.75
 
     Args:
-      labels: true class of each sample, integers ``(S,)``.
-      predictions: predicted class of each sample, integers ``(S,)``.
+      predictions: predicted class of each sample, integers ``(S,)``, or of each step, ``(S, T)``.
+      labels: true classes, of the same shape.
+      seq_lengths: number of steps of each sequence, ``(S,)``, for predictions of each step.
+      mask: which steps are data, ``(S, T)``, instead of lengths.
 
     Returns:
-      The share, from 0 to 1.
+      The share, from 0 to 1; for predictions of each step the mean of those of the sequences.
 
     Raises:
       TypeError: classes that are not integers.
-      ValueError: another rank, no samples, different lengths.
+      ValueError: another rank, no samples, different shapes, lengths or a mask that do not fit or
+        that leave no data.
     """
-    true_S, predicted_S = _classes(labels, predictions)
-    return float(np.mean(true_S == predicted_S))
+    predicted, true, is_data = _classes(predictions, labels, seq_lengths, mask)
+    return _mean_of_sequences(predicted == true, is_data)
 
 
 def confusion_matrix(
-    labels: npt.ArrayLike, predictions: npt.ArrayLike, classes: int
+    predictions: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    classes: int,
+    *,
+    seq_lengths: SequenceLengths | None = None,
+    mask: StepMask | None = None,
 ) -> Int[np.ndarray, "C C"]:
     """Count the samples of each true class (row) that were given each class (column).
 
-    >>> confusion_matrix([0, 1, 1], [0, 1, 0], 2).tolist()
+    >>> confusion_matrix([0, 1, 0], [0, 1, 1], 2).tolist()
     [[1, 0], [1, 1]]
 
     Args:
-      labels: true class of each sample, integers ``(S,)``.
-      predictions: predicted class of each sample, integers ``(S,)``.
+      predictions: predicted class of each sample, integers ``(S,)``, or of each step, ``(S, T)``.
+      labels: true classes, of the same shape.
       classes: number of classes C, those included that no sample has.
+      seq_lengths: number of steps of each sequence, ``(S,)``, for predictions of each step.
+      mask: which steps are data, ``(S, T)``, instead of lengths.
 
     Returns:
-      Numbers of samples, int64 ``(C, C)``.
+      Numbers of samples, or of steps with data, int64 ``(C, C)``.
 
     Raises:
       TypeError: classes that are not integers.
-      ValueError: another rank, no samples, different lengths, a class outside 0 to C - 1.
+      ValueError: another rank, no samples, different shapes, a class outside 0 to C - 1, lengths or
+        a mask that do not fit or that leave no data.
     """
-    true_S, predicted_S = _classes(labels, predictions)
-    for name, values in (("labels", true_S), ("predictions", predicted_S)):
+    predicted, true, is_data = _classes(predictions, labels, seq_lengths, mask)
+    predicted, true = predicted[is_data], true[is_data]
+    for name, values in (("labels", true), ("predictions", predicted)):
         low, high = int(values.min()), int(values.max())
         if low < 0 or high >= classes:
-            raise ValueError(
-                f"{name}: expected classes from 0 to {classes - 1}, got {low} to {high}; give the"
-                " number of all classes"
-            )
+            what, came = f"classes from 0 to {classes - 1}", f"{low} to {high}"
+            remedy = "give the number of all classes"
+            raise ValueError(checks.error_text(name, what, came, remedy))
     counts = np.zeros((classes, classes), np.int64)
-    np.add.at(counts, (true_S, predicted_S), 1)
+    np.add.at(counts, (true, predicted), 1)
     return counts
 
 
-def mean_squared_error(targets: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
+def mean_squared_error(
+    predictions: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    seq_lengths: SequenceLengths | None = None,
+    mask: StepMask | None = None,
+) -> float:
     """Mean of the squared errors, over samples and coordinates alike.
 
-    >>> mean_squared_error([0.0, 1.0], [0.0, 3.0])
+    >>> mean_squared_error([0.0, 3.0], [0.0, 1.0])
     2.0
 
     Args:
-      targets: true values, ``(S,)`` or ``(S, D)``.
-      predictions: predicted values, of the same shape.
+      predictions: predicted values, ``(S,)`` or ``(S, D)``; of each step, with ``seq_lengths`` or
+        ``mask``, ``(S, T)`` or ``(S, T, D)``.
+      targets: true values, of the same shape.
+      seq_lengths: number of steps of each sequence, ``(S,)``, for predictions of each step.
+      mask: which steps are data, ``(S, T)``, instead of lengths.
 
     Returns:
-      The mean, in the square of the unit of the values.
+      The mean, in the square of the unit of the values; for predictions of each step the mean of
+      those of the sequences.
 
     Raises:
       TypeError: values that are not real numbers.
-      ValueError: another rank, no values, different shapes, values that are not finite.
+      ValueError: another rank, no values, different shapes, values that are not finite, lengths or
+        a mask that do not fit or that leave no data.
     """
-    true_SxD, predicted_SxD = _values(targets, predictions)
-    return float(np.mean(np.square(predicted_SxD - true_SxD)))
+    predicted, true, is_data = _values(predictions, targets, seq_lengths, mask)
+    return _mean_of_sequences(np.square(predicted - true).mean(axis=-1), is_data)
 
 
-def r2(targets: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
+def r2(
+    predictions: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    seq_lengths: SequenceLengths | None = None,
+    mask: StepMask | None = None,
+) -> float:
     """Coefficient of determination, the mean of that of each coordinate d.
 
         R2_d = 1 - SUM_s (y_sd - p_sd)^2 / SUM_s (y_sd - mean_s y_sd)^2
 
     1 for perfect predictions, 0 for the mean of the targets, negative for worse than that.
 
-    >>> r2([0.0, 1.0, 2.0], [0.0, 1.0, 1.0])
+    >>> r2([0.0, 1.0, 1.0], [0.0, 1.0, 2.0])
     0.5
 
     Args:
-      targets: true values y, ``(S,)`` or ``(S, D)``.
-      predictions: predicted values p, of the same shape.
+      predictions: predicted values p, ``(S,)`` or ``(S, D)``; of each step, with ``seq_lengths`` or
+        ``mask``, ``(S, T)`` or ``(S, T, D)``. The sums then run over all steps with data.
+      targets: true values y, of the same shape.
+      seq_lengths: number of steps of each sequence, ``(S,)``, for predictions of each step.
+      mask: which steps are data, ``(S, T)``, instead of lengths.
 
     Returns:
       The coefficient, at most 1.
@@ -114,63 +163,115 @@ def r2(targets: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
     Raises:
       TypeError: values that are not real numbers.
       ValueError: another rank, no values, different shapes, values that are not finite, a
-        coordinate whose targets are all equal: it has no variance to explain.
+        coordinate whose targets are all equal (it has no variance to explain), lengths or a mask
+        that do not fit or that leave no data.
     """
-    true_SxD, predicted_SxD = _values(targets, predictions)
+    predicted, true, is_data = _values(predictions, targets, seq_lengths, mask)
+    predicted_SxD, true_SxD = predicted[is_data], true[is_data]
     constant = np.flatnonzero(np.ptp(true_SxD, axis=0) == 0.0)
     if constant.size:
-        raise ValueError(
-            f"targets: expected at least two different values of each coordinate, got only one of"
-            f" {constant.tolist()}; R2 is not defined there, take mean_squared_error"
-        )
+        what = "at least two different values of each coordinate"
+        came = f"only one of {constant.tolist()}"
+        remedy = "R2 is not defined there, take mean_squared_error"
+        raise ValueError(checks.error_text("targets", what, came, remedy))
     unexplained_D = np.square(true_SxD - predicted_SxD).sum(axis=0)
     total_D = np.square(true_SxD - true_SxD.mean(axis=0)).sum(axis=0)
     return float(np.mean(1.0 - unexplained_D / total_D))
 
 
+def _mean_of_sequences(values: np.ndarray, is_data: Bool[np.ndarray, "*S"]) -> float:
+    """Returns the mean over samples ``(S,)``, or over the steps ``(S, T)`` of each and then them.
+
+    Sequences without any data are left out.
+    """
+    if is_data.ndim == 1:
+        return float(np.mean(values))
+    totals = np.where(is_data, values, 0).sum(axis=1, dtype=np.float64)
+    steps = is_data.sum(axis=1)
+    return float(np.mean(totals[steps > 0] / steps[steps > 0]))
+
+
 def _classes(
-    labels: npt.ArrayLike, predictions: npt.ArrayLike
-) -> tuple[Int[np.ndarray, "S"], Int[np.ndarray, "S"]]:
-    """Return both in int64; refuse all but two equally long lists of integers."""
-    true, predicted = np.asarray(labels), np.asarray(predictions)
-    for name, array in (("labels", true), ("predictions", predicted)):
-        if array.size and not np.issubdtype(array.dtype, np.integer):
-            raise TypeError(
-                f"{name}: expected classes as integers, got {array.dtype}; give class numbers, such"
-                " as the argmax of the logits"
-            )
-    _check_shapes("labels", true, predicted, (1,))
-    return true.astype(np.int64), predicted.astype(np.int64)
+    predictions: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    seq_lengths: SequenceLengths | None,
+    mask: StepMask | None,
+) -> tuple[Int[np.ndarray, "*S"], Int[np.ndarray, "*S"], Bool[np.ndarray, "*S"]]:
+    """Returns both in int64, and which entries are data."""
+    predicted, true = np.asarray(predictions), np.asarray(labels)
+    for name, array in (("predictions", predicted), ("labels", true)):
+        if array.size:
+            remedy = "give class numbers, such as the argmax of the logits"
+            checks.integers(name, array, remedy=remedy)
+    is_data = _data_mask("labels", predicted, true, seq_lengths, mask, coordinates=False)
+    return predicted.astype(np.int64), true.astype(np.int64), is_data
 
 
 def _values(
-    targets: npt.ArrayLike, predictions: npt.ArrayLike
-) -> tuple[Float[np.ndarray, "S D"], Float[np.ndarray, "S D"]]:
-    """Return both in float64 with an axis of coordinates; refuse what cannot be compared."""
-    true, predicted = np.asarray(targets), np.asarray(predictions)
-    for name, array in (("targets", true), ("predictions", predicted)):
-        # JAX knows bfloat16 as a floating type, NumPy does not.
-        if not any(jnp.issubdtype(array.dtype, kind) for kind in (np.integer, np.floating)):
-            raise TypeError(f"{name}: expected real numbers, got {array.dtype}")
-    _check_shapes("targets", true, predicted, (1, 2))
-    for name, array in (("targets", true), ("predictions", predicted)):
-        bad = int((~np.isfinite(array.astype(np.float64))).sum())
-        if bad:
-            raise ValueError(f"{name}: expected finite numbers, got {bad} that are NaN or inf")
-    shape = (len(true), -1)
-    return true.astype(np.float64).reshape(shape), predicted.astype(np.float64).reshape(shape)
+    predictions: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    seq_lengths: SequenceLengths | None,
+    mask: StepMask | None,
+) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."], Bool[np.ndarray, "*S"]]:
+    """Returns both in float64 with coordinates as their last axis, and which entries are data.
+
+    Padding is replaced by 0.
+    """
+    arrays = {"predictions": np.asarray(predictions), "targets": np.asarray(targets)}
+    for name, array in arrays.items():
+        checks.real_array(name, array)
+        if array.dtype == np.bool_:
+            raise TypeError(checks.error_text(name, "real numbers", array.dtype))
+    is_data = _data_mask(
+        "targets",
+        arrays["predictions"],
+        arrays["targets"],
+        seq_lengths,
+        mask,
+        coordinates=True,
+    )
+    found = []
+    for name, array in arrays.items():
+        array = array.reshape(*is_data.shape, -1).astype(np.float64)
+        found.append(np.where(is_data[..., None], array, 0.0))
+        checks.finite_array(name, found[-1])
+    return found[0], found[1], is_data
 
 
-def _check_shapes(
-    name: str, true: np.ndarray, predicted: np.ndarray, ranks: tuple[int, ...]
-) -> None:
-    if true.ndim not in ranks or true.size == 0:
-        wanted = " or ".join(["(S,)", "(S, D)"][: len(ranks)])
-        raise ValueError(
-            f"{name}: expected shape {wanted} with at least one sample, got {true.shape}"
-        )
+def _data_mask(
+    name: str,
+    predicted: np.ndarray,
+    true: np.ndarray,
+    seq_lengths: SequenceLengths | None,
+    mask: StepMask | None,
+    *,
+    coordinates: bool,
+) -> Bool[np.ndarray, "*S"]:
+    """Returns which entries are data, ``(S,)``, or ``(S, T)`` with lengths or a mask.
+
+    Args:
+      name: name of the second argument, for errors.
+      predicted: the predictions.
+      true: the labels or targets.
+      seq_lengths: number of steps of each sequence, or None.
+      mask: which steps are data, or None.
+      coordinates: whether an axis of coordinates may follow.
+    """
+    axes = ["S"] if seq_lengths is None and mask is None else ["S", "T"]
+    shapes = [f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"]
+    if coordinates:
+        shapes.append(f"({', '.join([*axes, 'D'])})")
+    if not len(axes) <= true.ndim <= len(axes) + coordinates or true.size == 0:
+        what = f"shape {' or '.join(shapes)} with at least one sample"
+        raise ValueError(checks.error_text(name, what, f"shape {true.shape}"))
     if predicted.shape != true.shape:
-        raise ValueError(
-            f"predictions: expected the shape {true.shape} of {name}, got {predicted.shape}; give"
-            " one prediction for each sample"
-        )
+        what, remedy = f"the shape {true.shape} of {name}", "give one prediction for each of them"
+        raise ValueError(checks.error_text("predictions", what, predicted.shape, remedy))
+    if len(axes) == 1:
+        return np.ones(true.shape[:1], np.bool_)
+    found = step_mask(true.shape[:1], true.shape[1], seq_lengths=seq_lengths, mask=mask)
+    is_data = np.asarray(found)
+    if not is_data.any():
+        what, remedy = "at least one step with data", "leave out batches that are all padding"
+        raise ValueError(checks.error_text("seq_lengths, mask", what, "none", remedy))
+    return is_data

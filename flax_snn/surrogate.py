@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from flax_snn import checks
 from flax_snn.typing import Array, Float, Scalar
 
 __all__ = [
@@ -41,6 +41,10 @@ __all__ = [
 ]
 
 Derivative = Callable[..., Array]
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +74,7 @@ class Surrogate:
     def __call__(
         self, v: Float[Array, "*shape"] | float, theta: Float[Array, "*#shape"] | float = 1.0
     ) -> Float[Array, "*shape"]:
-        """Evaluate the derivative ``ds/dv``.
+        """Evaluates the derivative ``ds/dv``.
 
         Args:
           v: membrane potential at the fire test, any shape.
@@ -82,22 +86,22 @@ class Surrogate:
         return self.derivative(jnp.asarray(v), theta, **dict(self.parameters))
 
     def __repr__(self) -> str:
-        """Show the call that makes this surrogate."""
+        """Shows the call that makes this surrogate."""
         return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.parameters)})"
 
 
 def _positive(**parameters: float) -> tuple[tuple[str, float], ...]:
-    for name, value in parameters.items():
-        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not (real and math.isfinite(value) and value > 0):
-            raise ValueError(
-                f"surrogate parameter {name}: expected a finite number > 0, got {value!r}"
-            )
-    return tuple(sorted((name, float(value)) for name, value in parameters.items()))
+    """Returns names and values of the parameters, sorted by name; all are finite and above 0."""
+    return tuple(
+        sorted(
+            (name, checks.positive(f"surrogate: {name}", value))
+            for name, value in parameters.items()
+        )
+    )
 
 
 def _abs(x: Array) -> Array:
-    """Return ``|x|`` with the derivative 0 at 0, where that of ``jnp.abs`` is 1."""
+    """Returns ``|x|`` with the derivative 0 at 0, where that of ``jnp.abs`` is 1."""
     return x * jnp.sign(x)
 
 
@@ -275,9 +279,8 @@ def relu_grad(height: float = 0.3, width: float = 1.0, v_reset: float = 0.0) -> 
 
     Reference: ``ReluGrad`` of BrainPy; Neftci, Mostafa, Zenke 2019.
     """  # noqa: E501
-    if not math.isfinite(v_reset):
-        raise ValueError(f"surrogate parameter v_reset: expected a finite number, got {v_reset!r}")
-    parameters = (*_positive(height=height, width=width), ("v_reset", float(v_reset)))
+    v_reset = checks.number("surrogate: v_reset", v_reset)
+    parameters = (*_positive(height=height, width=width), ("v_reset", v_reset))
     return Surrogate("relu_grad", _relu_grad, tuple(sorted(parameters)))
 
 
@@ -287,7 +290,7 @@ def _relu_grad(v: Array, theta: Scalar, height: float, width: float, v_reset: fl
 
 
 def custom(derivative: Derivative, **parameters: float) -> Surrogate:
-    """Make a surrogate of your own function ``derivative(v, theta, **parameters) -> ds/dv``.
+    """Makes a surrogate of your own function ``derivative(v, theta, **parameters) -> ds/dv``.
 
     The function works element by element with ``jax.numpy`` and is defined at module level (a
     fresh lambda in every call would make every call a new surrogate, and compile anew).
@@ -311,17 +314,18 @@ def custom(derivative: Derivative, **parameters: float) -> Surrogate:
         raise TypeError(
             f"custom surrogate: expected a function (v, theta) -> ds/dv, got {derivative!r}"
         )
-    for name, value in parameters.items():
-        if not isinstance(value, numbers.Real):
-            raise TypeError(f"custom surrogate: expected a number for {name}, got {value!r}")
-    values = {name: float(value) for name, value in parameters.items()}
+    values = {
+        name: checks.number(f"custom surrogate: {name}", value)
+        for name, value in parameters.items()
+    }
     probe = jax.ShapeDtypeStruct((2, 3), jnp.float32)
     try:
         shape = jax.eval_shape(lambda v, theta: derivative(v, theta, **values), probe, probe).shape
     except TypeError as error:
         raise TypeError(
-            "custom surrogate: expected a function of membrane and threshold, (v, theta"
-            f"{''.join(f', {name}' for name in values)}) -> ds/dv, got {derivative!r}: {error}"
+            "custom surrogate: expected a function of two arguments, membrane and threshold, (v,"
+            f" theta{''.join(f', {name}' for name in values)}) -> ds/dv, got {derivative!r}; a call"
+            f" of it says: {error}"
         ) from error
     if shape != (2, 3):
         raise ValueError(

@@ -51,6 +51,11 @@ __all__ = [
     "Scalar",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 PRNGKey: TypeAlias = jax.Array
 """A JAX random key."""
 

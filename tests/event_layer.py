@@ -19,7 +19,7 @@ from event_reference import Network
 
 from flax_snn.dynamics import LIFParameters
 from flax_snn.event import Membrane, Spikes, simulate
-from flax_snn.event.layers import checked_layer
+from flax_snn.event.simulation import checked_layer
 
 B, M, F, N, BUDGET, SLOTS, QUERIES, DURATION = 2, 8, 4, 4, 64, 24, 3, 6.0
 

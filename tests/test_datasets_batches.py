@@ -103,18 +103,20 @@ def test_bad_data_are_refused(data: Any, error: type[Exception], words: str):
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "error", "message"),
     [
-        ({"batch_size": 0}, "batch_size to be a whole number >= 1"),
-        ({"batch_size": 2.0}, "batch_size"),
-        ({"batch_size": 12}, "batch_size to be at most the 11 samples, got 12"),
-        ({"seed": -1}, "seed to be a whole number >= 0"),
-        ({"seed": None}, "seed"),
-        ({"epoch": 0}, "epoch to be a whole number >= 1"),
-        ({"shuffle": 1}, "shuffle to be True or False"),
-        ({"drop_last": None}, "drop_last to be True or False"),
+        ({"batch_size": 0}, ValueError, "batch_size: expected a whole number >= 1"),
+        ({"batch_size": 2.0}, ValueError, "batch_size: expected a whole number"),
+        ({"batch_size": 12}, ValueError, "batch_size: expected at most the 11 samples, got 12"),
+        ({"seed": -1}, ValueError, "seed: expected a whole number >= 0"),
+        ({"seed": None}, TypeError, "seed: expected a whole number"),
+        ({"epoch": 0}, ValueError, "epoch: expected a whole number >= 1"),
+        ({"shuffle": 1}, TypeError, "shuffle: expected True or False"),
+        ({"drop_last": None}, TypeError, "drop_last: expected True or False"),
     ],
 )
-def test_bad_settings_are_refused_at_the_call(settings: dict[str, Any], words: str):
-    with pytest.raises(ValueError, match=f"expected {words}"):
+def test_bad_settings_are_refused_at_the_call(
+    settings: dict[str, Any], error: type[Exception], message: str
+):
+    with pytest.raises(error, match=message):
         batches(tree(), **{"batch_size": 2, "seed": 0, **settings})

@@ -68,14 +68,15 @@ def test_points_follow_the_seed():
     [({"samples": 0}, "samples"), ({"seed": -1}, "seed"), ({"seed": 0.5}, "seed")],
 )
 def test_bad_settings_are_refused(make: Any, arguments: dict[str, Any], name: str):
-    with pytest.raises(ValueError, match=f"expected {name} to be a whole number"):
+    with pytest.raises(ValueError, match=f"{name}: expected a whole number"):
         make(**{"samples": 5, "seed": 0, **arguments})
 
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("duration", [0.0, -1.0, math.inf, None])
 def test_a_bad_duration_is_refused(duration: Any):
-    with pytest.raises(ValueError, match="duration to be a number of seconds > 0"):
+    error = TypeError if duration is None else ValueError
+    with pytest.raises(error, match="duration: expected a finite number of seconds > 0"):
         datasets.constant(4, duration=duration)
     with pytest.raises(ValueError, match="samples"):
         datasets.constant(0, duration=1.0)

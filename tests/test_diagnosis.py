@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -69,7 +70,7 @@ CASES: dict[str, tuple[Any, str, str]] = {
     "silent": (kernel(F, N, 0.01), "silent", "initializers.lsuv"),
     "held down": (kernel(F, N, 0.5, center=-6.0), "silent", "weights of zero mean"),
     "few": (kernel(F, N, 9.0) * (np.arange(N) < 4), "nearly silent", "larger target"),
-    "weak": (kernel(F, N, 1.6), "nearly silent", "longer tau_mem"),
+    "weak": (kernel(F, N, 1.8), "nearly silent", "longer tau_mem"),
     "saturated": (kernel(F, N, 400.0), "saturated", "refractory period"),
     "runs away": (kernel(F, N, 80.0), "runs away", "shorter tau_mem"),
     "no input": (kernel(F, N, 0.0), "no input", "layers below are silent"),
@@ -138,7 +139,7 @@ def test_before_and_after_side_by_side() -> None:
     assert header.split()[:3] == ["layer", "rate", "(Hz)"]
     assert f"0.0 -> {new.rate:.1f} " in row and row.endswith(" silent -> healthy")
     assert f"{old.spread:.2f} -> {new.spread:.2f}" in row
-    assert "silent (cell): no neuron spikes" in compare(after, before)
+    assert "silent (cell): at most one in ten neurons spikes" in compare(after, before)
     with pytest.raises(ValueError, match=r"diagnoses of one model, got layers \['cell'\], \[\]"):
         compare(before, Diagnosis(()))
 
@@ -168,9 +169,9 @@ def test_diagnose_says_what_it_needs(unchecked: None) -> None:
         diagnose(net, variables, x[:0])
     with pytest.raises(TypeError, match="array of numbers"):
         diagnose(net, variables, np.array(["a", "b"]))
-    with pytest.raises(ValueError, match="expected finite inputs"):
+    with pytest.raises(ValueError, match="inputs: expected finite numbers"):
         diagnose(net, variables, jnp.full((2, 5, F), jnp.nan))
-    with pytest.raises(ValueError, match="dt: expected a finite number > 0 in seconds"):
+    with pytest.raises(ValueError, match="dt: expected a finite number of seconds > 0"):
         diagnose(net, variables, x, dt=0.0)
 
     class Stacked(nn.Module):
@@ -188,3 +189,146 @@ def test_diagnose_says_what_it_needs(unchecked: None) -> None:
 
     with pytest.raises(ValueError, match="not in a loop of your own"):
         diagnose(Stacked(), variables, x)
+
+
+class Mixed(nn.Module):
+    """Layers that are judged, and recurrent ones that are not."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = snn.RNN(snn.LIFCell(N, dynamics=PLAIN, name="spiking"))(x)
+        x = nn.RNN(nn.SimpleCell(4, name="rates"))(x)
+        cells = [snn.LIFCell(5, dynamics=PLAIN), nn.GRUCell(3)]
+        return snn.RNN(snn.Chain(cells, name="chain"))(x)
+
+
+def test_recurrent_layers_of_other_kinds_are_named() -> None:
+    net, x = Mixed(), batch(2, 20, F)
+    variables = net.init(jax.random.key(0), x)
+    result = diagnose(net, variables, x)
+    assert [layer.name for layer in result.layers] == ["spiking", "LIFCell_0"]
+    assert dict(result.not_covered) == {
+        "rates": "SimpleCell is not a snn.NeuronCell",
+        "GRUCell_0": "GRUCell is not a snn.NeuronCell",
+    }
+    assert "not covered (rates): SimpleCell is not a snn.NeuronCell" in str(result)
+    assert diagnose(single(), weights(kernel(F, N)), x).not_covered == ()
+
+
+class OwnMembrane(snn.LIFCell):
+    """A cell that steps its neurons in a way of its own."""
+
+    def __call__(self, carry: Any, x: jax.Array) -> Any:
+        return carry, jnp.zeros((*x.shape[:-1], self.features))
+
+
+def test_cells_that_do_not_step_their_neurons_here_are_named() -> None:
+    class Two(nn.Module):
+        @nn.compact
+        def __call__(self, x: jax.Array) -> jax.Array:
+            x = snn.RNN(OwnMembrane(N, name="own"))(x)
+            return snn.RNN(snn.LIFCell(N, dynamics=PLAIN, name="usual"))(x)
+
+    x = batch(2, 20, F)
+    result = diagnose(Two(), Two().init(jax.random.key(0), x), x)
+    assert [layer.name for layer in result.layers] == ["usual"]
+    assert [name for name, _ in result.not_covered] == ["own"]
+
+
+def test_an_event_layer_beside_others_is_named() -> None:
+    class Both(nn.Module):
+        @nn.compact
+        def __call__(self, x: jax.Array) -> jax.Array:
+            events = snn.event.from_times(jnp.full((2, F), 1e-3))
+            neurons = snn.LIFDynamics(tau_mem=20e-3, tau_syn=10e-3)
+            cell = snn.LIFCell(3, dynamics=neurons, name="events")
+            snn.event.RNN(cell, budget=4, duration=0.02)(events)
+            return snn.RNN(snn.LIFCell(N, dynamics=PLAIN, name="steps"))(x)
+
+    x = batch(2, 20, F)
+    result = diagnose(Both(), Both().init(jax.random.key(0), x), x)
+    assert [name for name, _ in result.not_covered] == ["events"]
+    assert "continuous" in result.not_covered[0][1]
+
+
+class State(NamedTuple):
+    v: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class AboveOne(snn.Neuron):
+    """Integrates without a leak, and spikes at a membrane of 1, which no coefficient names."""
+
+    dt: float = 1e-3
+
+    def initial_state(self, v_init: Any, *, recurrent: bool = False) -> State:
+        return State(v_init)
+
+    def coefficients(self, values: Any = None, *, dtype: Any = None) -> dict[str, Any]:
+        return {"gain": 0.5}
+
+    def step(self, coefficients: Any, state: State, current: Any, *_: Any, **unused: Any) -> Any:
+        v = state.v + coefficients["gain"] * current
+        s = jnp.where(v > 1.0, 1.0, 0.0)
+        return State(v - s), s
+
+
+def test_a_membrane_that_cannot_be_measured_without_resets_is_named() -> None:
+    x, w = jnp.ones((2, 20, F)), np.full((F, N), 0.05)
+    net = snn.RNN(snn.NeuronCell(N, dynamics=AboveOne()))
+    result = diagnose(net, weights(jnp.asarray(w, jnp.float32)), x)
+    # The input is 0.3: 0.15 a step and a spike in every seventh.
+    assert result.layers[0].activity == pytest.approx(2 / 20)
+    assert result.layers[0].spread < 1.0
+    ((name, reason),) = result.not_covered
+    assert name == "membrane of cell" and reason.startswith("AboveOne has no threshold")
+    assert "its spikes are judged" in str(result)
+
+
+class Normalised(nn.Module):
+    fixed: bool | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = True) -> jax.Array:
+        running = (not train) if self.fixed is None else None
+        x = nn.BatchNorm(use_running_average=self.fixed, name="norm")(x, running)
+        return snn.RNN(snn.LIFCell(N, dynamics=PLAIN, name="spiking"))(x)
+
+
+@pytest.mark.parametrize("fixed", [None, True, False])
+def test_batch_norm_has_two_modes(fixed: bool | None) -> None:
+    """The running statistics say that inputs are 100 times as wide as they are."""
+    net, x = Normalised(fixed), batch(8, 40, F)
+    variables = net.init(jax.random.key(0), x)
+    variables["params"]["spiking"]["kernel"] = jnp.asarray(kernel(F, N, 1.0))
+    variables["batch_stats"]["norm"]["var"] = jnp.full(F, 1e4)
+    copy = jax.tree.map(np.array, variables)
+    training = diagnose(net, variables, x, use_running_average=False)
+    evaluation = diagnose(net, variables, x, use_running_average=True)
+    assert training.batch_norms == (("norm", False),)
+    assert evaluation.batch_norms == (("norm", True),)
+    assert (training.layers[0].verdict, evaluation.layers[0].verdict) == ("healthy", "silent")
+    assert "BatchNorm (norm): statistics of this batch, as in training" in str(training)
+    assert "BatchNorm (norm): running statistics, as in evaluation" in str(evaluation)
+    jax.tree.map(np.testing.assert_array_equal, variables, copy)
+
+    raw = np.asarray(x, np.float64)
+    normalised = (raw - raw.mean(axis=(0, 1))) / raw.std(axis=(0, 1))
+    for result, inputs in [(training, normalised), (evaluation, raw / 100.0)]:
+        free, trace = np.zeros((8, N)), []
+        for current in np.moveaxis(inputs @ kernel(F, N, 1.0).astype(np.float64), 1, 0):
+            free = np.exp(-0.1) * free + (1 - np.exp(-0.1)) * current
+            trace.append(free)
+        assert result.layers[0].spread == pytest.approx(np.std(trace), rel=1e-3)
+
+    default = diagnose(net, variables, x)
+    by_argument = diagnose(net, variables, x, arguments={"train": False})
+    assert default == (evaluation if fixed else training)
+    assert by_argument == (training if fixed is False else evaluation)
+
+    scaled, _ = snn.initializers.lsuv(net, variables, x, use_running_average=True)
+    jax.tree.map(np.testing.assert_array_equal, scaled["batch_stats"], copy["batch_stats"])
+    after = diagnose(net, scaled, x, use_running_average=True).layers[0]
+    assert after.spread == pytest.approx(1.0, abs=0.02)
+    with pytest.raises(ValueError, match="input that moves its membrane|finite membrane"):
+        snn.initializers.lsuv(net, variables, 0 * x, use_running_average=True)

@@ -15,7 +15,7 @@ from event_layer import QUICK
 
 import flax_snn as snn
 from flax_snn.dynamics import LIFParameters
-from flax_snn.event.layers import checked_layer
+from flax_snn.event.simulation import checked_layer
 
 GOLDEN = Path(__file__).parent / "golden" / "event"
 RATIOS = ["0p5", "1", "2", "3", "4p7"]

@@ -17,7 +17,7 @@ from scipy.integrate import solve_ivp
 
 import flax_snn as snn
 from flax_snn.dynamics import LIFParameters
-from flax_snn.event.layers import checked_layer
+from flax_snn.event.simulation import checked_layer
 
 RNG = np.random.default_rng(4)
 LOSSES = {

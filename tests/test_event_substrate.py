@@ -208,7 +208,7 @@ BAD = {
     "no parameters": (
         lambda: event.mismatched({"tau_mem": 1e-2}, KEY, 3),
         TypeError,
-        "expected LIFParameters, got dict",
+        "parameters: expected a LIFParameters, got",
     ),
     "no synapse": (
         lambda: event.mismatched(LIFParameters(), KEY, 3, tau_mem=0.1),
@@ -219,28 +219,28 @@ BAD = {
     "negative deviation": (
         lambda: event.mismatched(NEURON, KEY, 3, tau_mem=-0.1),
         ValueError,
-        "tau_mem: expected a number >= 0, got -0.1",
+        "tau_mem: expected a finite number >= 0, got -0.1",
     ),
     "infinite deviation": (
         lambda: event.mismatched(NEURON, KEY, 3, threshold=math.inf),
         ValueError,
-        "threshold: expected a number >= 0, got inf",
+        "threshold: expected a finite number >= 0, got inf",
     ),
     "no spikes": (lambda: event.disturbed(jnp.ones((1, 2)), KEY), TypeError, "snn.event.Spikes"),
     "negative jitter": (
         lambda: event.disturbed(some_spikes(2), KEY, jitter=-1.0),
         ValueError,
-        "jitter: expected seconds >= 0, got -1.0",
+        "jitter: expected a finite number of seconds >= 0, got -1.0",
     ),
     "no probability": (
         lambda: event.disturbed(some_spikes(2), KEY, drop=1.5),
         ValueError,
-        "drop: expected a probability from 0 to 1, got 1.5",
+        r"drop: expected a probability in \[0, 1\], got 1.5",
     ),
     "jitter of NaN": (
         lambda: event.disturbed(some_spikes(2), KEY, jitter=math.nan),
         ValueError,
-        "jitter: expected seconds >= 0, got nan",
+        "jitter: expected a finite number of seconds >= 0, got nan",
     ),
     "no bits": (lambda: event.quantized(jnp.ones((2, 2)), 0), ValueError, "bits: expected a whole"),
 }

@@ -16,10 +16,17 @@ import flax_snn as snn
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# The ground floor, which every part may import.
+GROUND = {"typing", "checks", "representation", "sequence_mask", "time_grid"}
+
 # What each part of the house leans on directly; it may also import what stands below those, and
-# `typing`, the ground floor. A part is a file or a folder of flax_snn, or `train` as a whole.
+# the ground floor. A part is a file or a folder of flax_snn, or `train` as a whole.
 LEANS_ON: dict[str, set[str]] = {
     "typing": set(),
+    "checks": set(),
+    "representation": set(),
+    "sequence_mask": {"checks"},
+    "time_grid": set(),
     "surrogate": set(),
     "dynamics": {"surrogate"},
     "conventions": {"dynamics"},
@@ -35,8 +42,16 @@ LEANS_ON: dict[str, set[str]] = {
     "metrics": set(),
     "plot": {"metrics"},
     "crossbar": set(),
-    "nir": {"cells", "conventions", "runners"},
+    "nir": {"cells", "runners"},
     "datasets": {"encode"},
+}
+
+# The rooms of `nir`, with the other rooms that each may import. What stands in the folder itself is
+# below them, and may import none of them.
+NIR_ROOMS: dict[str, set[str]] = {
+    "file": set(),
+    "reading": {"file"},
+    "writing": {"file"},
 }
 
 # Optional or heavy: `import flax_snn` may load them only where `import flax.linen` already does.
@@ -103,8 +118,8 @@ def imports(tree: ast.AST, module: str, is_package: bool) -> Iterator[tuple[int,
 
 
 def below(part: str) -> set[str]:
-    """All that `part` may import: what it leans on, what those lean on, and `typing`."""
-    found = {part, "typing"}
+    """All that `part` may import: what it leans on, what those lean on, and the ground floor."""
+    found = {part} | GROUND if part not in GROUND else {part, "typing"}
     for lower in LEANS_ON[part]:
         found |= below(lower)
     return found
@@ -156,6 +171,26 @@ def test_imports_point_down(path: Path):
     )
 
 
+def nir_room(module: str) -> str:
+    """`flax_snn.nir.file.hdf5` belongs to `file`, `flax_snn.nir.graph` to no room."""
+    room = module.removeprefix("flax_snn.nir").lstrip(".").split(".")[0]
+    return room if module.startswith("flax_snn.nir.") and room in NIR_ROOMS else ""
+
+
+def test_rooms_of_nir_import_only_what_they_may():
+    rooms = {path.name for path in (ROOT / "flax_snn" / "nir").iterdir() if path.is_dir()}
+    assert rooms - {"__pycache__"} == set(NIR_ROOMS)
+    wrong = [
+        f"{name_of(path)}, line {line}: imports `{target}`"
+        for path in python_files("flax_snn/nir")
+        if (module := module_of(path)) != "flax_snn.nir"  # the list of public names
+        for line, target in imports(ast.parse(path.read_text()), module, path.stem == "__init__")
+        if (room := nir_room(target))
+        and room not in {nir_room(module)} | NIR_ROOMS.get(nir_room(module), set())
+    ]
+    assert not wrong, f"{wrong}: `reading` and `writing` use `file`, and not each other"
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -164,7 +199,7 @@ def test_imports_point_down(path: Path):
         "from flax_snn import LIFCell",
         "from flax_snn import plot",
         "import flax_snn.runners.rnn",
-        "from flax_snn.nir.read import from_nir",
+        "from flax_snn.nir.reading.read_graph import from_nir",
         "from . import rnn",
         "from .rnn import RNN",
         "def f():\n    from flax_snn.event import flow",

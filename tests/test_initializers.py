@@ -182,8 +182,8 @@ def test_default_initialisers_are_what_is_known_without_data() -> None:
         ({"rate": 1000.0}, "less than one spike per step"),
         ({"rate": 0.0}, "rate: expected"),
         ({"xi": -1.0}, "xi: expected"),
-        ({"mean": 1.0}, "below the threshold"),
-        ({"share": 1.5}, "0 < share <= 1"),
+        ({"mean": 1.0}, "mean: expected .* < 1, got"),
+        ({"share": 1.5}, r"share: expected .* in \(0, 1\]"),
         ({"dynamics": snn.LIFDynamics(v_rest=1.2)}, "fires without input"),
         ({"dynamics": snn.conventions.tutorial(input_gain=1e-300)}, "responds to its input"),
     ],
@@ -388,7 +388,7 @@ def test_lsuv_says_what_it_needs(unchecked: None) -> None:
         lsuv(net, scaled(variables, 0.0), x)
     with pytest.raises(ValueError, match="cell: expected a finite membrane"):
         lsuv(net, scaled(variables, float("nan")), x)
-    with pytest.raises(ValueError, match="expected finite inputs"):
+    with pytest.raises(ValueError, match="inputs: expected finite numbers"):
         lsuv(net, variables, x / 0)
     with pytest.raises(ValueError, match=r"stock nn.RNN does: use snn.RNN"):
         lsuv(nn.RNN(snn.LIFCell(5)), variables, x)

@@ -57,7 +57,7 @@ def raster(shape=(6, 40, 3), share=0.05, seed=0):
 def test_times_are_those_of_a_loop(shape):
     s = raster(shape)
     expected = loop_times(s) * DT
-    times = losses.first_spike_times(jnp.asarray(s), dt=DT)
+    times = losses.first_spike_times(jnp.asarray(s), dt=DT, time_axis=-2)
     np.testing.assert_allclose(times, expected, rtol=1e-6)
 
 
@@ -287,9 +287,9 @@ T3, Y3 = jnp.asarray(exact_times()), jnp.asarray(LABELS)
         ((T3[0, 0], Y3[0]), ValueError, "last axis"),
         ((T3[:0], Y3[:0]), ValueError, "empty batch"),
         ((T3, Y3[:3]), ValueError, "one label per sample"),
-        ((T3, Y3 + 1), ValueError, "labels from 0 to 2"),
-        ((T3, T3[:, 0]), TypeError, "labels as integers"),
-        ((T3.astype(jnp.int32), Y3), TypeError, "times of a floating dtype"),
+        ((T3, Y3 + 1), ValueError, "labels: expected classes from 0 to 2"),
+        ((T3, T3[:, 0]), TypeError, "labels: expected integers"),
+        ((T3.astype(jnp.int32), Y3), TypeError, "times: expected a floating dtype"),
     ],
 )
 def test_bad_arrays_are_refused(unchecked, arguments, error, words):
@@ -300,25 +300,26 @@ def test_bad_arrays_are_refused(unchecked, arguments, error, words):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"tau": 0.0}, "tau to be a finite number of seconds > 0"),
+        ({"tau": 0.0}, "tau: expected a finite number of seconds > 0"),
         ({"tau": True}, "tau"),
         ({"silent_time": INF}, "silent_time"),
         ({"silent_time": 0.001}, "no later than silent_time=0.001"),
         ({"late_penalty": -1.0, "late_tau": 1.0}, "late_penalty"),
-        ({"late_penalty": 1.0}, "late_tau with late_penalty=1.0"),
+        ({"late_penalty": 1.0}, "late_tau: expected a number with late_penalty=1.0"),
         ({"late_tau": 0.0}, "late_tau"),
         ({"label_smoothing": 1.0}, "label_smoothing"),
     ],
 )
 def test_bad_settings_are_refused(unchecked, settings, words):
-    with pytest.raises(ValueError, match=words):
+    error = TypeError if settings.get("tau") is True else ValueError
+    with pytest.raises(error, match=words):
         losses.first_spike_cross_entropy(T3, Y3, **{"tau": TAU, **settings})
 
 
 @pytest.mark.parametrize(
     ("spikes", "dt", "error", "words"),
     [
-        (SPIKES[0], DT, ValueError, "no time axis"),
+        (SPIKES[0], DT, ValueError, "is to be the axis of time"),
         (SPIKES[:0], DT, ValueError, "T = 0"),
         (SPIKES, 0.0, ValueError, "dt"),
         (SPIKES.astype(np.int32), DT, TypeError, "floating dtype"),

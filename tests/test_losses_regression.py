@@ -31,10 +31,11 @@ def test_error_is_that_of_numpy(reduce, batch):
     readout = REDUCE[reduce](v.astype(np.float64))
     square = (readout - y.astype(np.float64)) ** 2
     v, y = jnp.asarray(v), jnp.asarray(y)
-    np.testing.assert_allclose(losses.membrane_readout(v, reduce=reduce), readout, rtol=RTOL)
-    error = losses.membrane_mean_squared_error(v, y, reduce=reduce)
+    settings = {"reduce": reduce, "time_axis": len(batch)}
+    np.testing.assert_allclose(losses.membrane_readout(v, **settings), readout, rtol=RTOL)
+    error = losses.membrane_mean_squared_error(v, y, **settings)
     np.testing.assert_allclose(error, square.mean(), rtol=RTOL)
-    each = losses.membrane_mean_squared_error(v, y, reduce=reduce, per_sample=True)
+    each = losses.membrane_mean_squared_error(v, y, per_sample=True, **settings)
     np.testing.assert_allclose(each, square.mean(axis=-1), rtol=RTOL)
 
 
@@ -88,14 +89,14 @@ V, Y = jnp.zeros((4, 30, 3)), jnp.zeros((4, 3))
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ((V[0, 0], Y), ValueError, "no time axis"),
+        ((V[0, 0], Y), ValueError, "is to be the axis of time"),
         ((V[:, :0], Y), ValueError, "T = 0"),
         ((V[:0], Y[:0]), ValueError, "no empty axis"),
         ((V[..., :0], Y[..., :0]), ValueError, "no empty axis"),
-        ((V, Y[:, :1]), ValueError, r"targets of shape \(4, 3\)"),
-        ((V[..., :1], Y[:, 0]), ValueError, r"targets of shape \(4, 1\)"),
-        ((V, Y.astype(jnp.int32)), TypeError, "targets of a floating dtype"),
-        ((V.astype(jnp.int32), Y), TypeError, "membranes of a floating dtype"),
+        ((V, Y[:, :1]), ValueError, r"targets: expected shape \(4, 3\)"),
+        ((V[..., :1], Y[:, 0]), ValueError, r"targets: expected shape \(4, 1\)"),
+        ((V, Y.astype(jnp.int32)), TypeError, "targets: expected a floating dtype"),
+        ((V.astype(jnp.int32), Y), TypeError, "membranes: expected a floating dtype"),
     ],
 )
 def test_bad_arrays_are_refused(unchecked, arguments, error, words):
@@ -108,5 +109,5 @@ def test_bad_settings_are_refused(unchecked):
         losses.membrane_mean_squared_error(V, Y, reduce="first")
     with pytest.raises(ValueError, match="no empty axis"):
         losses.mean_squared_error(Y[0, 0], Y[0, 0])
-    with pytest.raises(TypeError, match="predictions of a floating dtype"):
+    with pytest.raises(TypeError, match="predictions: expected a floating dtype"):
         losses.mean_squared_error(Y.astype(jnp.int32), Y)

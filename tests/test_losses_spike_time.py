@@ -68,7 +68,7 @@ def test_targets_are_float64_where_that_is_the_default(x64: None):
 def test_a_label_outside_is_refused_or_has_no_targets():
     make = functools.partial(losses.target_times, classes=3, early=0.1, late=0.3)
     labels = jnp.array([0, 3, -1], jnp.int32)
-    with pytest.raises(ValueError, match="labels from 0 to 2, got -1 to 3"):
+    with pytest.raises(ValueError, match="labels: expected classes from 0 to 2, got -1 to 3"):
         make(labels)
     targets = jax.jit(make)(labels)
     np.testing.assert_allclose(targets[0], [0.1, 0.3, 0.3], rtol=1e-6)
@@ -182,12 +182,12 @@ def test_a_spike_at_the_end_of_the_window_is_no_later_than_it():
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"early": 0.0}, ValueError, "early to be a finite number of seconds > 0"),
-        ({"late": INF}, ValueError, "late to be a finite number"),
-        ({"late": 0.1}, ValueError, "late to be later than early=0.1 s"),
+        ({"early": 0.0}, ValueError, "early: expected a finite number of seconds > 0"),
+        ({"late": INF}, ValueError, "late: expected a finite number"),
+        ({"late": 0.1}, ValueError, "late: expected a time after early=0.1 s"),
         ({"classes": 1}, ValueError, "at least 2 classes"),
-        ({"classes": 3.0}, TypeError, "classes to be an integer"),
-        ({"labels": jnp.ones(3)}, TypeError, "labels as integers"),
+        ({"classes": 3.0}, TypeError, "classes: expected an integer"),
+        ({"labels": jnp.ones(3)}, TypeError, "labels: expected integers"),
         ({"labels": jnp.zeros((0,), jnp.int32)}, ValueError, "empty batch"),
     ],
 )
@@ -204,17 +204,17 @@ T, G, Y = jnp.asarray(TIMES), jnp.asarray(TARGETS), jnp.asarray(LABELS)
 @pytest.mark.parametrize(
     ("loss", "arrays", "error", "words"),
     [
-        (squared, (T.astype(jnp.int32), G), TypeError, "times of a floating dtype"),
-        (squared, (T, G.astype(jnp.int32)), TypeError, "targets of a floating dtype"),
+        (squared, (T.astype(jnp.int32), G), TypeError, "times: expected a floating dtype"),
+        (squared, (T, G.astype(jnp.int32)), TypeError, "targets: expected a floating dtype"),
         (squared, (T[:0], G[:0]), ValueError, "no empty axis"),
-        (squared, (T, G[:, :2]), ValueError, r"targets of shape \(4, 3\)"),
-        (squared, (T, G.at[0, 0].set(INF)), ValueError, "finite targets"),
+        (squared, (T, G[:, :2]), ValueError, r"targets: expected shape \(4, 3\)"),
+        (squared, (T, G.at[0, 0].set(INF)), ValueError, "targets: expected finite times"),
         (squared, (T.at[0, 0].set(math.nan), G), ValueError, "times from 0 s on"),
         (margin, (-T, Y), ValueError, "times from 0 s on"),
         (margin, (T[:, :1], Y), ValueError, "at least 2 classes"),
         (margin, (T, Y[:3]), ValueError, "one label per sample"),
-        (margin, (T, Y + 1), ValueError, "labels from 0 to 2"),
-        (margin, (T, G[:, 0]), TypeError, "labels as integers"),
+        (margin, (T, Y + 1), ValueError, "labels: expected classes from 0 to 2"),
+        (margin, (T, G[:, 0]), TypeError, "labels: expected integers"),
     ],
 )
 def test_bad_arrays_are_refused(loss: Any, arrays: Any, error: type[Exception], words: str):
@@ -226,14 +226,14 @@ def test_bad_arrays_are_refused(loss: Any, arrays: Any, error: type[Exception], 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"tau": 0.0}, "tau to be a finite number of seconds > 0"),
-        ({"silent_time": INF}, "silent_time to be a finite number"),
-        ({"silent_time": 1e-3}, "every spike no later than silent_time=0.001"),
+        ({"tau": 0.0}, "tau: expected a finite number of seconds > 0"),
+        ({"silent_time": INF}, "silent_time: expected a finite number"),
+        ({"silent_time": 1e-3}, "every spike no later than silent_time=0.001 s"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], words: str):
     for loss, against in ((squared, G), (margin, Y)):
         with pytest.raises(ValueError, match=words):
             loss(T, against, **settings)
-    with pytest.raises(ValueError, match="margin to be a finite number of seconds > 0"):
+    with pytest.raises(ValueError, match="margin: expected a finite number of seconds > 0"):
         margin(T, Y, margin=0.0)

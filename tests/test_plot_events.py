@@ -129,7 +129,7 @@ def test_axes_that_are_given_are_used_and_returned():
 @pytest.mark.parametrize(
     ("draw", "match"),
     [
-        (lambda: events(size=0), "size: expected at least one neuron, got 0"),
+        (lambda: events(size=0), "size: expected a whole number >= 1, got 0"),
         (lambda: events(time=TIME), r"time: expected shape \(K,\), got \(2, 5\); pass sample"),
         (lambda: events(sample=0), r"time: expected shape \(B, K\) with a sample index"),
         (lambda: events(index=INDEX[0, 1:]), r"index: expected the shape \(5,\) of time"),
@@ -153,7 +153,7 @@ def test_axes_that_are_given_are_used_and_returned():
         (lambda: plot.spike_counts({"a": COUNTS[:0]}), "counts of a: expected .* one sample"),
         (lambda: plot.spike_counts(-COUNTS), "counts: expected numbers of spikes >= 0, got -2"),
         (lambda: plot.spike_counts(COUNTS + np.nan), "counts: expected finite"),
-        (lambda: plot.spike_counts(COUNTS, bins=0), "bins: expected at least 1, got 0"),
+        (lambda: plot.spike_counts(COUNTS, bins=0), "bins: expected a whole number >= 1, got 0"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(draw, match):
@@ -164,7 +164,7 @@ def test_what_cannot_be_drawn_is_refused(draw, match):
 
 @pytest.mark.usefixtures("unchecked")
 def test_what_is_of_another_kind_is_refused():
-    with pytest.raises(TypeError, match="index: expected neurons as integers, got float64"):
+    with pytest.raises(TypeError, match="index: expected integers, got float64"):
         events(index=INDEX[0] * 1.0)
     with pytest.raises(TypeError, match="time: expected real numbers"):
         events(time=["a"] * 5)

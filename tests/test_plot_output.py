@@ -174,7 +174,7 @@ M = np.zeros((5, 3))
         (lambda: plot.readout(M, sample=0), r"expected shape \(B, T, N\)"),
         (lambda: plot.readout(M - 1.0, spiking=True), "outputs: expected numbers of spikes >= 0"),
         (lambda: plot.readout(M + np.nan), "outputs: expected finite"),
-        (lambda: plot.readout(M, dt=0.0), "dt: expected a step"),
+        (lambda: plot.readout(M, dt=0.0), "dt: expected a finite number of seconds > 0"),
         (lambda: plot.readout(M, label=3), r"label: expected a class in \[0, 3\), got 3"),
         (lambda: plot.readout(M, predicted=-1), r"predicted: expected a class in \[0, 3\)"),
         (lambda: plot.readout(M, targets=[1.0]), r"targets: expected shape \(3,\).*\(1,\)"),
@@ -186,7 +186,7 @@ M = np.zeros((5, 3))
         (lambda: plot.firing_rates({"a": M}), r"rates of a: expected shape \(N,\).*\(5, 3\)"),
         (lambda: plot.firing_rates([1.0, -2.0]), "rates: expected rates >= 0 Hz, got -2"),
         (lambda: plot.firing_rates([np.nan]), "rates: expected finite"),
-        (lambda: plot.firing_rates([1.0], bins=0), "bins: expected at least 1, got 0"),
+        (lambda: plot.firing_rates([1.0], bins=0), "bins: expected a whole number >= 1, got 0"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(draw, match):

@@ -35,8 +35,8 @@ def draw(**changes):
     arguments = {
         "regions": REGIONS,
         "points": POINTS,
-        "labels": LABELS,
         "predictions": PREDICTIONS,
+        "labels": LABELS,
     }
     options = {name: changes.pop(name) for name in ("outline", "extent", "ax") if name in changes}
     return plot.decision_regions(*(arguments | changes).values(), **options)
@@ -218,7 +218,7 @@ def test_axes_that_are_given_are_used_and_returned():
         (lambda: draw(points=POINTS[:0]), "points: .* at least one sample"),
         (lambda: draw(points=POINTS * np.nan), "points: expected finite"),
         (lambda: draw(points=POINTS + 0.5), "points: expected samples within .* outside; widen"),
-        (lambda: draw(labels=LABELS[1:]), r"labels: expected shape \(60,\), got \(59,\)"),
+        (lambda: draw(labels=LABELS[1:]), r"labels: expected shape \(60,\), got shape \(59,\)"),
         (lambda: draw(labels=LABELS - 1), "labels: expected classes >= 0, got -1"),
         (lambda: draw(predictions=LABELS[1:]), r"predictions: expected shape \(60,\)"),
         (lambda: draw(outline=[[0, 1]]), r"outline: .* at least 2 x 2 cells, got \(1, 2\)"),

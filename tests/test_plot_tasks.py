@@ -90,7 +90,7 @@ PREDICTED = TRUE + RNG.normal(0.0, [0.05, 0.3], (60, 2))
 
 
 def test_predictions_are_points_around_the_identity():
-    ax = plot.predictions(TRUE[:, 1], PREDICTED[:, 1], quantity="position (m)")
+    ax = plot.predictions(PREDICTED[:, 1], TRUE[:, 1], quantity="position (m)")
     (points,) = ax.collections
     np.testing.assert_allclose(points.get_offsets(), np.stack([TRUE, PREDICTED], -1)[:, 1])
     explained = 1.0 - np.var(TRUE[:, 1] - PREDICTED[:, 1]) / np.var(TRUE[:, 1])
@@ -102,14 +102,14 @@ def test_predictions_are_points_around_the_identity():
 
 
 def test_both_axes_show_the_same_range():
-    ax = plot.predictions(TRUE, PREDICTED)
+    ax = plot.predictions(PREDICTED, TRUE)
     assert ax.get_xlim() == ax.get_ylim() and ax.get_aspect() == 1.0
     assert ax.get_xlim()[0] < min(TRUE.min(), PREDICTED.min())
     assert ax.get_xlim()[1] > max(TRUE.max(), PREDICTED.max())
 
 
 def test_coordinates_have_a_color_and_a_score_each():
-    ax = plot.predictions(TRUE, PREDICTED)
+    ax = plot.predictions(PREDICTED, TRUE)
     first, second = ax.collections
     assert to_rgba(first.get_facecolor()[0]) != to_rgba(second.get_facecolor()[0])
     np.testing.assert_allclose(second.get_offsets()[:, 0], TRUE[:, 1])
@@ -121,7 +121,7 @@ def test_coordinates_have_a_color_and_a_score_each():
 
 
 def test_r2_is_left_out_where_it_is_not_defined():
-    assert legend(plot.predictions([2.0, 2.0], [1.0, 3.0])) == ["samples", "identity"]
+    assert legend(plot.predictions([1.0, 3.0], [2.0, 2.0])) == ["samples", "identity"]
     ax = plot.predictions([2.0], [2.0])
     assert ax.get_xlim() == (1.5, 2.5)
 
@@ -185,9 +185,9 @@ def test_axes_that_are_given_are_used_and_returned():
         (lambda: plot.confusion_matrix([]), r"expected shape \(C, C\), got \(0,\)"),
         (lambda: plot.confusion_matrix([[0]]), "not all 0, got a minimum of 0 and a sum of 0"),
         (lambda: plot.confusion_matrix([[-1, 2], [1, 1]]), ">= 0, .* minimum of -1"),
-        (lambda: plot.predictions([1.0], [1.0, 2.0]), r"predicted: .* \(1,\) of true, got \(2,\)"),
-        (lambda: plot.predictions([], []), r"true: expected shape \(S,\) or \(S, D\)"),
-        (lambda: plot.predictions([1.0], [np.nan]), "predicted: expected finite"),
+        (lambda: plot.predictions([1.0], [1.0, 2.0]), r"targets: .* \(1,\), got shape \(2,\)"),
+        (lambda: plot.predictions([], []), r"predictions: expected shape \(S,\) or \(S, D\)"),
+        (lambda: plot.predictions([1.0], [np.nan]), "targets: expected finite"),
         (lambda: plot.spike_time_manifold(TIMES[0], LABELS), r"times: expected shape \(S, M\)"),
         (lambda: plot.spike_time_manifold(TIMES[:0], []), "at least one sample"),
         (lambda: plot.spike_time_manifold(TIMES, LABELS[1:]), r"labels: .*\(90,\).*got \(89,\)"),
@@ -212,7 +212,7 @@ def test_what_is_of_another_kind_is_refused():
         plot.confusion_matrix([[0.5]])
     with pytest.raises(TypeError, match="times: expected real numbers"):
         plot.spike_time_manifold(TIMES.astype(complex), LABELS)
-    with pytest.raises(TypeError, match="true: expected real numbers"):
+    with pytest.raises(TypeError, match="predictions: expected real numbers"):
         plot.predictions(["a"], [1.0])
     with pytest.raises(ValueError, match="ax: expected 3-D axes, got rectilinear"):
         plot.spike_time_manifold(TIMES, LABELS, ax=plt.figure().add_subplot())

@@ -331,7 +331,8 @@ PARAMETERS = [
 @pytest.mark.parametrize(("make", "key"), PARAMETERS)
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf, "1", None, True])
 def test_bad_parameters_are_refused(make: Any, key: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=f"{key}: expected a finite number > 0, got"):
+    error = ValueError if isinstance(value, float) else TypeError
+    with pytest.raises(error, match=f"{key}: expected a finite number > 0, got"):
         make(**{key: value})
 
 
@@ -344,7 +345,7 @@ def test_relu_grad_needs_a_finite_reset(value: float) -> None:
 def test_custom_refuses_what_is_no_derivative() -> None:
     with pytest.raises(TypeError, match="expected a function"):
         s.custom(1.0)
-    with pytest.raises(TypeError, match="expected a number for half_width"):
+    with pytest.raises(TypeError, match="half_width: expected a finite number, got 'wide'"):
         s.custom(bump, half_width="wide")
     with pytest.raises(ValueError, match=r"expected ds/dv of the shape of v.* got \(\)"):
         s.custom(lambda v, theta: jnp.sum(v))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
+from flax_snn import checks
 from train.config import (
     CrossbarConfig,
     NetworkConfig,
@@ -86,7 +88,7 @@ def check_network(network: NetworkConfig, regression: bool) -> None:
             f" last and --population 1, got {network.readout} and {network.population}"
         )
     for name in ("tau_mem", "tau_syn"):
-        number(flag(name), getattr(network, name), "> 0, in seconds")
+        number(flag(name), getattr(network, name), "> 0", "seconds")
     for name in (
         "input_gain",
         "init_spread",
@@ -120,7 +122,7 @@ def check_randman(data: RandmanData, least_classes: int) -> None:
 
     try:
         randman_settings(data)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"data set: {error}") from error
     if data.classes < least_classes:
         raise ConfigError(f"--classes: expected at least {least_classes}, got {data.classes}")
@@ -142,7 +144,7 @@ def check_options(options: RunOptions, on_disk: bool = True) -> None:
       ConfigError: so it is.
     """
     whole("--chunk", options.chunk, 1)
-    number("--save-every", options.save_every, ">= 0, in seconds")
+    number("--save-every", options.save_every, ">= 0", "seconds")
     if options.resume and options.overwrite:
         raise ConfigError("--resume goes on with a run, --overwrite replaces it; give one of them")
     if options.data == "tfds" and not on_disk:
@@ -174,7 +176,7 @@ def check_crossbar(crossbar: CrossbarConfig) -> None:
     """
     for name in ("crossbar_noise", "weight_clip"):
         number(flag(name), getattr(crossbar, name), ">= 0")
-    number("--crossbar-time", crossbar.crossbar_time, ">= 0, in seconds")
+    number("--crossbar-time", crossbar.crossbar_time, ">= 0", "seconds")
     if 0 < crossbar.weight_clip <= 1:
         raise ConfigError(
             "--weight-clip: expected 0 for none, or more than 1, since no weights but equal ones"
@@ -258,33 +260,46 @@ def _check_rates(training: TrainingConfig) -> None:
 
 
 def _share(flag: str, value: Any) -> None:
-    number(flag, value, ">= 0")
-    if value >= 1:
-        raise ConfigError(f"{flag}: expected a share below 1, got {value!r}")
+    with _as_config_error():
+        checks.in_range(flag, value, 0, 1, high_allowed=False, noun="a share")
 
 
 def whole(flag: str, value: Any, minimum: int) -> None:
-    """Refuse what is not a whole number from ``minimum`` on.
-
-    Raises:
-      ConfigError: so it is.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ConfigError(f"{flag}: expected a whole number >= {minimum}, got {value!r}")
-
-
-def number(flag: str, value: Any, wanted: str) -> None:
-    """Refuse what is not a finite number.
+    """Checks a whole number.
 
     Args:
       flag: name of the setting.
       value: its value.
-      wanted: the range in words, which begin with ``>= 0`` or ``> 0``.
+      minimum: smallest number allowed.
 
     Raises:
-      ConfigError: so it is.
+      ConfigError: another type, or below the smallest.
     """
-    real = isinstance(value, (int, float)) and not isinstance(value, bool)
-    low_enough = real and (value >= 0 if wanted.startswith(">=") else value > 0)
-    if not (low_enough and math.isfinite(value)):
-        raise ConfigError(f"{flag}: expected a finite number {wanted}, got {value!r}")
+    with _as_config_error():
+        checks.whole_number(flag, value, minimum)
+
+
+def number(flag: str, value: Any, bound: str, unit: str = "") -> None:
+    """Checks a finite number.
+
+    Args:
+      flag: name of the setting.
+      value: its value.
+      bound: the range, ``>= 0`` or ``> 0``.
+      unit: unit of the number, for the error.
+
+    Raises:
+      ConfigError: another type, or outside the range.
+    """
+    check = {">= 0": checks.non_negative, "> 0": checks.positive}[bound]
+    with _as_config_error():
+        check(flag, value, unit=unit)
+
+
+@contextlib.contextmanager
+def _as_config_error() -> Iterator[None]:
+    """Turns errors of the library's checks into errors of settings."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from None

@@ -155,7 +155,7 @@ def evaluate_network(trained: Trained, path: Path, part: str = "test") -> dict[s
         found["lost_spikes"] = int(sums.lost)
     if score == "accuracy":
         classes = int(data.labels.max()) + 1
-        confusion = metrics.confusion_matrix(data.labels, scored.predictions, classes)
+        confusion = metrics.confusion_matrix(scored.predictions, data.labels, classes)
         found["confusion"] = confusion.tolist()
     return found
 

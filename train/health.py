@@ -7,11 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-SILENT = 0.9
-"""Share of neurons without a spike from which on a layer counts as silent."""
-
-SATURATED = 0.5
-"""Share of time steps with a spike from which on a layer counts as saturated."""
+from flax_snn.diagnosis import SATURATED, SILENT
 
 JUMP = 5.0
 """Factor from one epoch to the next by which a firing rate or a gradient norm counts as jumping."""
@@ -128,7 +124,7 @@ def _jump(name: str, before: float | None, now: float) -> list[str]:
 _WORDS = {
     "silent": "{name} is silent: at least 9 of 10 neurons never spike, so little is learned through"
     " it",
-    "saturated": "{name} is saturated: it spikes in more than half of all slots, so spikes carry"
+    "saturated": "{name} is saturated: it spikes in a quarter of all slots or more, so spikes carry"
     " little",
     "vanished": "the gradient has vanished: nothing is learned any more",
 }

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from flax_snn.datasets.points import mirrored
+from flax_snn.datasets.labelled_points import mirrored
 from flax_snn.datasets.yin_yang import yin_yang_class
 from flax_snn.event import Spikes
 from flax_snn.typing import Array, Float, Int

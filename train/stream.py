@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from flax_snn import checks
 from flax_snn.typing import Int, Num
 from train.data import epoch_order
 from train.errors import CheckpointError
@@ -140,12 +141,10 @@ class BatchStream(Iterator[Batch]):
             ("threads", threads, 0),
             ("ahead", ahead, max(threads, 1)),
         ):
-            if not _is_whole(value) or value < low:
-                raise ValueError(f"expected {name} to be a whole number >= {low}, got {value!r}")
+            checks.whole_number(name, value, low)
         if batch_size > samples:
             raise ValueError(
-                f"expected batch_size to be at most the {samples} samples, got {batch_size}; lower"
-                " it"
+                f"batch_size: expected at most the {samples} samples, got {batch_size}; lower it"
             )
         missing = {"inputs", label} - set(source[0])
         if missing:
@@ -195,8 +194,7 @@ class BatchStream(Iterator[Batch]):
         Raises:
           ValueError: a count below 1.
         """
-        if not _is_whole(count) or count < 1:
-            raise ValueError(f"expected count to be a whole number >= 1, got {count!r}")
+        checks.whole_number("count", count)
         position = self._position
         try:
             batches = [next(self) for _ in range(count)]
@@ -241,7 +239,7 @@ class BatchStream(Iterator[Batch]):
         Raises:
           CheckpointError: there is no such batch.
         """
-        if not (_is_whole(epoch) and _is_whole(batch)) or not (
+        if not (checks.is_whole_number(epoch) and checks.is_whole_number(batch)) or not (
             1 <= epoch and 0 <= batch < self.batches_per_epoch
         ):
             raise CheckpointError(
@@ -303,7 +301,3 @@ def _read(source: Any, label: str, rows: Int[np.ndarray, "B"]) -> Batch:
         items = [source[int(row)] for row in rows]
         fields = {name: np.stack([item[name] for item in items]) for name in ("inputs", label)}
     return Batch(fields["inputs"], fields[label])
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)

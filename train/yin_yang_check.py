@@ -49,7 +49,7 @@ def _check_network(network: YinYangNetwork) -> None:
     for size in network.hidden:
         whole("--hidden", size, 1)
     for name in ("tau_mem", "tau_syn", "window", "duration", "dt"):
-        number(flag(name), getattr(network, name), "> 0, in seconds")
+        number(flag(name), getattr(network, name), "> 0", "seconds")
     for name in ("threshold", "surrogate_slope", "budget"):
         number(flag(name), getattr(network, name), "> 0")
     for name in ("input_std", "layer_std", "readout_std", "slope_floor"):
@@ -92,12 +92,12 @@ def _check_method(network: YinYangNetwork) -> None:
 
 def _check_loss(loss: SpikeTimeLoss, network: YinYangNetwork) -> None:
     for name in ("loss_tau", "late_tau"):
-        number(flag(name), getattr(loss, name), "> 0, in seconds")
+        number(flag(name), getattr(loss, name), "> 0", "seconds")
     number("--late-penalty", loss.late_penalty, ">= 0")
-    number("--continuation-slope", loss.continuation_slope, "> 0, in seconds per unit of potential")
+    number("--continuation-slope", loss.continuation_slope, "> 0", "seconds per unit of potential")
     number("--max-scale", loss.max_scale, "> 0")
-    number("--target-early", loss.target_early, "> 0, in seconds")
-    number("--target-late", loss.target_late, "> 0, in seconds")
+    number("--target-early", loss.target_early, "> 0", "seconds")
+    number("--target-late", loss.target_late, "> 0", "seconds")
     if loss.loss == "mse" and not loss.target_early < loss.target_late <= network.duration:
         raise ConfigError(
             "--target-early, --target-late: expected early before late, and late within --duration"

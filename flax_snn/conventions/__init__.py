@@ -1,5 +1,16 @@
 """The field's definitions of "the LIF neuron", each as coefficients and switches of the one step.
 
+Most names begin with the framework whose neuron they build. Five stand for equations of
+publications, which no framework owns:
+
+==============  ======================================================================
+``tutorial``    the pure-JAX tutorial on rate-coded spiking networks
+``zenke``       Zenke & Ganguli 2018, Zenke & Vogels 2021; SpyTorch and Stork
+``zenke_li``    the readout of Zenke & Vogels 2021
+``refractory``  the refractory LIF neuron of simulations that time Python, NumPy and JAX
+``network``     the simulation of a recurrent network that is given as a weight matrix
+==============  ======================================================================
+
 Each constructor takes the parameter names and units of its framework, plus ``dt`` in seconds where
 the framework has none, and returns dynamics for the cells of `flax_snn`. Traces of the frameworks
 themselves test that they compute the same.
@@ -53,3 +64,7 @@ __all__ = [
     "zenke",
     "zenke_li",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

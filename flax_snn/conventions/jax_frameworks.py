@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from flax_snn.conventions.domain import PeerSurrogate, choice, flag, surrogate_of
+from flax_snn import checks
+from flax_snn.conventions.peer_surrogates import PeerSurrogate, surrogate_of
 from flax_snn.dynamics import (
     Coefficients,
     Discretization,
@@ -15,7 +16,6 @@ from flax_snn.dynamics import (
     LIFParameters,
     Rule,
 )
-from flax_snn.dynamics.parameters import number
 from flax_snn.surrogate import relu_grad, superspike
 
 _DECAYS = Discretization("exponential", "unit", "unit")
@@ -29,7 +29,7 @@ def jaxpike_lif(
     reset: str = "subtract",
     surrogate: PeerSurrogate = None,
 ) -> LIFDynamics:
-    """Build ``LIF`` of jaxpike: ``v <- alpha v + (1 - alpha) x``, ``alpha = exp(-dt / tau)``.
+    """Builds ``LIF`` of jaxpike: ``v <- alpha v + (1 - alpha) x``, ``alpha = exp(-dt / tau)``.
 
     Args:
       tau: membrane time constant in the unit of ``dt``.
@@ -42,7 +42,7 @@ def jaxpike_lif(
     Raises:
       ValueError: a time that is not above 0, unknown reset.
     """
-    choice("reset", reset, ("subtract", "zero"))
+    checks.choice("reset", reset, ("subtract", "zero"))
     rule = Rule(
         discretization=_LEAK, reset="soft" if reset == "subtract" else "hard", reset_gradient="flow"
     )
@@ -52,7 +52,7 @@ def jaxpike_lif(
 
 
 def jaxpike_li(tau: float = 20.0, dt: float = 1.0) -> LIDynamics:
-    """Build ``LeakyIntegrator`` of jaxpike: ``v <- alpha v + (1 - alpha) x``.
+    """Builds ``LeakyIntegrator`` of jaxpike: ``v <- alpha v + (1 - alpha) x``.
 
     Args:
       tau: time constant in the unit of ``dt``.
@@ -75,7 +75,7 @@ def slax_lif(
     *,
     dt: float = 1e-3,
 ) -> LIFDynamics:
-    """Build ``LIF`` of Slax: ``v <- sigmoid(init_tau) v + x``, spikes where ``v >= v_threshold``.
+    """Builds ``LIF`` of Slax: ``v <- sigmoid(init_tau) v + x``, spikes where ``v >= v_threshold``.
 
     With a float32 state the decay is the float32 sigmoid, one unit in the last place off, as in
     Slax.
@@ -93,18 +93,18 @@ def slax_lif(
     Raises:
       ValueError: a number that is not finite.
     """
-    soft = flag("subtraction_reset", subtraction_reset)
+    soft = checks.boolean("subtraction_reset", subtraction_reset)
     rule = Rule(
         discretization=_DECAYS,
         fire=">=",
         reset="soft" if soft else "hard",
         reset_gradient="flow",
     )
-    level, logit = number("v_reset", v_reset), number("init_tau", init_tau)
+    level, logit = checks.number("v_reset", v_reset), checks.number("init_tau", init_tau)
     single = np.float32(1.0) / (np.float32(1.0) + np.exp(-np.float32(logit)))
     coefficients = Coefficients(
         alpha=1.0 / (1.0 + math.exp(-logit)),
-        theta=number("v_threshold", v_threshold),
+        theta=checks.number("v_threshold", v_threshold),
         c_x=1.0,
         v_reset=0.0 if soft else level,
     )
@@ -126,7 +126,7 @@ def jaxsnn_lif(
     v_reset: float = 0.0,
     dt: float = 1e-3,
 ) -> LIFDynamics:
-    """Build the discrete LIF neuron of jaxsnn: Euler steps, half a spike exactly at threshold.
+    """Builds the discrete LIF neuron of jaxsnn: Euler steps, half a spike exactly at threshold.
 
         v <- v + dt/tau_mem (v_leak - v + i),   i <- i (1 - dt/tau_syn) + x
 
@@ -159,7 +159,7 @@ def jaxsnn_lif(
 def jaxsnn_li(
     tau_syn: float = 5e-3, tau_mem: float = 10e-3, v_leak: float = 0.0, dt: float = 1e-3
 ) -> LIDynamics:
-    """Build the discrete leaky integrator of jaxsnn, whose order of updates is not that of its LIF.
+    """Builds the discrete leaky integrator of jaxsnn, which updates in another order than its LIF.
 
         i_jump = i + x,   v <- v + dt/tau_mem (v_leak - v + i_jump),   i <- i_jump (1 - dt/tau_syn)
 
@@ -193,7 +193,7 @@ def brainpy_lif(
     spk_reset: str = "soft",
     surrogate: PeerSurrogate = None,
 ) -> LIFDynamics:
-    """Build ``state.LIF`` of BrainPy: exact step, reset of the entering membrane.
+    """Builds ``state.LIF`` of BrainPy: exact step, reset of the entering membrane.
 
         v <- alpha v + (1 - alpha) (V_rest + R x),   spikes where v >= V_th
 
@@ -214,7 +214,7 @@ def brainpy_lif(
     Raises:
       ValueError: a time that is not above 0, unknown reset.
     """
-    hard = choice("spk_reset", spk_reset, ("soft", "hard")) == "hard"
+    hard = checks.choice("spk_reset", spk_reset, ("soft", "hard")) == "hard"
     rule = Rule(
         discretization=_LEAK,
         fire=">=",
@@ -231,10 +231,10 @@ def brainpy_lif(
         v_reset=V_reset,
         resistance=R,
     )
-    level = number("V_reset", V_reset)
+    level = checks.number("V_reset", V_reset)
     chosen = surrogate_of(surrogate, relu_grad(0.3, 1.0, level), v_reset=level)
     return LIFDynamics.from_parts(parameters, _seconds("dt_ms", dt_ms), rule, surrogate=chosen)
 
 
 def _seconds(name: str, milliseconds: float) -> float:
-    return number(name, milliseconds, positive=True, unit="milliseconds") * 1e-3
+    return checks.positive(name, milliseconds, unit="milliseconds") * 1e-3

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from flax_snn.conventions.domain import choice
+from flax_snn import checks
 from flax_snn.dynamics import Discretization, LIDynamics, LIFDynamics, LIFParameters, Rule
-from flax_snn.dynamics.parameters import number
 from flax_snn.surrogate import superspike
 
 _EULER = Discretization("euler", "unit", "leak")
@@ -20,7 +19,7 @@ def norse_lif(
     alpha: float = 100.0,
     dt: float = 1e-3,
 ) -> LIFDynamics:
-    """Build the LIF neuron of Norse: Euler steps, the current jumps before it drives the membrane.
+    """Builds the LIF neuron of Norse: Euler steps, the current jumps before it drives the membrane.
 
         i_jump = i + x,  v <- v + dt tau_mem_inv (v_leak - v + i_jump),  i <- i_jump (1 - dt tau_syn_inv)
 
@@ -40,7 +39,7 @@ def norse_lif(
     Raises:
       ValueError: dt not below a time constant.
     """  # noqa: E501
-    number("alpha", alpha)
+    checks.number("alpha", alpha)
     rule = Rule(
         discretization=_EULER_JUMP, entry="jump", channels=1, reset_gradient="stop_if_recurrent"
     )
@@ -63,7 +62,7 @@ def norse_lif_box(
     reset_method: str = "value",
     dt: float = 1e-3,
 ) -> LIFDynamics:
-    """Build the LIF neuron of Norse without a synapse.
+    """Builds the LIF neuron of Norse without a synapse.
 
         v <- v + dt tau_mem_inv (v_leak - v + x)
 
@@ -80,8 +79,8 @@ def norse_lif_box(
     Raises:
       ValueError: dt not below the time constant, unknown reset method.
     """
-    number("alpha", alpha)
-    choice("reset_method", reset_method, ("value", "subtract"))
+    checks.number("alpha", alpha)
+    checks.choice("reset_method", reset_method, ("value", "subtract"))
     rule = Rule(
         discretization=_EULER,
         reset="hard" if reset_method == "value" else "soft",
@@ -99,7 +98,7 @@ def norse_lif_box(
 def norse_li(
     tau_mem_inv: float = 100.0, tau_syn_inv: float = 200.0, v_leak: float = 0.0, dt: float = 1e-3
 ) -> LIDynamics:
-    """Build the leaky integrator of Norse: `norse_lif` without threshold and reset.
+    """Builds the leaky integrator of Norse: `norse_lif` without threshold and reset.
 
     Args:
       tau_mem_inv: inverse membrane time constant in 1/s.
@@ -120,7 +119,7 @@ def norse_li(
 
 
 def norse_li_box(tau_mem_inv: float = 100.0, v_leak: float = 0.0, dt: float = 1e-3) -> LIDynamics:
-    """Build the leaky integrator of Norse without a synapse.
+    """Builds the leaky integrator of Norse without a synapse.
 
     Args:
       tau_mem_inv: inverse membrane time constant in 1/s.
@@ -136,4 +135,4 @@ def norse_li_box(tau_mem_inv: float = 100.0, v_leak: float = 0.0, dt: float = 1e
 
 
 def _inverse(name: str, value: float) -> float:
-    return 1.0 / number(name, value, positive=True, unit="1/s")
+    return 1.0 / checks.positive(name, value, unit="1/s")

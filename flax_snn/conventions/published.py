@@ -1,4 +1,4 @@
-"""Published equations without a framework: the rate-coded tutorial, Zenke, two simulation studies.
+"""Neurons of publications, not of frameworks: a tutorial, Zenke and co-authors, two simulations.
 
 Equations and traces: the sources named in each docstring, run as printed.
 """
@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flax_snn.conventions.domain import decay, flag
+from flax_snn import checks
+from flax_snn.conventions.decays import decay
 from flax_snn.dynamics import (
     Coefficients,
     Discretization,
@@ -18,7 +19,6 @@ from flax_snn.dynamics import (
     LIFParameters,
     Rule,
 )
-from flax_snn.dynamics.parameters import number
 from flax_snn.dynamics.rule import MembraneGain
 from flax_snn.surrogate import superspike
 
@@ -33,14 +33,15 @@ def tutorial(
     *,
     dt: float = 1e-3,
 ) -> LIFDynamics:
-    """Neuron of the rate-coded pure-JAX tutorial: two synaptic currents, detached reset.
+    """Builds the neuron of the pure-JAX tutorial on rate-coded spiking networks.
 
         i   <- beta i + (1 - beta) x
         i_r <- beta_rec i_r + (1 - beta_rec) s_prev W
         v   <- alpha (1 - r) v + (1 - alpha) (input_gain i + i_r),   r = v > theta, detached
         s    = v > theta
 
-    Feed-forward and recurrent input have a current of their own, both read before their update.
+    There are two synaptic currents, one of feed-forward and one of recurrent input, both read
+    before their update; the reset is detached.
     Because of the gain on one of them no single set of time constants stands behind the
     coefficients: learnable time constants are refused.
 
@@ -62,10 +63,10 @@ def tutorial(
     )
     coefficients = Coefficients(
         alpha=a,
-        theta=number("theta", theta),
+        theta=checks.number("theta", theta),
         beta=(b, b_r),
         g=(1.0 - b, 1.0 - b_r),
-        c_old=((1.0 - a) * number("input_gain", input_gain), 1.0 - a),
+        c_old=((1.0 - a) * checks.number("input_gain", input_gain), 1.0 - a),
         v_reset=0.0,
     )
     return LIFDynamics.from_coefficients(
@@ -81,7 +82,7 @@ def zenke(
     unit_gain: bool = False,
     rec_lag: bool = False,
 ) -> LIFDynamics:
-    """Neuron of Zenke & Ganguli 2018 and Zenke & Vogels 2021; SpyTorch; Stork.
+    """Builds the neuron of Zenke & Ganguli 2018 and Zenke & Vogels 2021; of SpyTorch and Stork.
 
         i <- beta i + x + q W
         v <- (1 - r) (alpha v + (1 - alpha) i),   s = r = v > 1 before the step, detached
@@ -101,7 +102,7 @@ def zenke(
     Raises:
       ValueError: a time constant that is not above 0.
     """
-    gain: MembraneGain = "unit" if flag("unit_gain", unit_gain) else "leak"
+    gain: MembraneGain = "unit" if checks.boolean("unit_gain", unit_gain) else "leak"
     rule = Rule(
         discretization=Discretization("exponential", "unit", gain),
         entry="old",
@@ -109,7 +110,7 @@ def zenke(
         emit="old",
         reset_time="next",
         reset_site="sum",
-        recurrent_lag=flag("rec_lag", rec_lag),
+        recurrent_lag=checks.boolean("rec_lag", rec_lag),
     )
     parameters = LIFParameters(tau_mem=tau_mem, tau_syn=tau_syn)
     return LIFDynamics.from_parts(parameters, dt, rule, surrogate=superspike(slope))
@@ -118,7 +119,7 @@ def zenke(
 def zenke_li(
     tau_mem: float = 10e-3, tau_syn: float = 5e-3, dt: float = 1e-3, unit_gain: bool = False
 ) -> LIDynamics:
-    """Readout of Zenke & Vogels 2021: `zenke` without threshold and reset.
+    """Builds the readout of Zenke & Vogels 2021: `zenke` without threshold and reset.
 
     The current is read before its update, so the output comes one step late.
 
@@ -131,7 +132,7 @@ def zenke_li(
     Raises:
       ValueError: a time constant that is not above 0.
     """
-    gain: MembraneGain = "unit" if flag("unit_gain", unit_gain) else "leak"
+    gain: MembraneGain = "unit" if checks.boolean("unit_gain", unit_gain) else "leak"
     rule = Rule(
         discretization=Discretization("exponential", "unit", gain),
         entry="old",
@@ -152,11 +153,12 @@ def refractory(
     dt: float = 1e-4,
     v_init: float | None = None,
 ) -> LIFDynamics:
-    """Neuron of the classic timing studies of LIF in Python, NumPy and JAX.
+    """Builds the refractory LIF neuron of the simulations that time Python, NumPy and JAX.
 
-        v <- v + dt/tau_m (v_rest - v + R x);  s = v > theta before the step: v_reset, and held
+        v <- v + dt/tau_m (v_rest - v + R x)
+        s  = v > theta before the step; then v <- v_reset for the refractory period
 
-    The hold is ``int(t_ref / dt)`` steps after the step that resets: truncated, as in the source,
+    The period is ``int(t_ref / dt)`` steps after the step that resets: truncated, as in the source,
     also where floating-point division lands below the whole number. The source trains nothing;
     the surrogate is superspike(10).
 
@@ -173,7 +175,7 @@ def refractory(
     Raises:
       ValueError: dt not below tau_m; a negative refractory period.
     """
-    hold = int(number("t_ref", t_ref, unit="seconds") / number("dt", dt, positive=True))
+    hold = int(checks.number("t_ref", t_ref, unit="seconds") / checks.positive("dt", dt))
     if t_ref < 0.0:
         raise ValueError(f"t_ref: expected seconds >= 0, got {t_ref!r}")
     rule = Rule(
@@ -203,7 +205,7 @@ def network(
     dt: float = 1.0,
     v_init: float | Sequence[float] | np.ndarray | None = None,
 ) -> LIFDynamics:
-    """Neuron of a recurrent network that is given as a weight matrix.
+    """Builds the LIF neuron of the simulation of a recurrent network given as a weight matrix.
 
         s = r = v >= theta;   v <- v + dt/tau_m (v_reset - v + R (x + s W));   v <- v_reset where s
 

@@ -13,7 +13,7 @@ def rockpool(
     threshold: float = 1.0,
     dt: float = 1e-3,
 ) -> LIFDynamics:
-    """Build ``LIFJax`` of Rockpool: input decays in the step it arrives, several spikes per step.
+    """Builds ``LIFJax`` of Rockpool: input decays in the step it arrives, several spikes per step.
 
         i <- beta (i + x),   v <- alpha v + i + bias,   s = floor(v / threshold),   v <- v - s threshold
 
@@ -54,7 +54,7 @@ def rockpool_torch(
     threshold: float = 1.0,
     dt: float = 1e-3,
 ) -> LIFDynamics:
-    """Build ``LIFTorch`` of Rockpool: the same neuron as `rockpool`.
+    """Builds ``LIFTorch`` of Rockpool: the same neuron as `rockpool`.
 
     Args:
       tau_mem: membrane time constant in seconds.
@@ -70,7 +70,7 @@ def rockpool_torch(
 
 
 def rockpool_exp_syn(tau: float = 20e-3, dt: float = 1e-3) -> LIDynamics:
-    """Build ``ExpSyn`` of Rockpool, a synapse as a readout: ``v <- alpha (v + x)``.
+    """Builds ``ExpSyn`` of Rockpool, a synapse as a readout: ``v <- alpha (v + x)``.
 
     Args:
       tau: time constant in seconds.

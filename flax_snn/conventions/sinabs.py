@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flax_snn.conventions.domain import PeerSurrogate, choice, flag, steps, surrogate_of
+from flax_snn import checks
+from flax_snn.conventions.decays import seconds_from_steps
+from flax_snn.conventions.peer_surrogates import PeerSurrogate, surrogate_of
 from flax_snn.dynamics import Discretization, LIDynamics, LIFDynamics, LIFParameters, Rule
 from flax_snn.dynamics.rule import MembraneGain
 from flax_snn.surrogate import single_exponential
@@ -20,7 +22,7 @@ def sinabs_lif(
     *,
     dt: float = 1e-3,
 ) -> LIFDynamics:
-    """Build ``LIF`` of sinabs: ``i <- beta (i + x)``, ``v <- alpha v + gain i``, then ``min_v_mem``.
+    """Builds ``LIF`` of sinabs: ``i <- beta (i + x)``, ``v <- alpha v + gain i``, then ``min_v_mem``.
 
     ``MembraneReset`` to another value than 0 adds it to every neuron in every step in sinabs and
     does not fit the template; ``MaxSpike`` neither. With one spike per step the reset to zero is
@@ -41,9 +43,9 @@ def sinabs_lif(
     Raises:
       ValueError: a time constant not above 0; several spikes per step with a reset to zero.
     """  # noqa: E501
-    choice("spike_fn", spike_fn, ("multi", "single"))
-    choice("reset_fn", reset_fn, ("subtract", "zero"))
-    gain: MembraneGain = "leak" if flag("norm_input", norm_input) else "unit"
+    checks.choice("spike_fn", spike_fn, ("multi", "single"))
+    checks.choice("reset_fn", reset_fn, ("subtract", "zero"))
+    gain: MembraneGain = "leak" if checks.boolean("norm_input", norm_input) else "unit"
     rule = Rule(
         discretization=Discretization("exponential", "decay", gain),
         entry="direct" if tau_syn is None else "new",
@@ -53,8 +55,8 @@ def sinabs_lif(
         reset_gradient="flow" if reset_fn == "subtract" else "stop",
     )
     parameters = LIFParameters(
-        tau_mem=steps("tau_mem", tau_mem, dt),
-        tau_syn=None if tau_syn is None else steps("tau_syn", tau_syn, dt),
+        tau_mem=seconds_from_steps("tau_mem", tau_mem, dt),
+        tau_syn=None if tau_syn is None else seconds_from_steps("tau_syn", tau_syn, dt),
         threshold=spike_threshold,
     )
     chosen = surrogate_of(surrogate, single_exponential(0.5, 1.0))
@@ -68,7 +70,7 @@ def sinabs_exp_leak(
     *,
     dt: float = 1e-3,
 ) -> LIDynamics:
-    """Build ``ExpLeak`` of sinabs: ``v <- alpha v + gain x``, then the lower bound.
+    """Builds ``ExpLeak`` of sinabs: ``v <- alpha v + gain x``, then the lower bound.
 
     The output here is the bounded state. sinabs bounds the state as well, but returns the value
     of the step before the bound: with ``min_v_mem`` its layer output does not fit the template.
@@ -82,11 +84,11 @@ def sinabs_exp_leak(
     Raises:
       ValueError: a time constant not above 0.
     """
-    gain: MembraneGain = "leak" if flag("norm_input", norm_input) else "unit"
+    gain: MembraneGain = "leak" if checks.boolean("norm_input", norm_input) else "unit"
     rule = Rule(
         discretization=Discretization("exponential", "unit", gain),
         fire="none",
         reset="none",
     )
-    parameters = LIFParameters(tau_mem=steps("tau_mem", tau_mem, dt))
+    parameters = LIFParameters(tau_mem=seconds_from_steps("tau_mem", tau_mem, dt))
     return LIDynamics.from_parts(parameters, dt, rule, v_min=min_v_mem)

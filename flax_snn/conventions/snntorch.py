@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from flax_snn.conventions.domain import PeerSurrogate, choice, decay, flag, surrogate_of
+from flax_snn import checks
+from flax_snn.conventions.decays import decay
+from flax_snn.conventions.peer_surrogates import PeerSurrogate, surrogate_of
 from flax_snn.dynamics import Coefficients, Discretization, LIFDynamics, Rule
-from flax_snn.dynamics.parameters import number
 from flax_snn.dynamics.rule import Reset, ResetSite
 from flax_snn.surrogate import arctan
 
@@ -23,7 +24,7 @@ def snntorch_leaky(
     *,
     dt: float = 1e-3,
 ) -> LIFDynamics:
-    """Build ``Leaky`` of snnTorch: ``v <- beta v + x``, spikes where ``v > threshold``.
+    """Builds ``Leaky`` of snnTorch: ``v <- beta v + x``, spikes where ``v > threshold``.
 
     With ``reset_delay`` the reset comes in the next step: subtraction from the finished sum, zero
     on the entering membrane (the new input is kept). Without it snnTorch applies the delayed reset
@@ -58,7 +59,7 @@ def snntorch_rleaky(
     *,
     dt: float = 1e-3,
 ) -> LIFDynamics:
-    """Build ``RLeaky`` of snnTorch (dense recurrence): `snntorch_leaky` for a recurrent cell.
+    """Builds ``RLeaky`` of snnTorch (dense recurrence): `snntorch_leaky` for a recurrent cell.
 
     Differs from it in one place: a delayed reset to zero acts on the finished sum, so the input of
     that step is lost. snnTorch keeps the recurrent weights as (post, pre): transpose them. Its
@@ -90,7 +91,7 @@ def snntorch_synaptic(
     *,
     dt: float = 1e-3,
 ) -> LIFDynamics:
-    """Build ``Synaptic`` of snnTorch: ``i <- alpha i + x``, ``v <- beta v + i``.
+    """Builds ``Synaptic`` of snnTorch: ``i <- alpha i + x``, ``v <- beta v + i``.
 
     A delayed reset to zero acts on the finished sum: the input of that step is lost, the current
     is not.
@@ -124,8 +125,8 @@ def _build(
     dt: float,
     zero_site: ResetSite,
 ) -> LIFDynamics:
-    choice("reset_mechanism", mechanism, ("subtract", "zero", "none"))
-    delay = flag("reset_delay", delay)
+    checks.choice("reset_mechanism", mechanism, ("subtract", "zero", "none"))
+    delay = checks.boolean("reset_delay", delay)
     site: ResetSite = zero_site if mechanism == "zero" and delay else "sum"
     rule = dataclasses.replace(
         rule,
@@ -135,7 +136,7 @@ def _build(
         reset_gradient="stop" if delay else "flow",
     )
     coefficients = coefficients.replace(  # type: ignore[attr-defined]
-        theta=number("threshold", threshold)
+        theta=checks.number("threshold", threshold)
     )
     return LIFDynamics.from_coefficients(
         coefficients, dt=dt, rule=rule, surrogate=surrogate_of(surrogate, arctan(2.0))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flax_snn.conventions.domain import PeerSurrogate, decay, flag, steps, surrogate_of
+from flax_snn import checks
+from flax_snn.conventions.decays import decay, seconds_from_steps
+from flax_snn.conventions.peer_surrogates import PeerSurrogate, surrogate_of
 from flax_snn.dynamics import (
     Coefficients,
     Discretization,
@@ -11,7 +13,6 @@ from flax_snn.dynamics import (
     LIFParameters,
     Rule,
 )
-from flax_snn.dynamics.parameters import number
 from flax_snn.dynamics.rule import MembraneGain
 from flax_snn.surrogate import sigmoid
 
@@ -26,7 +27,7 @@ def spikingjelly_lif(
     *,
     dt: float = 1e-3,
 ) -> LIFDynamics:
-    """Build ``LIFNode`` of SpikingJelly: ``v <- v + (x - (v - v_reset)) / tau``.
+    """Builds ``LIFNode`` of SpikingJelly: ``v <- v + (x - (v - v_reset)) / tau``.
 
     Without ``decay_input``: ``v <- v - (v - v_reset) / tau + x``. v_reset is also the resting
     potential and that before the first step. Spikes where ``v >= v_threshold``.
@@ -44,16 +45,16 @@ def spikingjelly_lif(
     Raises:
       ValueError: tau not above 1.
     """
-    gain: MembraneGain = "leak" if flag("decay_input", decay_input) else "unit"
+    gain: MembraneGain = "leak" if checks.boolean("decay_input", decay_input) else "unit"
     rule = Rule(
         discretization=Discretization("euler", "unit", gain),
         fire=">=",
         reset="soft" if v_reset is None else "hard",
-        reset_gradient="stop" if flag("detach_reset", detach_reset) else "flow",
+        reset_gradient="stop" if checks.boolean("detach_reset", detach_reset) else "flow",
     )
     level = 0.0 if v_reset is None else v_reset
     parameters = LIFParameters(
-        tau_mem=steps("tau", tau, dt, above=1.0),
+        tau_mem=seconds_from_steps("tau", tau, dt, above=1.0),
         threshold=v_threshold,
         v_rest=level,
         v_reset=level,
@@ -71,7 +72,7 @@ def spikingjelly_cuba(
     *,
     dt: float = 1e-3,
 ) -> LIFDynamics:
-    """Build ``CUBALIFNode`` of SpikingJelly: ``i <- c_decay i + x``, ``v <- v_decay v + i``.
+    """Builds ``CUBALIFNode`` of SpikingJelly: ``i <- c_decay i + x``, ``v <- v_decay v + i``.
 
     Args:
       c_decay: decay of the synaptic current per step.
@@ -95,11 +96,11 @@ def spikingjelly_cuba(
     )
     coefficients = Coefficients(
         alpha=decay("v_decay", v_decay),
-        theta=number("v_threshold", v_threshold),
+        theta=checks.number("v_threshold", v_threshold),
         beta=decay("c_decay", c_decay),
         g=1.0,
         c_new=1.0,
-        v_reset=0.0 if v_reset is None else number("v_reset", v_reset),
+        v_reset=0.0 if v_reset is None else checks.number("v_reset", v_reset),
     )
     chosen = surrogate_of(surrogate, sigmoid(4.0))
     start = 0.0 if v_reset is None else v_reset
@@ -109,7 +110,7 @@ def spikingjelly_cuba(
 
 
 def spikingjelly_li(tau: float = 2.0, *, dt: float = 1e-3) -> LIDynamics:
-    """Build ``NonSpikingLIFNode`` of SpikingJelly: ``v <- v + (x - v) / tau``.
+    """Builds ``NonSpikingLIFNode`` of SpikingJelly: ``v <- v + (x - v) / tau``.
 
     SpikingJelly restarts it from 0 in each call; here the carry decides.
 
@@ -121,4 +122,6 @@ def spikingjelly_li(tau: float = 2.0, *, dt: float = 1e-3) -> LIDynamics:
       ValueError: tau not above 1.
     """
     rule = Rule(discretization=Discretization("euler", "unit", "leak"), fire="none", reset="none")
-    return LIDynamics.from_parts(LIFParameters(tau_mem=steps("tau", tau, dt, above=1.0)), dt, rule)
+    return LIDynamics.from_parts(
+        LIFParameters(tau_mem=seconds_from_steps("tau", tau, dt, above=1.0)), dt, rule
+    )

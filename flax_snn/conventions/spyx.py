@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from flax_snn.conventions.domain import PeerSurrogate, decay, surrogate_of
+from flax_snn import checks
+from flax_snn.conventions.decays import decay
+from flax_snn.conventions.peer_surrogates import PeerSurrogate, surrogate_of
 from flax_snn.dynamics import Coefficients, Discretization, LIDynamics, LIFDynamics, Rule
-from flax_snn.dynamics.parameters import number
 from flax_snn.surrogate import superspike
 
 _DECAYS = Discretization("exponential", "unit", "unit")
@@ -17,7 +18,7 @@ def spyx_lif(
     *,
     dt: float = 1e-3,
 ) -> LIFDynamics:
-    """Build ``LIF`` of Spyx: ``s = v > threshold``, then ``v <- beta v + x - s threshold``.
+    """Builds ``LIF`` of Spyx: ``s = v > threshold``, then ``v <- beta v + x - s threshold``.
 
     The spikes are those of the entering membrane, one step later than in snnTorch.
 
@@ -39,7 +40,7 @@ def spyx_lif(
         reset_gradient="flow",
     )
     coefficients = Coefficients(
-        alpha=decay("beta", beta), theta=number("threshold", threshold), c_x=1.0
+        alpha=decay("beta", beta), theta=checks.number("threshold", threshold), c_x=1.0
     )
     chosen = surrogate_of(surrogate, superspike(25.0))
     return LIFDynamics.from_coefficients(coefficients, dt=dt, rule=rule, surrogate=chosen)
@@ -52,7 +53,7 @@ def spyx_rlif(
     *,
     dt: float = 1e-3,
 ) -> LIFDynamics:
-    """Build ``RLIF`` of Spyx: `spyx_lif` for a recurrent cell.
+    """Builds ``RLIF`` of Spyx: `spyx_lif` for a recurrent cell.
 
     The recurrent input comes from the spikes emitted in this very step; weights are (pre, post).
 
@@ -76,7 +77,7 @@ def spyx_cubalif(
     *,
     dt: float = 1e-3,
 ) -> LIFDynamics:
-    """Build ``CuBaLIF`` of Spyx: the reset acts on the entering membrane and decays with it.
+    """Builds ``CuBaLIF`` of Spyx: the reset acts on the entering membrane and decays with it.
 
         s = v > threshold,   i <- alpha i + x,   v <- beta (v - s threshold) + i
 
@@ -102,7 +103,7 @@ def spyx_cubalif(
     )
     coefficients = Coefficients(
         alpha=decay("beta", beta),
-        theta=number("threshold", threshold),
+        theta=checks.number("threshold", threshold),
         beta=decay("alpha", alpha),
         g=1.0,
         c_new=1.0,
@@ -112,7 +113,7 @@ def spyx_cubalif(
 
 
 def spyx_li(beta: float = 0.8, *, dt: float = 1e-3) -> LIDynamics:
-    """Build ``LI`` of Spyx: ``v <- beta v + x``.
+    """Builds ``LI`` of Spyx: ``v <- beta v + x``.
 
     Args:
       beta: decay per step.

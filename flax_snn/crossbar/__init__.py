@@ -38,3 +38,7 @@ __all__ = [
     "nodal_currents",
     "program",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,4 +1,4 @@
-"""Weights on a chip: what was programmed, and what is read of it at a time."""
+"""Weights on a chip: the conductances as programmed, and as they are read at a later time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LEAST_PROBE = 1e-4
 
 @struct.dataclass
 class Reading:
-    """A matrix as a chip has it at one time.
+    """The matrix that a chip multiplies by at one time.
 
     Attributes:
       matrix: weights in units of full scale, ``(inputs, outputs)``.
@@ -42,7 +42,7 @@ class Reading:
 
 @struct.dataclass
 class Programmed:
-    """A programmed crossbar, and how it was last looked at: the state in ``crossbar``.
+    """A programmed crossbar and its last reading, as the collection ``crossbar`` stores them.
 
     Arrays of devices are ``(2, inputs, outputs)``: g+ and g- of each weight.
 
@@ -76,7 +76,7 @@ def program(
     fault_key: PRNGKey | None = None,
     faults: Any = None,
 ) -> Programmed:
-    """Program weights, and look at them for the first time.
+    """Programs weights, and reads them for the first time.
 
     Args:
       device: the crossbar.
@@ -98,7 +98,7 @@ def program(
 
 
 def read(chip: Programmed, t: Any, key: PRNGKey, compensation: Compensation | None) -> Programmed:
-    """Look at a programmed crossbar.
+    """Reads a programmed crossbar at a time.
 
     Args:
       chip: the crossbar.
@@ -119,7 +119,7 @@ def read(chip: Programmed, t: Any, key: PRNGKey, compensation: Compensation | No
 
 
 def check_weights(device: Device, weights: Float[Array, "n m"]) -> None:
-    """Refuse weights that cannot be programmed, where their values are known.
+    """Checks that weights can be programmed, if their values are known.
 
     Raises:
       ValueError: weights that are not finite, or beyond the ``w_max`` of the device.
@@ -138,7 +138,7 @@ def check_weights(device: Device, weights: Float[Array, "n m"]) -> None:
 
 
 def full_scale(device: Device, weights: Float[Array, "n m"]) -> Float[Array, "R m"]:
-    """Return the weight at full scale of each tile, or column of a tile; NaN if it is too small."""
+    """Returns the weight at full scale of each tile or column, NaN if it is too small."""
     limits = device.limits(weights.shape)
     if device.w_max is None:
         if device.scaling == "column":
@@ -156,7 +156,7 @@ def full_scale(device: Device, weights: Float[Array, "n m"]) -> Float[Array, "R 
 def conductances(
     device: Device, weights: Float[Array, "n m"], w_max: Float[Array, "R m"]
 ) -> Float[Array, "2 n m"]:
-    """Return the target conductances of the pairs, rounded to levels where there are any.
+    """Returns the target conductances of the pairs, rounded if the device has levels.
 
     Args:
       device: the crossbar.
@@ -236,7 +236,7 @@ _read_as_measured = jax.jit(_look, static_argnums=(1, 3))
 
 
 def _aged(chip: Programmed, t: Any) -> Float[Array, "2 n m"]:
-    """Return the conductances at time t, without read noise."""
+    """Returns the conductances at time t, without read noise."""
     device, g = chip.device, chip.written
     if device.drift is not None:
         assert chip.draw is not None
@@ -256,7 +256,7 @@ def _difference(device: Device, g: Float[Array, "2 n m"]) -> Float[Array, "n m"]
 def _response(
     device: Device, compensation: Compensation, matrix: Float[Array, "n m"]
 ) -> Float[Array, "R m"]:
-    """Return the mean response to the rows of the identity."""
+    """Returns the mean response to the rows of the identity."""
     limits = device.limits(matrix.shape)
     if compensation == "column":
         found = tiles.of_rows(jnp.abs(matrix), limits[0], "mean")

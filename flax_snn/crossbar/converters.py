@@ -8,7 +8,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from flax_snn.crossbar.validity import number, whole
+from flax_snn import checks
 from flax_snn.typing import Array, Float
 
 
@@ -32,9 +32,9 @@ class Converter:
     bound: float
 
     def __post_init__(self) -> None:
-        """Refuse settings without a meaning."""
-        whole("Converter", "bits", self.bits, 2)
-        number("Converter", "bound", self.bound, above=True)
+        """Checks the fields."""
+        checks.fields(self, checks.whole_number, "bits", at_least=2)
+        checks.fields(self, checks.positive, "bound")
 
     @property
     def step(self) -> float:
@@ -42,11 +42,11 @@ class Converter:
         return self.bound / (2 ** (self.bits - 1) - 1)
 
     def convert(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Return the values as they come out."""
+        """Returns the values after conversion."""
         return _quantise(x, 2 ** (self.bits - 1) - 1, self.bound)
 
     def clips(self, x: Float[Array, "..."]) -> Array:
-        """Return which values are beyond the bound."""
+        """Returns which values are beyond the bound."""
         return jnp.abs(x) > self.bound
 
 

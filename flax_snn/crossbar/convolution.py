@@ -41,7 +41,7 @@ class ConvGeneralDilated(Analog):
         preferred_element_type: Any = None,
         **options: Any,
     ) -> Float[Array, "..."]:
-        """Convolve, as ``lax.conv_general_dilated`` does.
+        """Convolves, as ``lax.conv_general_dilated`` does.
 
         Args:
           lhs: inputs ``(B, *space, C)``.

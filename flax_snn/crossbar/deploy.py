@@ -1,4 +1,4 @@
-"""A network on chips: programming it, and looking at it after a time."""
+"""Deployment of a model on chips: programming them, and reading them after some time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from flax.core import unfreeze
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from flax_snn import checks
 from flax_snn.crossbar import chip
 from flax_snn.crossbar.chip import Programmed
 from flax_snn.crossbar.dot_general import COLLECTION, FAULTS, PROGRAMMING, READING
@@ -21,7 +22,7 @@ AS_DEVICE = "as device"
 
 
 def program(
-    network: nn.Module,
+    model: nn.Module,
     variables: Mapping[str, Any],
     key: PRNGKey,
     *args: Any,
@@ -31,7 +32,7 @@ def program(
     mutable: Sequence[str] = (),
     **kwargs: Any,
 ) -> dict[str, Any]:
-    """Program the weights of all analog layers of a network.
+    """Programs the weights of all analog layers of a network.
 
     >>> import flax_snn as snn, functools, jax, jax.numpy as jnp
     >>> analog = functools.partial(snn.crossbar.DotGeneral, snn.crossbar.Device.pcm())
@@ -43,25 +44,29 @@ def program(
     ['crossbar', 'params']
 
     Args:
-      network: the network.
+      model: the network, a Linen module.
       variables: its variables, with trained parameters.
       key: random key of the programming: another key, another chip.
-      *args: inputs of the network, of which only shapes matter; one time step is enough.
+      *args: inputs of the model, of which only shapes matter; one time step is enough.
       fault_key: random key of the faults: a chip that is programmed again keeps them. By default
         they follow from ``key``.
       faults: maps of faults, in the place of drawn ones: the tree of `fault_map`, or a part of it.
-      rngs: random keys of other streams that the network needs.
-      mutable: other collections that the network writes, such as ``membrane``; what it writes is
-        not kept.
-      **kwargs: arguments of the network, such as ``method``.
+      rngs: random keys of other streams that the model needs.
+      mutable: other collections that the model writes, such as ``membrane``; what it writes is
+        dropped.
+      **kwargs: arguments of the model, such as ``method``.
 
     Returns:
       The variables with the collection ``crossbar``, looked at at the first time of the device.
 
     Raises:
-      ValueError: a network without analog layers; weights beyond ``w_max``; a fault map of the
+      TypeError: something that is not a module, or not variables.
+      ValueError: a model without analog layers; weights beyond ``w_max``; a fault map of the
         wrong shape, or for a layer that does not exist.
     """
+    what = "a Linen module; the order is (model, variables, key, inputs)"
+    checks.instance("program: model", model, nn.Module, what=what)
+    checks.instance("program: variables", variables, Mapping, what="what model.init returns")
     others = {name: value for name, value in variables.items() if name != COLLECTION}
     given = flatten_dict(_plain(faults or {}))
     if given:
@@ -70,7 +75,7 @@ def program(
     streams = {PROGRAMMING: key, READING: key, "noise": key, **(rngs or {})}
     if fault_key is not None:
         streams[FAULTS] = fault_key
-    _, found = network.apply(others, *args, rngs=streams, mutable=[COLLECTION, *mutable], **kwargs)
+    _, found = model.apply(others, *args, rngs=streams, mutable=[COLLECTION, *mutable], **kwargs)
     made = {
         path: value
         for path, value in flatten_dict(_plain(found.get(COLLECTION, {}))).items()
@@ -78,7 +83,7 @@ def program(
     }
     if not made:
         raise ValueError(
-            "program: expected a network with a layer on a crossbar, got none; give a layer"
+            "program: expected a model with a layer on a crossbar, got none; give a layer"
             " dot_general_cls=functools.partial(snn.crossbar.DotGeneral, device). Layers in nn.RNN"
             " or nn.scan need variable_broadcast=('params', 'crossbar') and split_rngs={'params':"
             " False, 'programming': False, 'reading': True}"
@@ -99,9 +104,9 @@ def at_time(
     key: PRNGKey | None = None,
     drift_compensation: str | None = AS_DEVICE,
 ) -> dict[str, Any]:
-    """Look at programmed layers some time after their programming.
+    """Reads programmed layers some time after their programming.
 
-    Any time may follow any other; each look begins with the conductances as programmed.
+    Any time may follow any other: each reading starts from the conductances as programmed.
 
     Args:
       variables: what `program` returned.
@@ -118,13 +123,10 @@ def at_time(
     """
     if not isinstance(seconds, jax.core.Tracer):
         when = np.asarray(seconds, np.float64)
-        if when.shape or not np.isfinite(when) or when < 0.0:
-            raise ValueError(f"at_time: expected one finite time in s >= 0, got {seconds!r}")
-    if drift_compensation not in (None, "global", "column", AS_DEVICE):
-        raise ValueError(
-            "at_time: drift_compensation: expected None, 'global' or 'column', got"
-            f" {drift_compensation!r}"
-        )
+        checks.non_negative("at_time: seconds", when, unit="seconds")
+    if drift_compensation != AS_DEVICE:
+        choices = (None, "global", "column")
+        checks.choice("at_time: drift_compensation", drift_compensation, choices)
     whole: dict[Any, Any] = flatten_dict(_plain(variables.get(COLLECTION, {})))
     layers: dict[Any, Programmed] = {
         path: value for path, value in whole.items() if isinstance(value, Programmed)
@@ -132,23 +134,23 @@ def at_time(
     if not layers:
         raise ValueError(
             "at_time: nothing is programmed: expected the variables that"
-            " snn.crossbar.program(network, variables, key, inputs) returns"
+            " snn.crossbar.program(model, variables, key, inputs) returns"
         )
     for k, (path, value) in enumerate(sorted(layers.items())):
         if value.device.read_noise is not None and key is None:
             raise ValueError(
                 f"at_time: {'/'.join(path[:-1])} has read noise; expected a random key, got none"
             )
-        own = jax.random.fold_in(jax.random.key(0) if key is None else key, k)
+        layer_key = jax.random.fold_in(jax.random.key(0) if key is None else key, k)
         wanted = drift_compensation
         if wanted == AS_DEVICE:
             wanted = value.device.drift_compensation
-        whole[path] = _read(value, seconds, own, wanted)
+        whole[path] = _read(value, seconds, layer_key, wanted)
     return {**variables, COLLECTION: unflatten_dict(whole)}
 
 
 def fault_map(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return which devices of programmed layers are stuck, for reports or for `program`.
+    """Returns which devices of programmed layers are stuck, for reports or for `program`.
 
     Args:
       variables: what `program` returned.
@@ -180,6 +182,6 @@ def _read(found: Programmed, seconds: Any, key: PRNGKey, compensation: Any) -> P
 
 
 def _plain(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested dictionaries, also of a FrozenDict."""
+    """Returns nested dictionaries, also of a FrozenDict."""
     plain: dict[str, Any] = unfreeze(tree)  # type: ignore[arg-type]
     return plain

@@ -1,15 +1,15 @@
-"""What a crossbar is made of: devices at its crossings, and the circuit around them."""
+"""The description of a crossbar: devices at its crossings, and the circuit around them."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any, Literal
 
+from flax_snn import checks
 from flax_snn.crossbar.converters import Converter
 from flax_snn.crossbar.faults import Faults
 from flax_snn.crossbar.noise import ProgrammingNoise, ReadNoise, WriteVerify
 from flax_snn.crossbar.retention import Drift, Relaxation
-from flax_snn.crossbar.validity import instance, number, whole
 from flax_snn.crossbar.wires import IRDrop
 
 Compensation = Literal["global", "column"]
@@ -20,7 +20,7 @@ TILE = 512
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """A memristive crossbar: each effect has a switch of its own, and all are off by default.
+    """A memristive crossbar, whose effects are switched on by fields; all are off by default.
 
     A weight is a pair of devices, and what is read of them at time t is (section by section, in
     this order):
@@ -111,21 +111,30 @@ class Device:
     drift_compensation: Compensation | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be built."""
-        for name in ("input_noise", "output_noise", "weight_read_noise", "g_min"):
-            number("Device", name, getattr(self, name))
-        number("Device", "g_max", self.g_max, least=self.g_min, above=True)
+        """Checks that such a device can be built."""
+        if isinstance(self.g_max, str):
+            raise TypeError(
+                f"Device: g_max: expected a conductance in uS, got {self.g_max!r}; kinds of devices"
+                " are Device.ideal(), Device.pcm() and Device.reram()"
+            )
+        noises = ("input_noise", "output_noise", "weight_read_noise")
+        checks.fields(self, checks.non_negative, *noises, "g_min")
+        above_g_min = {"low": self.g_min, "high": None, "low_allowed": False}
+        checks.fields(self, checks.in_range, "g_max", **above_g_min)
         if self.w_max is not None:
-            number("Device", "w_max", self.w_max, above=True)
+            checks.fields(self, checks.positive, "w_max")
         if self.levels is not None:
-            whole("Device", "levels", self.levels, 2)
+            checks.fields(self, checks.whole_number, "levels", at_least=2)
         for name, kind in _EFFECTS.items():
-            instance("Device", name, getattr(self, name), kind)
-        _one_of(self, "scaling", ("tile", "column"))
-        _one_of(self, "bound_management", (None, "vector", "batch"))
-        _one_of(self, "drift_compensation", (None, "global", "column"))
+            what = f"a {kind.__name__}, or None to switch it off"
+            checks.instance(f"Device: {name}", getattr(self, name), (kind, type(None)), what=what)
+        checks.choice("Device: scaling", self.scaling, ("tile", "column"))
+        checks.choice("Device: bound_management", self.bound_management, (None, "vector", "batch"))
+        checks.choice(
+            "Device: drift_compensation", self.drift_compensation, (None, "global", "column")
+        )
         if not isinstance(self.input_scaling, str) and self.input_scaling is not None:
-            number("Device", "input_scaling", self.input_scaling, above=True)
+            checks.fields(self, checks.positive, "input_scaling")
         elif self.input_scaling not in (None, "abs_max"):
             raise ValueError(
                 "Device: input_scaling: expected None, 'abs_max' or a number > 0, got"
@@ -135,7 +144,7 @@ class Device:
             if not isinstance(self.tiles, tuple) or len(self.tiles) != 2:
                 raise ValueError(f"Device: tiles: expected (rows, columns), got {self.tiles!r}")
             for name, value in zip(("rows", "columns"), self.tiles, strict=True):
-                whole("Device", f"tiles: {name}", value, 1)
+                checks.whole_number(f"Device: tiles: {name}", value)
         self._check_combination()
 
     def _check_combination(self) -> None:
@@ -157,7 +166,7 @@ class Device:
 
     @classmethod
     def ideal(cls, **changes: Any) -> Device:
-        """Return a crossbar that computes what the weights say.
+        """Returns a crossbar that computes what the weights say.
 
         Args:
           **changes: fields with another value.
@@ -166,7 +175,7 @@ class Device:
 
     @classmethod
     def pcm(cls, **changes: Any) -> Device:
-        """Return phase-change memory, 25 uS, with the circuit that the analog libraries assume.
+        """Returns phase-change memory, 25 uS, with the circuit that the analog libraries assume.
 
         Programming noise, drift, read noise; DAC 7 bits, ADC 9 bits with bound 12, output noise
         0.06, tiles of 512 x 512, global drift compensation.
@@ -179,7 +188,7 @@ class Device:
 
     @classmethod
     def reram(cls, **changes: Any) -> Device:
-        """Return resistive memory, 40 uS: scatter as measured after 1 s, 1 day and 2 days.
+        """Returns resistive memory, 40 uS: scatter as measured after 1 s, 1 day and 2 days.
 
         Other times have no data and are refused. The circuit is that of `pcm`; there is no drift
         to compensate.
@@ -187,20 +196,20 @@ class Device:
         Args:
           **changes: fields with another value, None to switch an effect off.
         """
-        own = {"g_max": 40.0, "relaxation": Relaxation(), "drift_compensation": None}
-        return cls(**{**_CIRCUIT, **own, **changes})
+        memory = {"g_max": 40.0, "relaxation": Relaxation(), "drift_compensation": None}
+        return cls(**{**_CIRCUIT, **memory, **changes})
 
     def replace(self, **changes: Any) -> Device:
-        """Return the device with other values of some fields."""
+        """Returns the device with other values of some fields."""
         return dataclasses.replace(self, **changes)
 
     def with_noise(self, factor: float) -> Device:
-        """Return the device with the noise of its devices multiplied by a factor.
+        """Returns the device with the noise of its devices multiplied by a factor.
 
         Args:
           factor: of programming noise, relaxation and read noise.
         """
-        number("Device.with_noise", "factor", factor)
+        checks.non_negative("Device.with_noise: factor", factor)
         noisy = {
             name: dataclasses.replace(effect, scale=factor * effect.scale)
             for name in ("programming", "relaxation", "read_noise")
@@ -210,7 +219,7 @@ class Device:
 
     @property
     def scatters(self) -> bool:
-        """Whether two programmings of the same weights differ, or two looks at one of them."""
+        """Whether two programmings of the same weights differ, or two readings of one of them."""
         effects = (self.programming, self.faults, self.drift, self.relaxation, self.read_noise)
         return any(effect is not None for effect in effects)
 
@@ -227,11 +236,11 @@ class Device:
 
     @property
     def first_time(self) -> float:
-        """First time in s at which a chip can be looked at: 0, or the first that was measured."""
+        """First time in s at which a chip can be read: 0, or the first that was measured."""
         return 0.0 if self.relaxation is None else self.relaxation.times[0]
 
     def limits(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Return the most rows and columns of a tile of a matrix."""
+        """Returns the most rows and columns of a tile of a matrix."""
         return (shape[0], shape[1]) if self.tiles is None else self.tiles
 
 
@@ -254,11 +263,3 @@ _CIRCUIT: dict[str, Any] = {
     "tiles": (TILE, TILE),
     "drift_compensation": "global",
 }
-
-
-def _one_of(device: Device, name: str, options: tuple[Any, ...]) -> None:
-    value = getattr(device, name)
-    if value not in options:
-        raise ValueError(
-            f"Device: {name}: expected one of {', '.join(map(repr, options))}, got {value!r}"
-        )

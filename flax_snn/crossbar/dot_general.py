@@ -33,7 +33,7 @@ PROGRAMMING, FAULTS, READING = "programming", "faults", "reading"
 
 
 class Analog(nn.Module):
-    """A matrix on a crossbar: what products and convolutions share.
+    """A matrix on a crossbar, as products and convolutions share it.
 
     Attributes:
       device: the crossbar.
@@ -44,7 +44,7 @@ class Analog(nn.Module):
     training: Training = Training()
 
     def __post_init__(self) -> None:
-        """Check the fields when the layer is made."""
+        """Checks the fields when the layer is made."""
         for name, kind in (("device", Device), ("training", Training)):
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(
@@ -59,7 +59,7 @@ class Analog(nn.Module):
         return self.device.linear
 
     def prepare(self, kernel: Float[Array, "*G n m"]) -> Reading:
-        """Return what the products of one sequence multiply by.
+        """Returns the matrices that the products of one sequence multiply by.
 
         Programs the collection ``crossbar`` where it is mutable and the stream ``programming`` is
         given.
@@ -88,7 +88,7 @@ class Analog(nn.Module):
         if random and not self.has_rng(PROGRAMMING):
             raise ValueError(
                 f"{self._where()}: nothing is programmed. To evaluate, make a chip with"
-                " snn.crossbar.program(network, variables, key, inputs) and pass on the variables"
+                " snn.crossbar.program(model, variables, key, inputs) and pass on the variables"
                 " it returns; to train, pass rngs={'programming': key, 'reading': key}. snn.RNN"
                 " lifts both; nn.RNN and nn.scan need variable_broadcast=('params', 'crossbar')"
                 " and split_rngs={'params': False, 'programming': False, 'reading': True}"
@@ -103,7 +103,7 @@ class Analog(nn.Module):
         )
 
     def multiply(self, x: Float[Array, "*B n"], reading: Reading) -> Float[Array, "*B m"]:
-        """Multiply inputs by what `prepare` returned.
+        """Multiplies inputs by what `prepare` returned.
 
         Args:
           x: inputs; ``(*B, G, n)`` where the kernel has an axis in front.
@@ -128,7 +128,7 @@ class Analog(nn.Module):
         return jax.vmap(one, in_axes=axes, out_axes=-2)(reading, x, keys)
 
     def as_kernel(self, kernel: Float[Array, "n m"]) -> Float[Array, "n m"]:
-        """Return the kernel as a `linear` crossbar has it."""
+        """Returns the kernel of a `linear` crossbar."""
         reading = self.prepare(kernel)
         rows = self.device.limits(reading.matrix.shape)[0]
         scale = tiles.spread(reading.scale, kernel.shape[0], rows)
@@ -163,14 +163,14 @@ class Analog(nn.Module):
         return found
 
     def _given_faults(self) -> Any:
-        held = self.has_variable(COLLECTION, "faults")
-        return self.get_variable(COLLECTION, "faults") if held else None
+        exists = self.has_variable(COLLECTION, "faults")
+        return self.get_variable(COLLECTION, "faults") if exists else None
 
     def _fault_key(self) -> PRNGKey | None:
         return self._key(FAULTS) if self.has_rng(FAULTS) else None
 
     def _key(self, stream: str) -> PRNGKey:
-        """Return the key of a stream for this layer: the same one whenever the layer is called."""
+        """Returns the key of a stream for this layer: the same one whenever the layer is called."""
         assert self.scope is not None
         stored: Any = self.scope.rngs[stream]
         key: PRNGKey = stored.as_jax_rng()
@@ -217,7 +217,7 @@ class DotGeneral(Analog):
         preferred_element_type: Any = None,
         **options: Any,
     ) -> Float[Array, "..."]:
-        """Multiply, as ``lax.dot_general`` does.
+        """Multiplies, as ``lax.dot_general`` does.
 
         Args:
           lhs: inputs.
@@ -258,7 +258,7 @@ def _digital(device: Device, weights: Float[Array, "n m"]) -> Reading:
 
 
 def _each(what: Any, first: Any, *rest: Any) -> Any:
-    """Call for a matrix, or for each of several; ``None`` stays ``None``."""
+    """Applies a function to a matrix or to each of several; None stays None."""
     leaf = jax.tree.leaves(first)[0] if not isinstance(first, Programmed) else first.w_max
     if leaf.ndim == 2:
         return what(first, *rest)

@@ -1,4 +1,4 @@
-"""Devices that are stuck: which, and at what."""
+"""Stuck devices: which ones, and at which conductance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flax_snn.crossbar.validity import number
+from flax_snn import checks
 from flax_snn.typing import Array, Float, Int, PRNGKey
 
 STUCK_LOW, STUCK_HIGH = -1, 1
@@ -37,14 +37,13 @@ class Faults:
     high: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what is no share."""
-        number("Faults", "low", self.low)
-        number("Faults", "high", self.high)
+        """Checks the fields."""
+        checks.fields(self, checks.non_negative, "low", "high")
         if self.low + self.high > 1.0:
             raise ValueError(f"Faults: expected low + high <= 1, got {self.low!r} + {self.high!r}")
 
     def draw(self, key: PRNGKey, shape: tuple[int, ...]) -> Int[Array, "..."]:
-        """Return a map of faults: -1 stuck low, 1 stuck high, 0 neither."""
+        """Returns a map of faults: -1 stuck low, 1 stuck high, 0 neither."""
         u = jax.random.uniform(key, shape)
         low = jnp.where(u < self.low, STUCK_LOW, 0)
         return jnp.where(u >= 1.0 - self.high, STUCK_HIGH, low).astype(jnp.int8)
@@ -53,13 +52,13 @@ class Faults:
 def stick(
     faults: Int[Array, "..."], g: Float[Array, "..."], g_min: float, g_max: float
 ) -> Float[Array, "..."]:
-    """Return conductances with those of stuck devices replaced."""
+    """Returns conductances with those of stuck devices replaced."""
     g = jnp.where(faults == STUCK_LOW, g_min, g)
     return jnp.where(faults == STUCK_HIGH, g_max, g)
 
 
 def check_map(faults: Any, shape: tuple[int, ...]) -> Array:
-    """Return a fault map as int8, checked against the devices it is for.
+    """Returns a fault map as int8, if it fits the devices.
 
     Raises:
       ValueError: another shape, or values other than -1, 0 and 1.

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flax_snn.crossbar.validity import number, whole
+from flax_snn import checks
 from flax_snn.typing import Array, Float, PRNGKey
 
 BLOCK = 2**15
@@ -44,18 +44,18 @@ class ProgrammingNoise:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse negative noise."""
-        number("ProgrammingNoise", "scale", self.scale)
-        number("ProgrammingNoise", "g_reference", self.g_reference, above=True)
+        """Checks the fields."""
+        checks.fields(self, checks.non_negative, "scale")
+        checks.fields(self, checks.positive, "g_reference")
         check_polynomial("ProgrammingNoise", self.coefficients)
 
     def sigma(self, target: Float[Array, "..."], g_max: float) -> Float[Array, "..."]:
-        """Return the standard deviation in uS of devices with these targets."""
+        """Returns the standard deviation in uS of devices with these targets."""
         u = target / g_max
         return polynomial(self.coefficients, u) * (self.scale * g_max / self.g_reference)
 
     def write(self, key: PRNGKey, target: Float[Array, "..."], g_max: float) -> Float[Array, "..."]:
-        """Return conductances as one programming leaves them."""
+        """Returns the conductances after one programming."""
         noise = jax.random.normal(key, target.shape, target.dtype)
         return jnp.maximum(target + self.sigma(target, g_max) * noise, 0.0)
 
@@ -80,9 +80,9 @@ class WriteVerify:
     tolerance: float = 0.02
 
     def __post_init__(self) -> None:
-        """Refuse settings without a meaning."""
-        whole("WriteVerify", "iterations", self.iterations, 1)
-        number("WriteVerify", "tolerance", self.tolerance, above=True)
+        """Checks the fields."""
+        checks.fields(self, checks.whole_number, "iterations", at_least=1)
+        checks.fields(self, checks.positive, "tolerance")
 
     def write(
         self,
@@ -91,7 +91,7 @@ class WriteVerify:
         target: Float[Array, "..."],
         g_max: float,
     ) -> Float[Array, "..."]:
-        """Return conductances as the loop leaves them."""
+        """Returns the conductances after the loop."""
         first, *again = jax.random.split(key, self.iterations + 1)
         g = noise.write(first, target, g_max)
         for each in again:
@@ -102,7 +102,7 @@ class WriteVerify:
 
 @dataclasses.dataclass(frozen=True)
 class ReadNoise:
-    """1/f and telegraph noise of a device, as it has piled up until a time.
+    """1/f and telegraph noise of a device, as it has accumulated until a time.
 
         Q(u)  = min(0.0088 / max(u^0.65, 1e-3), 0.2)        u as programmed, not as drifted
         sigma = scale |g(t)| Q sqrt(ln((t + t0 + t_read) / (2 t_read)))
@@ -124,10 +124,9 @@ class ReadNoise:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse negative noise."""
-        number("ReadNoise", "t_read", self.t_read, above=True)
-        number("ReadNoise", "t0", self.t0)
-        number("ReadNoise", "scale", self.scale)
+        """Checks the fields."""
+        checks.fields(self, checks.positive, "t_read")
+        checks.fields(self, checks.non_negative, "t0", "scale")
 
     def read(
         self,
@@ -137,7 +136,7 @@ class ReadNoise:
         g_max: float,
         t: Float[Array, ""],
     ) -> Float[Array, "..."]:
-        """Return conductances as they are found at time t.
+        """Returns the conductances as read at time t.
 
         Args:
           key: random key.
@@ -154,7 +153,7 @@ class ReadNoise:
 
 
 def quick_normal(key: PRNGKey, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return standard normal numbers out of 16 random bits each.
+    """Returns standard normal numbers out of 16 random bits each.
 
     Quantiles of the normal distribution at the middle of 65536 equal parts: variance 0.99998, none
     beyond 4.33. They are drawn in blocks that stay in cache. Together that takes about 0.6 of the
@@ -179,7 +178,7 @@ def quick_normal(key: PRNGKey, shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def polynomial(coefficients: tuple[float, ...], u: Array) -> Array:
-    """Return ``c0 + c1 u + c2 u^2 + ...``."""
+    """Returns ``c0 + c1 u + c2 u^2 + ...``."""
     total = jnp.zeros_like(u)
     for c in reversed(coefficients):
         total = total * u + c
@@ -187,10 +186,10 @@ def polynomial(coefficients: tuple[float, ...], u: Array) -> Array:
 
 
 def check_polynomial(where: str, coefficients: tuple[float, ...]) -> None:
-    """Refuse a standard deviation that is negative somewhere between 0 and g_max.
+    """Checks that a standard deviation is not negative anywhere between 0 and g_max.
 
     Raises:
-      ValueError: so it is.
+      ValueError: it is negative, or the coefficients are not a tuple of numbers.
     """
     if not isinstance(coefficients, tuple) or not coefficients:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What the circuit of a crossbar computes of inputs: converters, noise, wires, tiles."""
+"""A product in the circuit of a crossbar: converters, noise, wires, tiles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def product(
     x: Float[Array, "*B n"],
     key: PRNGKey | None,
 ) -> Float[Array, "*B m"]:
-    """Multiply inputs by a matrix as a crossbar does.
+    """Returns the product of inputs and a matrix on a crossbar.
 
     Args:
       device: the crossbar.
@@ -37,14 +37,14 @@ def product(
       Outputs in units of weight times input.
     """
     total: Array = jnp.zeros((), x.dtype)
-    parts = tiles.splits(x.shape[-1], device.limits(reading.matrix.shape)[0])
-    keys = [None] * len(parts) if key is None else list(jax.random.split(key, len(parts)))
-    for k, (part, own) in enumerate(zip(parts, keys, strict=True)):
+    row_tiles = tiles.splits(x.shape[-1], device.limits(reading.matrix.shape)[0])
+    keys = [None] * len(row_tiles) if key is None else list(jax.random.split(key, len(row_tiles)))
+    for k, (part, tile_key) in enumerate(zip(row_tiles, keys, strict=True)):
         inputs, matrix = x[..., part], reading.matrix[part]
         if device.linear:
             y = inputs @ matrix
         else:
-            y = _tile(device, matrix, inputs, own)
+            y = _tile(device, matrix, inputs, tile_key)
         total = total + y * reading.scale[k].reshape((1,) * (x.ndim - 1) + (-1,))
     return total
 
@@ -55,14 +55,14 @@ def _tile(
     x: Float[Array, "*B n"],
     key: PRNGKey | None,
 ) -> Float[Array, "*B m"]:
-    """Return the output of one tile in units of its full scale."""
+    """Returns the output of one tile in units of its full scale."""
     noise = _Noise(device, key, x.shape, (*x.shape[:-1], matrix.shape[1]), x.dtype)
     # Spikes are pulses of one height: no converter is needed for them.
     binary = jnp.all((x == 0) | (x == 1), axis=-1, keepdims=True)
     inverse = _largest(device, x)
 
     def analog(x: Array, matrix: Array, halved: Array | float) -> Array:
-        """Return what arrives at the ADC, for inputs divided by ``halved``."""
+        """Returns the input of the ADC, for inputs of the crossbar divided by ``halved``."""
         a = jnp.where(inverse > 0, 1.0 / jnp.where(inverse > 0, inverse, 1.0), 0.0) / halved
         scaled = x if device.input_scaling is None and device.bound_management is None else a * x
         if device.dac is not None:
@@ -85,7 +85,7 @@ def _tile(
 
 
 def _largest(device: Device, x: Float[Array, "*B n"]) -> Float[Array, "*#B 1"]:
-    """Return 1 / a of each input vector; 0 for one that is all zero."""
+    """Returns 1 / a of each input vector; 0 for one that is all zero."""
     if device.input_scaling == "abs_max":
         return jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
     theta = 1.0 if device.input_scaling is None else float(device.input_scaling)
@@ -95,7 +95,7 @@ def _largest(device: Device, x: Float[Array, "*B n"]) -> Float[Array, "*#B 1"]:
 def _halvings(
     device: Device, analog: Any, x: Float[Array, "*B n"], matrix: Float[Array, "n m"]
 ) -> Array:
-    """Return the power of 2 by which inputs are divided so that the ADC does not clip."""
+    """Returns the power of 2 by which inputs are divided so that the ADC does not clip."""
     assert device.adc is not None
     most = MOST_HALVINGS
     if device.dac is not None:
@@ -119,7 +119,7 @@ def _halvings(
 
 
 class _Noise:
-    """Noise of one product, drawn once: a second try with smaller inputs meets the same."""
+    """Noise of one product, drawn once, so that a second try with smaller inputs has the same."""
 
     def __init__(
         self,
@@ -145,8 +145,8 @@ class _Noise:
     def on_outputs(self, y: Array, x: Array) -> Array:
         if self._outputs is None:
             return y
-        own, devices = self._device.output_noise, self._device.weight_read_noise
+        circuit, devices = self._device.output_noise, self._device.weight_read_noise
         if not devices:
-            return y + own * self._outputs
+            return y + circuit * self._outputs
         energy = jax.lax.stop_gradient(jnp.sum(x * x, axis=-1, keepdims=True))
-        return y + jnp.sqrt(own**2 + devices**2 * energy) * self._outputs
+        return y + jnp.sqrt(circuit**2 + devices**2 * energy) * self._outputs

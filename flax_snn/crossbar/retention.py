@@ -1,4 +1,4 @@
-"""What time does to a programmed device: drift, or a spread that was measured at some times."""
+"""Retention of a programmed device: drift, or a spread that was measured at some times."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from flax_snn import checks
 from flax_snn.crossbar.noise import check_polynomial, polynomial
-from flax_snn.crossbar.validity import number
 from flax_snn.typing import Array, Float, PRNGKey
 
 DAY = 86400.0
@@ -38,8 +38,8 @@ class Drift:
     t0: float = 20.0
 
     def __post_init__(self) -> None:
-        """Refuse settings without a meaning."""
-        number("Drift", "t0", self.t0, above=True)
+        """Checks the fields."""
+        checks.fields(self, checks.positive, "t0")
         for name in ("mean", "spread"):
             value = getattr(self, name)
             if not isinstance(value, tuple) or len(value) != 4 or not 0.0 <= value[2] <= value[3]:
@@ -49,7 +49,7 @@ class Drift:
                 )
 
     def draw(self, key: PRNGKey, target: Float[Array, "..."], g_max: float) -> Float[Array, "..."]:
-        """Return the exponent nu of each device."""
+        """Returns the exponent nu of each device."""
         log_u = jnp.log(jnp.maximum(target / g_max, 1e-7))
 
         def line(a: float, b: float, low: float, high: float) -> Array:
@@ -61,13 +61,13 @@ class Drift:
     def at(
         self, written: Float[Array, "..."], exponents: Float[Array, "..."], t: Float[Array, ""]
     ) -> Float[Array, "..."]:
-        """Return conductances t seconds after programming."""
+        """Returns conductances t seconds after programming."""
         return written * ((t + self.t0) / self.t0) ** (-exponents)
 
 
 @dataclasses.dataclass(frozen=True)
 class Relaxation:
-    """Conductances scatter around their target by what was measured at a few times.
+    """Conductances scatter around their target, as measured at a few times.
 
         g(t) = max(target + scale sigma_t(u) N(0, 1) g_max / g_reference, 0)     u of the target
 
@@ -95,9 +95,9 @@ class Relaxation:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse settings without a meaning."""
-        number("Relaxation", "scale", self.scale)
-        number("Relaxation", "g_reference", self.g_reference, above=True)
+        """Checks the fields."""
+        checks.fields(self, checks.non_negative, "scale")
+        checks.fields(self, checks.positive, "g_reference")
         if len(self.times) != len(self.coefficients) or not self.times:
             raise ValueError(
                 "Relaxation: expected coefficients for each of the times, got"
@@ -107,14 +107,14 @@ class Relaxation:
             check_polynomial("Relaxation", each)
 
     def draw(self, key: PRNGKey, target: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Return the standard normal number of each device."""
+        """Returns the standard normal number of each device."""
         return jax.random.normal(key, target.shape, target.dtype)
 
     def check_time(self, t: Any) -> int:
-        """Return which of the times t is.
+        """Returns the index of t among the times of measurement.
 
         Raises:
-          ValueError: none of them.
+          ValueError: a time at which nothing was measured.
         """
         known = ", ".join(f"{each:g}" for each in self.times)
         if isinstance(t, jax.core.Tracer):
@@ -133,7 +133,7 @@ class Relaxation:
     def at(
         self, target: Float[Array, "..."], draws: Float[Array, "..."], g_max: float, t: Any
     ) -> Float[Array, "..."]:
-        """Return conductances t seconds after programming."""
+        """Returns conductances t seconds after programming."""
         sigma = polynomial(self.coefficients[self.check_time(t)], target / g_max)
         factor = self.scale * g_max / self.g_reference
         return jnp.maximum(target + factor * sigma * draws, 0.0)

@@ -17,14 +17,14 @@ _OPERATIONS: dict[str, Any] = {"max": jnp.max, "mean": jnp.mean}
 
 
 def splits(size: int, limit: int) -> list[slice]:
-    """Return the cuts of an axis: ``ceil(size / limit)`` of them, longer ones first."""
+    """Returns the cuts of an axis: ``ceil(size / limit)`` of them, longer ones first."""
     count = -(-size // limit)
     ends = np.cumsum([len(part) for part in np.array_split(np.arange(size), count)])
     return [slice(int(b), int(e)) for b, e in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def of_rows(matrix: Float[Array, "n m"], rows: int, reduce: str) -> Float[Array, "R m"]:
-    """Return ``max`` or ``mean`` over the inputs of each tile, for each output."""
+    """Returns ``max`` or ``mean`` over the inputs of each tile, for each output."""
     op = _OPERATIONS[reduce]
     return jnp.stack([op(matrix[part], axis=0) for part in splits(matrix.shape[0], rows)])
 
@@ -32,18 +32,18 @@ def of_rows(matrix: Float[Array, "n m"], rows: int, reduce: str) -> Float[Array,
 def of_tiles(
     matrix: Float[Array, "n m"], limit: tuple[int, int], reduce: str
 ) -> Float[Array, "R m"]:
-    """Return ``max`` or ``mean`` over each tile, repeated over its columns."""
+    """Returns ``max`` or ``mean`` over each tile, repeated over its columns."""
     op = _OPERATIONS[reduce]
     lines = of_rows(matrix, limit[0], reduce)
-    parts = [
+    rows = [
         jnp.broadcast_to(op(lines[:, part], axis=1, keepdims=True), lines[:, part].shape)
         for part in splits(matrix.shape[1], limit[1])
     ]
-    return jnp.concatenate(parts, axis=1)
+    return jnp.concatenate(rows, axis=1)
 
 
 def spread(values: Float[Array, "R m"], size: int, rows: int) -> Float[Array, "n m"]:
-    """Return values per tile and output as values per input and output."""
+    """Returns values per tile and output as values per input and output."""
     lengths = [part.stop - part.start for part in splits(size, rows)]
     if len(lengths) == 1:
         return jnp.broadcast_to(values, (size, values.shape[1]))

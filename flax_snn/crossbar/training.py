@@ -1,4 +1,4 @@
-"""Hardware-aware training: what the weights go through on their way into a product."""
+"""Hardware-aware training: noise on the weights of a product, and bounds of the weights."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from flax_snn import checks
 from flax_snn.crossbar import chip, tiles
 from flax_snn.crossbar.chip import Programmed, Reading
 from flax_snn.crossbar.device import Device
-from flax_snn.crossbar.validity import number
 from flax_snn.typing import Array, Float, PRNGKey
 
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """What a layer is trained against where nothing is programmed.
+    """The errors that a layer is trained against while nothing is programmed.
 
     Each forward pass programs a chip that is thrown away: levels, programming noise, fresh faults
     (general robustness) or those of a map in the collection ``crossbar`` (repair of one chip: the
@@ -43,11 +43,10 @@ class Training:
     time: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse settings without a meaning."""
-        number("Training", "noise", self.noise)
-        number("Training", "normal", self.normal)
+        """Checks the fields."""
+        checks.fields(self, checks.non_negative, "noise", "normal")
         if self.time is not None:
-            number("Training", "time", self.time)
+            checks.fields(self, checks.non_negative, "time")
 
 
 def throw_away(
@@ -58,7 +57,7 @@ def throw_away(
     fault_key: PRNGKey | None = None,
     faults: Any = None,
 ) -> Reading:
-    """Return what is read of a chip that is programmed for one forward pass.
+    """Returns the reading of a chip that is programmed for one forward pass only.
 
     Args:
       device: the crossbar.
@@ -81,7 +80,7 @@ def throw_away(
 
 
 def straight_through(found: Programmed, reading: Reading, weights: Float[Array, "n m"]) -> Reading:
-    """Return a reading whose gradient goes to the weights that it came from."""
+    """Returns a reading whose gradient goes to the weights that it came from."""
     rows = found.device.limits(weights.shape)[0]
     w_max = tiles.spread(found.w_max, weights.shape[0], rows)
     return Reading(_stand_in(weights / w_max, reading.matrix), reading.scale)
@@ -89,7 +88,7 @@ def straight_through(found: Programmed, reading: Reading, weights: Float[Array, 
 
 @jax.custom_jvp
 def _stand_in(clean: Array, perturbed: Array) -> Array:
-    """Return the perturbed values with the gradient of the clean ones: to the last bit."""
+    """Returns the perturbed values, to the last bit, with the gradient of the clean ones."""
     return perturbed
 
 
@@ -99,7 +98,7 @@ def _(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, A
 
 
 def clip_weights(weights: Any, factor: float = 2.5) -> Any:
-    """Return weights without outliers: within so many times their root mean square.
+    """Clips weights to a number of times their root mean square.
 
     The largest weight sets the conductance of all others, so that one outlier costs resolution
     for all. Meant for parameters after each update of a training. For weights of mean 0 the bound
@@ -119,7 +118,7 @@ def clip_weights(weights: Any, factor: float = 2.5) -> Any:
     Reference: Joshi et al., *Accurate deep neural network inference using computational
     phase-change memory*, 2020.
     """
-    number("clip_weights", "factor", factor, least=1.0, above=True)
+    checks.in_range("clip_weights: factor", factor, 1.0, None, low_allowed=False)
 
     def clip(w: Array) -> Array:
         bound = factor * jnp.sqrt(jnp.mean(w * w))

@@ -7,7 +7,7 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from flax_snn.crossbar.validity import number
+from flax_snn import checks
 from flax_snn.typing import Array, Float
 
 
@@ -33,12 +33,12 @@ class IRDrop:
     wire_conductance: float = 1.0 / (0.35 * 5e-6)
 
     def __post_init__(self) -> None:
-        """Refuse settings without a meaning."""
-        number("IRDrop", "scale", self.scale)
-        number("IRDrop", "wire_conductance", self.wire_conductance, above=True)
+        """Checks the fields."""
+        checks.fields(self, checks.non_negative, "scale")
+        checks.fields(self, checks.positive, "wire_conductance")
 
     def loss(self, x: Float[Array, "... n"], matrix: Float[Array, "n M"]) -> Float[Array, "... M"]:
-        """Return what is missing of ``x @ matrix``, inputs and weights at full scale being 1."""
+        """Returns the loss of ``x @ matrix``, in units in which full scale is 1."""
         n = x.shape[-1]
         a = (n / self.wire_conductance) * (jnp.abs(x) @ jnp.abs(matrix))
         c = a * (a * (0.05 * a - 0.2) + 0.5)
@@ -52,7 +52,7 @@ def nodal_currents(
     row_resistance: float,
     column_resistance: float | None = None,
 ) -> Float[np.ndarray, "..."]:
-    """Solve the circuit of an array with resistive wires; float64, on the host.
+    """Solves the circuit of an array with resistive wires; float64, on the host.
 
         (p_ij - p_i,j-1) / Rr + (p_ij - p_i,j+1) / Rr + g_ij (p_ij - q_ij) = 0
         (q_ij - q_i-1,j) / Rc + (q_ij - q_i+1,j) / Rc - g_ij (p_ij - q_ij) = 0
@@ -87,7 +87,7 @@ def nodal_currents(
         raise ValueError("nodal_currents: expected finite conductances >= 0 in S")
     column_resistance = row_resistance if column_resistance is None else column_resistance
     for name, value in (("row", row_resistance), ("column", column_resistance)):
-        number("nodal_currents", f"{name}_resistance", value, above=True)
+        checks.positive(f"nodal_currents: {name}_resistance", value)
     n, m = g.shape
     p = np.arange(n * m).reshape(n, m)
     q = p + n * m

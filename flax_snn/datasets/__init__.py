@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flax_snn.datasets.batches import batches
+from flax_snn.datasets.labelled_points import Points
 from flax_snn.datasets.manifold import (
     randman_cutoff,
     randman_manifold,
@@ -17,7 +18,6 @@ from flax_snn.datasets.planes import (
     linear,
     linear_class,
 )
-from flax_snn.datasets.points import Points
 from flax_snn.datasets.randman import Randman, RandmanSettings, RandmanSplit, randman
 from flax_snn.datasets.yin_yang import YinYangSplits, yin_yang, yin_yang_class, yin_yang_splits
 
@@ -43,3 +43,7 @@ __all__ = [
     "yin_yang_class",
     "yin_yang_splits",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

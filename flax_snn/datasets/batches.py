@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from flax_snn.datasets.settings import check_whole
+from flax_snn import checks
 from flax_snn.typing import Int
 
 
@@ -57,16 +57,15 @@ def batches(
       (2, 2) [1 4]
       (2, 2) [3 0]
     """
-    check_whole("seed", seed, 0)
-    check_whole("epoch", epoch, 1)
-    check_whole("batch_size", batch_size, 1)
-    for name, flag in (("shuffle", shuffle), ("drop_last", drop_last)):
-        if not isinstance(flag, bool):
-            raise ValueError(f"expected {name} to be True or False, got {flag!r}; pass a bool")
+    checks.whole_number("seed", seed, 0)
+    checks.whole_number("epoch", epoch)
+    checks.whole_number("batch_size", batch_size)
+    checks.boolean("shuffle", shuffle)
+    checks.boolean("drop_last", drop_last)
     samples = _sample_count(data)
     if batch_size > samples:
         raise ValueError(
-            f"expected batch_size to be at most the {samples} samples, got {batch_size}; lower it"
+            f"batch_size: expected at most the {samples} samples, got {batch_size}; lower it"
         )
     order = np.arange(samples)
     if shuffle:

@@ -25,7 +25,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flax_snn.datasets.settings import check_number, check_whole
+from flax_snn import checks
+from flax_snn.time_grid import steps_of_times
 from flax_snn.typing import Float
 
 Variant = Literal["paper", "numpy", "torch"]
@@ -36,16 +37,16 @@ _CHUNK_ELEMENTS = 16384  # values of one term at a time, so that the buffers sta
 
 
 def randman_cutoff(alpha: float, *, prec: float = 1e-3, f_max: int = 1000) -> int:
-    """Number of terms F = min(ceil(prec^(-1/alpha)), f_max).
+    """Returns the number of terms F = min(ceil(prec^(-1/alpha)), f_max).
 
     Evaluated in float64 in exactly this form: alpha 3 gives 10, a rearrangement may give 11.
 
     Raises:
       ValueError: alpha is not positive and finite, prec is not in (0, 1), or f_max < 1.
     """
-    check_number("alpha", alpha, lambda a: a > 0, "> 0")
-    check_number("prec", prec, lambda p: 0 < p < 1, "in (0, 1)")
-    check_whole("f_max", f_max, 1)
+    checks.positive("alpha", alpha)
+    checks.in_range("prec", prec, 0, 1, low_allowed=False, high_allowed=False)
+    checks.whole_number("f_max", f_max)
     try:
         return min(math.ceil(float(prec) ** (-1.0 / float(alpha))), f_max)
     except OverflowError:  # beyond float64, hence beyond any f_max
@@ -150,7 +151,7 @@ def randman_standardise(y: Float[np.ndarray, "N M"]) -> Float[np.ndarray, "N M"]
 def randman_spike_times(
     s: Float[np.ndarray, "*N"], *, steps: int, step_frac: float = 0.5, offset_frac: float = 0.0
 ) -> Float[np.ndarray, "*N"]:
-    """Spike times t = steps * (step_frac * (1 - offset_frac) * s + offset_frac), in steps.
+    """Returns spike times t = steps * (step_frac * (1 - offset_frac) * s + offset_frac), in steps.
 
     Args:
       s: standardised coordinates in [0, 1), of any shape.
@@ -163,46 +164,52 @@ def randman_spike_times(
 
     Raises:
       ValueError: a setting outside its range, a coordinate outside [0, 1), or one so close to 1
-        that its time rounds to the end of the range, one past the last step in use.
+        that its time is the end of the range up to rounding, one past the last step in use.
     """
-    check_whole("steps", steps, 1)
+    checks.whole_number("steps", steps)
     check_fractions(step_frac, offset_frac)
     span = step_frac * (1.0 - offset_frac)
     start = steps * offset_frac
     times = np.asarray(s, np.float64) * steps * span + start
-    if not ((times >= start) & (times < steps * span + start)).all():
+    end = steps * span + start
+    inside = (times >= start) & (times < end)
+    steps_of_spikes = steps_of_times(np.where(inside, times, start))
+    if not (inside & (steps_of_spikes < math.ceil(end))).all():
         raise ValueError(
-            f"expected s in [0, 1), every time before {steps * span + start} steps, got s from "
+            f"expected s in [0, 1), every time before {end} steps, got s from "
             f"{np.min(s)} to {np.max(s)}; standardise in float64, or lower dim or raise alpha"
         )
     return times
 
 
 def check_variant(variant: Any, alpha: float, beta: float, use_bias: bool) -> None:
-    """Refuses an unknown variant, and settings that its formula has no place for.
+    """Checks that a variant exists, and that its formula uses the settings.
 
     Raises:
-      ValueError: so it is, or alpha is not positive and finite.
+      TypeError: a setting of another type.
+      ValueError: an unknown variant, a setting that it does not use, or an alpha that is not
+        positive and finite.
     """
-    if variant not in _VARIANTS:
-        raise ValueError(f"expected variant to be one of {_VARIANTS}, got {variant!r}; name one")
-    check_number("alpha", alpha, lambda a: a > 0, "> 0")
-    check_number("beta", beta, lambda b: variant == "torch" or b == 0, '0 unless variant="torch"')
-    if not isinstance(use_bias, bool) or (use_bias and variant == "paper"):
+    checks.choice("variant", variant, _VARIANTS)
+    checks.positive("alpha", alpha)
+    if checks.number("beta", beta) != 0.0 and variant != "torch":
+        raise ValueError(f'beta: expected 0 unless variant="torch", got {beta!r}; leave it out')
+    if checks.boolean("use_bias", use_bias) and variant == "paper":
         raise ValueError(
-            "expected use_bias to be False, or True with a variant that drops its constant term, "
+            "use_bias: expected False, or True with a variant that drops its constant term, "
             f"got {use_bias!r} with {variant!r}; leave use_bias out for the paper's formula"
         )
 
 
 def check_fractions(step_frac: float, offset_frac: float) -> None:
-    """Refuses a step_frac outside (0, 1] and an offset_frac outside [0, 1).
+    """Checks that step_frac lies in (0, 1] and offset_frac in [0, 1).
 
     Raises:
-      ValueError: so it is.
+      TypeError: not a number.
+      ValueError: outside its range.
     """
-    check_number("step_frac", step_frac, lambda f: 0 < f <= 1, "in (0, 1]")
-    check_number("offset_frac", offset_frac, lambda f: 0 <= f < 1, "in [0, 1)")
+    checks.in_range("step_frac", step_frac, 0, 1, low_allowed=False)
+    checks.in_range("offset_frac", offset_frac, 0, 1, high_allowed=False)
 
 
 def _series(
@@ -228,7 +235,7 @@ def _series(
 def _spectrum(
     terms: int, alpha: float, variant: Variant, beta: float
 ) -> tuple[Float[np.ndarray, "F"], Float[np.ndarray, "F"]]:
-    """Frequencies n and weights s_n of the terms, each (F,) float64."""
+    """Returns frequencies n and weights s_n of the terms, each (F,) float64."""
     one_based = np.arange(1.0, terms + 1.0)
     with np.errstate(over="ignore"):  # a weight of exactly 0 is what a huge alpha means
         if variant == "torch":
@@ -239,11 +246,11 @@ def _spectrum(
 
 
 def _real(name: str, value: ArrayLike, rank: int) -> Float[np.ndarray, "..."]:
-    """`value` in float64, an exact conversion for what is let in but huge integers."""
+    """Returns an array in float64; the conversion is exact but for huge integers."""
     array = np.asarray(value)
     if array.ndim != rank or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
         raise ValueError(
-            f"expected {name} to be a real, finite array of rank {rank}, got shape {array.shape} "
+            f"{name}: expected a real, finite array of rank {rank}, got shape {array.shape} "
             f"and dtype {array.dtype}; see the shapes in the docstring"
         )
     return array.astype(np.float64)

@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flax_snn.datasets.points import Points, coordinates, mirrored
-from flax_snn.datasets.settings import check_number, check_whole
+from flax_snn import checks
+from flax_snn.datasets.labelled_points import Points, coordinates, mirrored
 from flax_snn.typing import Float, Int
 
 _CONSTANT_TIMES = (0.1, 0.2, 1.0)
@@ -44,7 +44,7 @@ class Constant(NamedTuple):
 
 
 def linear(samples: int, seed: int) -> Points:
-    """Points of the unit square on either side of its diagonal.
+    """Draws points of the unit square on either side of its diagonal.
 
     Args:
       samples: number of points S.
@@ -63,7 +63,7 @@ def linear(samples: int, seed: int) -> Points:
 
 
 def circle(samples: int, seed: int) -> Points:
-    """Points of the unit square in and around a circle of half its area.
+    """Draws points of the unit square in and around a circle of half its area.
 
     Args:
       samples: number of points S.
@@ -82,7 +82,7 @@ def circle(samples: int, seed: int) -> Points:
 
 
 def constant(samples: int, *, duration: float) -> Constant:
-    """The same three input spikes and two target times in every sample, for smoke tests.
+    """Returns the same three input spikes and two target times in every sample, for smoke tests.
 
         input spikes at (0.1, 0.2, 1) * duration from units 0, 1, 0
         targets      at (0.2, 0.3) * duration for output neurons 0, 1
@@ -96,8 +96,8 @@ def constant(samples: int, *, duration: float) -> Constant:
     Raises:
       ValueError: samples < 1, or a duration that is not a finite number > 0.
     """
-    check_whole("samples", samples, 1)
-    check_number("duration", duration, lambda d: d > 0, "of seconds > 0")
+    checks.whole_number("samples", samples)
+    duration = checks.positive("duration", duration, unit="seconds")
     return Constant(
         times=np.tile(np.array(_CONSTANT_TIMES) * duration, (samples, 1)),
         units=np.tile(np.array(_CONSTANT_UNITS, np.int32), (samples, 1)),
@@ -106,7 +106,7 @@ def constant(samples: int, *, duration: float) -> Constant:
 
 
 def linear_class(xy: ArrayLike) -> Int[np.ndarray, "*B"]:
-    """Class of any points (*B, 2): 1 where x < y, else 0, int32.
+    """Returns the class of any points (*B, 2): 1 where x < y, else 0, int32.
 
     Raises:
       ValueError: the last axis is not x and y, or a coordinate is not finite.
@@ -116,7 +116,7 @@ def linear_class(xy: ArrayLike) -> Int[np.ndarray, "*B"]:
 
 
 def circle_class(xy: ArrayLike) -> Int[np.ndarray, "*B"]:
-    """Class of any points (*B, 2): 1 in the circle or on it, else 0, int32.
+    """Returns the class of any points (*B, 2): 1 in the circle or on it, else 0, int32.
 
     Raises:
       ValueError: the last axis is not x and y, or a coordinate is not finite.
@@ -128,7 +128,7 @@ def circle_class(xy: ArrayLike) -> Int[np.ndarray, "*B"]:
 def _points(
     class_of: Callable[[ArrayLike], Int[np.ndarray, "S"]], samples: int, seed: int
 ) -> Points:
-    check_whole("samples", samples, 1)
-    check_whole("seed", seed, 0)
+    checks.whole_number("samples", samples)
+    checks.whole_number("seed", seed, 0)
     xy_Sx2 = np.random.default_rng(seed).random((samples, 2))
     return Points(mirrored(xy_Sx2), class_of(xy_Sx2))

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
+from flax_snn import checks
 from flax_snn.datasets.manifold import (
     Variant,
     check_fractions,
@@ -32,16 +33,16 @@ from flax_snn.datasets.manifold import (
     randman_spike_times,
     randman_standardise,
 )
-from flax_snn.datasets.settings import check_number, check_whole, is_whole
 from flax_snn.encode import times_to_raster
 from flax_snn.typing import Bool, Float, Int, Num
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandmanSettings:
-    """What a Randman data set was made with; the fields are the arguments of `randman`.
+    """The settings of a Randman data set; the fields are the arguments of `randman`.
 
     Raises:
+      TypeError: a field is not a number where one is expected.
       ValueError: a field is outside its range, or `beta` / `use_bias` is given to a variant
         that has no such term.
     """
@@ -64,12 +65,12 @@ class RandmanSettings:
     seed: int
 
     def __post_init__(self) -> None:
-        check_whole("classes", self.classes, 1)
-        check_whole("samples_per_class", self.samples_per_class, 2)
-        for name in ("units", "dim", "steps", "spikes_per_unit"):
-            check_whole(name, getattr(self, name), 1)
-        check_whole("seed", self.seed, 0)
-        check_number("dt", self.dt, lambda dt: dt > 0, "of seconds > 0")
+        sizes = ("classes", "units", "dim", "steps", "spikes_per_unit")
+        checks.fields(self, checks.whole_number, *sizes)
+        checks.fields(self, checks.whole_number, "samples_per_class", at_least=2)
+        checks.fields(self, checks.whole_number, "seed", at_least=0)
+        checks.fields(self, checks.positive, "dt", unit="seconds")
+        checks.fields(self, checks.number, "step_frac", "offset_frac", "alpha", "beta")
         check_fractions(self.step_frac, self.offset_frac)
         check_variant(self.variant, self.alpha, self.beta, self.use_bias)
         terms = self.cutoff
@@ -124,9 +125,10 @@ class Randman:
     def raster(
         self, dtype: DTypeLike = np.uint8, bins: int | None = None
     ) -> Num[np.ndarray, "S T M"] | Bool[np.ndarray, "S T M"]:
-        """Spike counts per step: (S, bins, M).
+        """Returns spike counts per step: (S, bins, M).
 
-        An event at time t falls in step floor(t); two spikes of a unit in one step count 2.
+        An event falls into the step that its time lies in (`flax_snn.time_grid`); two spikes of a
+        unit in one step count 2.
 
         Times lie below steps * (step_frac * (1 - offset_frac) + offset_frac), never on it (see
         `randman_spike_times`), so every event falls in a step by default.
@@ -140,7 +142,7 @@ class Randman:
           ValueError: an event lies outside [0, bins), or a count does not fit in `dtype`.
         """
         bins = self.settings.steps if bins is None else bins
-        check_whole("bins", bins, 1)
+        checks.whole_number("bins", bins)
         sample = np.arange(len(self))[:, None]
         shape = (len(self), bins, self.settings.units)
         return times_to_raster(sample, self.times, self.units, shape=shape, dtype=dtype)
@@ -217,7 +219,7 @@ def randman(
       dim: D, dimension of the manifolds, 1 by default; larger is harder.
       alpha: smoothness, 1.0 by default; small is rough and hard.
       steps: length of a sample in steps, 100 by default.
-      dt: duration of a step in seconds, 2e-3 by default; kept, not used in the draws.
+      dt: duration of a step in seconds, 2e-3 by default; stored, but not used in the draws.
       step_frac: fraction of the steps that spikes use, 0.5 by default; the rest is silent.
       offset_frac: silent fraction at the start, 0 by default.
       spikes_per_unit: Q, 1 by default; each spike index has a manifold of its own on the same x.
@@ -280,18 +282,18 @@ def randman(
 def _draw_parameters(
     seed: int, units: int, dim: int, terms: int
 ) -> tuple[Float[np.ndarray, "M D F"], Float[np.ndarray, "M D F"], Float[np.ndarray, "M D F"]]:
-    """A, B, C of a manifold, each (M, D, F): one draw, their axis between D and F."""
+    """Returns A, B, C of a manifold, each (M, D, F), from one draw."""
     drawn = np.random.default_rng(seed).random((units, dim, 3, terms))
     return drawn[:, :, 0], drawn[:, :, 1], drawn[:, :, 2]
 
 
 def _counts_per_class(parts: Sequence[float] | Sequence[int], total: int) -> list[int]:
-    """Whole numbers of samples for train, validation and test."""
+    """Returns whole numbers of samples for train, validation and test."""
     parts = tuple(parts)
     wanted = f"expected three counts that sum to {total} or three fractions that sum to 1, all >= 0"
     if len(parts) != 3 or not all(0 <= part < math.inf for part in parts):
         raise ValueError(f"{wanted}, got {parts}; give (train, validation, test)")
-    if all(is_whole(part) for part in parts):
+    if all(checks.is_whole_number(part) for part in parts):
         if sum(parts) != total:
             raise ValueError(f"{wanted}, got {parts}; give counts per class, not of the whole set")
         return [int(part) for part in parts]

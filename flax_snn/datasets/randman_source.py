@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from flax_snn import checks
 from flax_snn.datasets.randman import Randman, RandmanSettings
 from flax_snn.typing import Int
 
@@ -26,7 +27,7 @@ Part = Literal["train", "validation", "test"]
 
 
 class RandmanSource:
-    """Samples of one part, read from disk when asked for.
+    """Samples of one part, which are read from disk on request.
 
     `source[k]` is sample k of the part as a dict: `inputs` spike counts (T, M) uint8, `label` ()
     int32, `x` coordinates on the manifold (D,) float64. Threads may read at the same time.
@@ -45,8 +46,7 @@ class RandmanSource:
     """
 
     def __init__(self, builder: DatasetBuilder, part: Part):
-        if part not in get_args(Part):
-            raise ValueError(f"expected part to be one of {get_args(Part)}, got {part!r}; name one")
+        checks.choice("part", part, get_args(Part))
         self.settings = stored_settings(builder)
         self._folder = builder.data_dir
         with damage_explained(builder.data_dir):
@@ -128,7 +128,7 @@ def stored_settings(builder: DatasetBuilder) -> RandmanSettings:
 
 @contextlib.contextmanager
 def damage_explained(folder: str) -> Iterator[None]:
-    """Turns what TFDS, JSON, protobuf and ArrayRecord raise at a damaged folder into words."""
+    """Turns errors of TFDS, JSON, protobuf and ArrayRecord at a damaged folder into a sentence."""
     try:
         yield
     except Exception as error:
@@ -138,7 +138,7 @@ def damage_explained(folder: str) -> Iterator[None]:
 
 
 def _damaged(folder: str, found: str) -> ValueError:
-    """What to raise where a folder cannot be used."""
+    """Returns the error for a folder that cannot be used."""
     return ValueError(
         f"expected a complete Randman data set in {folder}, got {found}; delete that folder and "
         "prepare it again"

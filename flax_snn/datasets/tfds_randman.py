@@ -130,7 +130,7 @@ class RandmanConfig(tfds.core.BuilderConfig):  # type: ignore[misc]  # has no ty
     def __init__(self, settings: RandmanSettings):
         if settings.samples_per_class % 10:
             raise ValueError(
-                "expected samples_per_class to be a multiple of 10, so that 80/10/10 % are whole "
+                "samples_per_class: expected a multiple of 10, so that 80/10/10 % are whole "
                 f"numbers of samples, got {settings.samples_per_class}; round it"
             )
         self.settings = settings
@@ -210,14 +210,14 @@ class RandmanBuilder(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]  # 
         return super()._create_builder_config(builder_config, version=version)
 
     def _log_download_bytes(self) -> None:
-        """Nothing is downloaded, and what a program prints is its own."""
+        """Prints nothing, since nothing is downloaded."""
 
     def _log_download_done(self) -> None:
         """See `_log_download_bytes`."""
 
 
 def _plain(settings: RandmanSettings) -> dict[str, Any]:
-    """Settings for JSON, the same for equal settings: alpha 1 and 1.0 make one data set."""
+    """Returns the settings for JSON, equal for equal settings: alpha 1 and 1.0 are one data set."""
     kinds: dict[str, Callable[[Any], Any]] = {"int": int, "float": float}
     return {
         field.name: kinds.get(str(field.type), lambda value: value)(getattr(settings, field.name))
@@ -226,13 +226,13 @@ def _plain(settings: RandmanSettings) -> dict[str, Any]:
 
 
 def _name(settings: RandmanSettings) -> str:
-    """Such as numpy-classes10-units20-dim1-alpha1-steps100-seed0-0123456789ab."""
+    """Returns a name such as numpy-classes10-units20-dim1-alpha1-steps100-seed0-0123456789ab."""
     plain = _plain(settings)
     shown = {name: plain[name] for name in ("classes", "units", "dim", "alpha", "steps", "seed")}
     shown["alpha"] = format(plain["alpha"], "g")
-    words = [plain["variant"], *(f"{name}{value}" for name, value in shown.items())]
+    fragments = [plain["variant"], *(f"{name}{value}" for name, value in shown.items())]
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-    return f"{'-'.join(words).replace('+', '')[:_READABLE]}-{digest[:12]}"
+    return f"{'-'.join(fragments).replace('+', '')[:_READABLE]}-{digest[:12]}"
 
 
 def _default_settings() -> RandmanSettings:
@@ -245,7 +245,7 @@ RandmanBuilder.BUILDER_CONFIGS = [RandmanConfig(_default_settings())]
 
 
 def _builder(config: RandmanConfig, data_dir: str | os.PathLike[str] | None) -> RandmanBuilder:
-    """The builder, which reads what its folder says about itself.
+    """Returns the builder, which reads the metadata of its folder.
 
     Raises:
       ValueError: the folder is damaged.

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flax_snn.datasets.points import Points, coordinates, mirrored
-from flax_snn.datasets.settings import check_number, check_whole
+from flax_snn import checks
+from flax_snn.datasets.labelled_points import Points, coordinates, mirrored
 from flax_snn.typing import Bool, Float, Int, Num
 
 OUTSIDE = -1
@@ -83,10 +83,10 @@ def yin_yang(samples: int, seed: int, *, radius: float = 0.5, dot_radius: float 
       >>> data.labels.tolist()
       [2, 1, 2]
     """
-    check_whole("samples", samples, 1)
-    check_whole("seed", seed, 0)
+    checks.whole_number("samples", samples)
+    checks.whole_number("seed", seed, 0)
     if seed >= 2**32:
-        raise ValueError(f"expected seed to be below 2**32, got {seed!r}; pass a smaller one")
+        raise ValueError(f"seed: expected a whole number below 2**32, got {seed!r}")
     _check_radii(radius, dot_radius)
     xy_Sx2 = _sample(np.random.RandomState(seed), samples, radius, dot_radius)
     labels = yin_yang_class(xy_Sx2, radius=radius, dot_radius=dot_radius)
@@ -96,7 +96,7 @@ def yin_yang(samples: int, seed: int, *, radius: float = 0.5, dot_radius: float 
 def yin_yang_class(
     xy: ArrayLike, *, radius: float = 0.5, dot_radius: float = 0.1
 ) -> Int[np.ndarray, "*B"]:
-    """Class of any points of the plane, as for a picture of decision regions.
+    """Returns the class of any points of the plane, as for a picture of decision regions.
 
     Args:
       xy: points (*B, 2), without mirrored features.
@@ -133,7 +133,7 @@ def yin_yang_class(
 def _sample(
     generator: np.random.RandomState, samples: int, radius: float, dot_radius: float
 ) -> Float[np.ndarray, "S 2"]:
-    """The published loop over samples, with the draws taken ahead.
+    """Draws the samples in the published loop, with the random numbers drawn ahead.
 
         goal = randint(3);   (x, y) = 2R * rand(2)   until the class of (x, y) is the goal
 
@@ -142,15 +142,15 @@ def _sample(
     a pair are worked out at every place in the stream, and the loop only leaps from hit to hit.
     """
     found: list[Float[np.ndarray, "2"]] = []
-    words, goal = np.empty(0, np.uint32), None
+    raw_draws, goal = np.empty(0, np.uint32), None
     while len(found) < samples:
         ahead = generator.randint(2**32, size=_WORDS, dtype=np.uint32)
-        words = np.concatenate([words, ahead])
-        xy_Px2 = 2.0 * radius * _pairs(words)
+        raw_draws = np.concatenate([raw_draws, ahead])
+        xy_Px2 = 2.0 * radius * _pairs(raw_draws)
         places = len(xy_Px2)
         labels = yin_yang_class(xy_Px2, radius=radius, dot_radius=dot_radius)
         hits = [_next_hit(labels == label).tolist() for label in range(3)]
-        low_bits = (words & 3).tolist()
+        low_bits = (raw_draws & 3).tolist()
         at = 0
         while at < places and len(found) < samples:
             if goal is None:
@@ -162,19 +162,19 @@ def _sample(
                 found.append(xy_Px2[at].copy())  # a row would keep its block
                 goal = None
                 at += _PAIR
-        words = words[at:]
+        raw_draws = raw_draws[at:]
     return np.stack(found)
 
 
-def _pairs(words: Num[np.ndarray, "W"]) -> Float[np.ndarray, "P 2"]:
-    """What `rand(2)` would return from each place in the stream on which four numbers follow."""
-    high, low = words[:-1] >> 5, words[1:] >> 6
+def _pairs(raw_draws: Num[np.ndarray, "W"]) -> Float[np.ndarray, "P 2"]:
+    """Returns what `rand(2)` would draw at each place in the stream of numbers."""
+    high, low = raw_draws[:-1] >> 5, raw_draws[1:] >> 6
     uniform = (high * 67108864.0 + low) / 9007199254740992.0  # 27 and 26 bits: (a 2^26 + b) / 2^53
     return np.stack([uniform[:-2], uniform[2:]], axis=-1)
 
 
 def _next_hit(hit_P: Bool[np.ndarray, "P"]) -> Int[np.ndarray, "Q"]:
-    """First hit among the places p, p + 4, p + 8, ..., or the first of them past the end P.
+    """Returns the first hit among places p, p + 4, p + 8, ..., or the first of them past the end P.
 
     Q is P and a few more, since the places past the end are asked for too.
     """
@@ -186,6 +186,6 @@ def _next_hit(hit_P: Bool[np.ndarray, "P"]) -> Int[np.ndarray, "Q"]:
 
 
 def _check_radii(radius: float, dot_radius: float) -> None:
-    check_number("radius", radius, lambda r: r > 0, "> 0")
-    wanted = f"in (0, {radius / 2!r}], half the radius"
-    check_number("dot_radius", dot_radius, lambda r: 0 < r <= radius / 2, wanted)
+    checks.positive("radius", radius)
+    remedy = "give at most half the radius"
+    checks.in_range("dot_radius", dot_radius, 0, radius / 2, low_allowed=False, remedy=remedy)

@@ -23,3 +23,7 @@ __all__ = [
     "spatio_temporal",
     "times_to_raster",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

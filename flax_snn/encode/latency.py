@@ -11,13 +11,12 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from flax_snn.encode.validity import (
-    check_floating,
-    check_intensities,
-    check_settings,
-    poisoned,
-)
+from flax_snn import checks
+from flax_snn.encode.intensities import check_intensities, nan_where_not
+from flax_snn.time_grid import steps_of_times
 from flax_snn.typing import Array, Float
+
+__all__ = ["latency", "latency_times"]
 
 
 def latency(
@@ -29,10 +28,10 @@ def latency(
     steps: int = 100,
     dtype: DTypeLike = jnp.float32,
 ) -> Float[Array, "*B T F"]:
-    """One spike per feature, the earlier the stronger it is: `latency_times` as a raster.
+    """Encodes each feature as one spike, the earlier the stronger it is; `latency_times` in steps.
 
-    The step is the floor of the time. A feature at or below the threshold is silent, and so is
-    one that would fire at or after the last step.
+    A spike falls into the step that its time lies in (`flax_snn.time_grid`). A feature at or below
+    the threshold is silent, and so is one that would fire at or after the end of the last step.
 
     Args:
       x: intensities >= 0, floating point: (*B, F).
@@ -55,14 +54,14 @@ def latency(
       >>> spikes.tolist()
       [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
     """
-    check_settings(steps=steps)
-    check_floating("dtype", jnp.dtype(dtype))
+    steps = checks.whole_number("steps", steps)
+    checks.floating("dtype", dtype)
     times = latency_times(x, tau=tau, threshold=threshold, dt=dt)
-    step = jnp.where(jnp.isfinite(times), jnp.floor(times), -1.0).astype(jnp.int32)
+    step = steps_of_times(jnp.where(jnp.isfinite(times), times, -1.0))
     shape = (*x.shape[:-1], steps, x.shape[-1])
     bins = jax.lax.broadcasted_iota(jnp.int32, shape, len(shape) - 2)
     spikes = (jnp.broadcast_to(step[..., None, :], shape) == bins).astype(dtype)
-    return poisoned(spikes, jnp.broadcast_to(~jnp.isnan(times)[..., None, :], shape))
+    return nan_where_not(jnp.broadcast_to(~jnp.isnan(times)[..., None, :], shape), spikes)
 
 
 def latency_times(
@@ -72,7 +71,7 @@ def latency_times(
     threshold: float = 0.2,
     dt: float = 1e-3,
 ) -> Float[Array, "*B F"]:
-    """When a leaky integrator under the constant current x reaches its threshold.
+    """Returns when a leaky integrator under the constant current x reaches its threshold.
 
         t = (tau / dt) * log(x / (x - threshold))   for x > threshold, else no spike
 
@@ -91,9 +90,11 @@ def latency_times(
 
     Source: Zenke, SpyTorch tutorials 2 and 3, 2018.
     """
-    check_settings(tau=tau, threshold=threshold, dt=dt)
+    tau = checks.positive("tau", tau, unit="seconds")
+    threshold = checks.positive("threshold", threshold)
+    dt = checks.positive("dt", dt, unit="seconds")
     check_intensities(x)
     fires = x > threshold
     ratio = threshold / jnp.where(fires, x, 2.0 * threshold)  # a safe value where silent
     times = jnp.where(fires, -(tau / dt) * jnp.log1p(-ratio), jnp.inf)
-    return poisoned(times, x >= 0)
+    return nan_where_not(x >= 0, times)

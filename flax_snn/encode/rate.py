@@ -12,14 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from flax_snn.encode.validity import (
-    check_floating,
-    check_intensities,
-    check_settings,
-    is_known,
-    poisoned,
-)
+from flax_snn import checks
+from flax_snn.encode.intensities import check_intensities, nan_where_not
 from flax_snn.typing import Array, Float, PRNGKey
+
+__all__ = ["rate"]
 
 
 def rate(
@@ -32,9 +29,9 @@ def rate(
     sample: ArrayLike | None = None,
     dtype: DTypeLike = jnp.float32,
 ) -> Float[Array, "*B T F"]:
-    """Independent Bernoulli spikes, the discrete Poisson process: p = max_rate * dt * x per step.
+    """Draws independent Bernoulli spikes, a Poisson process in steps: p = max_rate * dt * x.
 
-    The randomness of a sample hangs on `key` and its number in `sample` alone. Fold the seed and
+    The spikes of a sample depend on `key` and on its number in `sample` alone. Fold the seed and
     the epoch into `key` and give the sample's number in the data set, and the spikes are the same
     whatever batch the sample comes in.
 
@@ -59,16 +56,21 @@ def rate(
       >>> spikes.shape
       (2, 50, 3)
     """
-    check_settings(max_rate=max_rate, dt=dt, steps=steps)
-    check_floating("dtype", jnp.dtype(dtype))
+    max_rate = checks.positive("max_rate", max_rate, unit="Hz")
+    dt = checks.positive("dt", dt, unit="seconds")
+    steps = checks.whole_number("steps", steps)
+    checks.floating("dtype", dtype)
+    what = "a random key, such as jax.random.key(0)"
+    checks.instance("key", key, (jax.Array, np.ndarray), what=what)
     check_intensities(x)
     batch, features = x.shape[:-1], x.shape[-1]
     positions = np.arange(math.prod(batch)).reshape(batch)
     numbers = _sample_numbers(positions if sample is None else sample, batch)
-    if is_known(x) and not ((max_rate * dt) * np.asarray(x) <= 1).all():
+    values = checks.known_values(x)
+    if values is not None and not ((max_rate * dt) * values <= 1).all():
         raise ValueError(
-            "expected max_rate * dt * x <= 1, the chance of a spike in a step, got "
-            f"{max_rate * dt * np.max(x)}; lower max_rate or dt, or scale x to [0, 1]"
+            "max_rate * dt * x: expected a probability of a spike in a step <= 1, got "
+            f"{max_rate * dt * np.max(values)}; lower max_rate or dt, or scale x to [0, 1]"
         )
     p = (max_rate * dt) * x
 
@@ -81,24 +83,16 @@ def rate(
     spikes = jax.vmap(encode_one)(numbers.reshape(-1), p.reshape(numbers.size, features))
     spikes = spikes.reshape(*batch, steps, features).astype(dtype)
     allowed = jnp.broadcast_to(((p >= 0) & (p <= 1))[..., None, :], spikes.shape)
-    return poisoned(spikes, allowed)
+    return nan_where_not(allowed, spikes)
 
 
 def _sample_numbers(sample: ArrayLike, batch: tuple[int, ...]) -> Array:
-    if not jnp.issubdtype(jnp.result_type(sample), jnp.integer):
-        raise TypeError(
-            f"expected sample numbers to be integers, got {sample!r}; number the samples"
-        )
-    if np.shape(sample) != batch:
+    checks.integers("sample", jnp.result_type(sample), remedy="number the samples from 0")
+    checks.shape("sample", sample, batch, remedy="give one number for each sample of x")
+    values = checks.known_values(sample)
+    if values is not None and not ((values >= 0) & (values <= np.iinfo(np.int32).max)).all():
         raise ValueError(
-            f"expected one sample number for each of x, shape {batch}, got {np.shape(sample)}; "
-            "leave out the feature axis"
+            f"sample: expected numbers in [0, 2**31), got {values.min()} to {values.max()}; number"
+            " the samples from 0"
         )
-    if is_known(sample):
-        known = np.asarray(sample)
-        if not ((known >= 0) & (known <= np.iinfo(np.int32).max)).all():
-            raise ValueError(
-                f"expected sample numbers in [0, 2**31), got {known.min()} to {known.max()}; "
-                "count the samples from 0"
-            )
     return jnp.asarray(sample, jnp.int32)

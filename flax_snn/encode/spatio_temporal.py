@@ -12,13 +12,15 @@ exact gradients for spiking neural networks, Scientific Reports 11, 2021.
 
 from __future__ import annotations
 
-import math
-
 import jax.numpy as jnp
-import numpy as np
 
-from flax_snn.encode.validity import check_features, is_known, poisoned
+from flax_snn import checks
+from flax_snn.encode.intensities import check_intensities, nan_where_not
 from flax_snn.typing import Array, Float
+
+__all__ = ["spatio_temporal"]
+
+_SHIFT = "shift the times so that the first is at 0 or later"
 
 
 def spatio_temporal(
@@ -29,7 +31,9 @@ def spatio_temporal(
     mirror: bool = True,
     bias_time: float | None = 0.0,
 ) -> Float[Array, "*B F"]:
-    """One spike time per value, per mirrored value and for the bias: F = D or 2 D, and 1 more.
+    """Encodes values as spike times, one per value, per mirrored value and for a bias.
+
+    There are F = D times, or 2 D with mirrored values, and one more with a bias.
 
         features    x_1 .. x_D,  then  1 - x_1 .. 1 - x_D   with `mirror`
         times       t_early + v (t_late - t_early)  of each,  then  `bias_time`
@@ -41,8 +45,8 @@ def spatio_temporal(
         jaxsnn                    t_early = 0,     t_late = 2,   bias at 0
 
     Args:
-      x: values from 0 to 1, floating point: (*B, D). Where a value outside cannot be refused,
-        under ``jit`` or ``grad``, its own spikes are at NaN.
+      x: values from 0 to 1, floating point: (*B, D). Under ``jit`` or ``grad``, where a value
+        outside cannot be an error, its spikes are at NaN.
       t_early: time of value 0 in seconds, >= 0.
       t_late: time of value 1 in seconds, later than `t_early`.
       mirror: append 1 - x, as by default. Turn it off for data that hold mirrored features
@@ -53,9 +57,9 @@ def spatio_temporal(
       Times in seconds, not sorted, of the dtype of `x`: (*B, F). Differentiable in `x`.
 
     Raises:
-      TypeError: `x` is not of a floating type.
-      ValueError: no feature axis, a value outside [0, 1] or NaN, times that are negative, not
-        finite or in the wrong order, a `mirror` that is not a bool.
+      TypeError: `x` is not of a floating type, or `mirror` not a bool.
+      ValueError: no feature axis, a value outside [0, 1] or NaN, or times that are negative, not
+        finite or in the wrong order.
 
     Example:
       >>> import jax.numpy as jnp
@@ -64,33 +68,19 @@ def spatio_temporal(
       >>> jnp.round(1e3 * times).tolist()  # x, y, 1 - x, 1 - y, bias
       [[0.0, 2.0, 8.0, 6.0, 0.0]]
     """
-    _check_time("t_early", t_early)
-    _check_time("t_late", t_late)
+    t_early = checks.non_negative("t_early", t_early, unit="seconds", remedy=_SHIFT)
+    t_late = checks.non_negative("t_late", t_late, unit="seconds", remedy=_SHIFT)
     if t_late <= t_early:
         raise ValueError(
-            f"expected t_late later than t_early={t_early!r}, got {t_late!r}; give the times of"
-            " the values 1 and 0 in seconds"
+            f"t_late: expected seconds later than t_early={t_early!r}, got {t_late!r}; t_early is"
+            " the time of the value 0, and t_late that of the value 1"
         )
-    if not isinstance(mirror, bool):
-        raise ValueError(f"expected mirror to be True or False, got {mirror!r}; pass a bool")
-    check_features(x)
-    if is_known(x) and not ((np.asarray(x) >= 0) & (np.asarray(x) <= 1)).all():
-        raise ValueError(
-            f"expected values in [0, 1], got {np.min(x)} to {np.max(x)}; scale them, mind NaN"
-        )
-    x = poisoned(x, (x >= 0) & (x <= 1))
+    checks.boolean("mirror", mirror)
+    check_intensities(x, highest=1.0)
+    x = nan_where_not((x >= 0) & (x <= 1), x)
     features = jnp.concatenate([x, 1 - x], axis=-1) if mirror else x
     times = t_early + features * (t_late - t_early)
     if bias_time is None:
         return times
-    _check_time("bias_time", bias_time)
+    bias_time = checks.non_negative("bias_time", bias_time, unit="seconds", remedy=_SHIFT)
     return jnp.concatenate([times, jnp.full((*x.shape[:-1], 1), bias_time, x.dtype)], axis=-1)
-
-
-def _check_time(name: str, value: float) -> None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not 0 <= value < math.inf:
-        raise ValueError(
-            f"expected {name} to be a finite number of seconds >= 0, got {value!r}; shift the"
-            " times so that the first is at 0 or later"
-        )

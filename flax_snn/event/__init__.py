@@ -1,9 +1,9 @@
-"""The same neurons in continuous time: exact spike times, exact gradients."""
+"""Spiking neurons in continuous time, with exact spike times and exact gradients."""
 
-from flax_snn.event.layers import first_spikes, simulate
 from flax_snn.event.membrane import Membrane
 from flax_snn.event.raster import from_raster, to_raster
 from flax_snn.event.runner import RNN
+from flax_snn.event.simulation import first_spikes, simulate
 from flax_snn.event.spikes import Spikes, from_times, merge
 from flax_snn.event.substrate import disturbed, mismatched, quantized
 
@@ -21,3 +21,7 @@ __all__ = [
     "simulate",
     "to_raster",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -12,12 +12,13 @@ back in time, each spike is visited once. Between spikes the costates follow the
     p_V(t) = lambda_k exp(-(t_k - t) / tau_mem)          t between r_(k-1) and t_k
     p_I(t) = sum over later spikes k of lambda_k psi_t(t_k)
 
-where psi (`flax_snn.event.response`) is how much current at t the membrane still feels at ``t_k``.
-So an arrival at x over a weight w gets ``dL/dw = p_I(x)`` and ``dL/dx = g = w (p_I / tau_syn -
-p_V / tau_mem)``, and a parameter gets ``sum_k lambda_k dV(t_k)/dp``: all of them are the derivative
-of the sums of `response` at the spikes that are known, weighted with lambda. In the variables of
-Wunderlich & Pehle ``lambda_V = -p_V / tau_mem`` and ``lambda_I = -p_I / tau_syn``; what they write
-for the jump of lambda_V at a spike, with ``theta - v_reset`` in it, is the line for lambda_k.
+where psi (`flax_snn.event.superposition`) is how much current at t the membrane still feels at
+``t_k``. So an arrival at x over a weight w gets ``dL/dw = p_I(x)`` and
+``dL/dx = g = w (p_I / tau_syn - p_V / tau_mem)``, and a parameter gets
+``sum_k lambda_k dV(t_k)/dp``: all of them are the derivative of those sums at the spikes that are
+known, weighted with lambda. In the variables of Wunderlich & Pehle ``lambda_V = -p_V / tau_mem``
+and ``lambda_I = -p_I / tau_syn``; what they write for the jump of lambda_V at a spike, with
+``theta - v_reset`` in it, is the line for lambda_k.
 
 What is kept of the forward pass are input spikes, spikes and the currents at them. Source:
 Wunderlich & Pehle, *Event-based backpropagation can compute exact gradients for spiking neural
@@ -35,7 +36,7 @@ import jax.numpy as jnp
 from flax_snn.event.connections import Events, Layer, over
 from flax_snn.event.contraction import block_sizes, contracted, currents, lanes_of
 from flax_snn.event.flow import kernel as response_kernel
-from flax_snn.event.response import Lanes, remaining
+from flax_snn.event.superposition import Lanes, remaining
 from flax_snn.typing import Array, Float
 
 
@@ -49,7 +50,7 @@ def gradient(
     holds: bool,
     floor: float,
 ) -> Layer:
-    """Return the gradient of a loss with respect to all that a layer is made of.
+    """Returns the gradient of a loss with respect to weights, times, delays and parameters.
 
     Args:
       layer: the layer.
@@ -94,7 +95,7 @@ def gradient(
 
 
 def _in_blocks(layer: Layer, events: Events, cotangent: Array) -> tuple[Layer, Events, Array]:
-    """Add empty slots, so that all slots are in whole blocks."""
+    """Adds empty slots until the slots fill whole blocks."""
     each = events.index is None
     slots = events.time.shape[1]
     arrivals, spikes = block_sizes(layer.time.shape[1], slots, each)
@@ -117,7 +118,7 @@ def _in_blocks(layer: Layer, events: Events, cotangent: Array) -> tuple[Layer, E
 
 
 def spikes_before(events: Events, neurons: int) -> tuple[Float[Array, "B K"], Float[Array, "B K"]]:
-    """Return the spike before of the same neuron.
+    """Returns time and current of the previous spike of the same neuron, for each spike.
 
     Args:
       events: spikes of a layer.
@@ -148,7 +149,7 @@ def spikes_before(events: Events, neurons: int) -> tuple[Float[Array, "B K"], Fl
 def _backwards(
     layer: Layer, events: Events, lanes: Lanes, loss: Array, span: Array, resumed: Array
 ) -> Float[Array, "B K"]:
-    """Visit the spikes from the last to the first and return their costates lambda.
+    """Visits the spikes from the last to the first and return their costates lambda.
 
     Args:
       layer: the layer.
@@ -181,7 +182,7 @@ def _backwards(
 def _caused(
     layer: Layer, events: Events, lanes: Lanes, costate: Array, k: Array
 ) -> Float[Array, "B"]:
-    """Return the sum of g over the arrivals that spike k causes in its own layer.
+    """Returns the sum of g over the arrivals that spike k causes in its own layer.
 
     Spikes q that feel the arrival at x give ``p_I = lambda psi`` and, where x is behind their last
     reset, ``p_V = lambda exp(-(t_q - x) / tau_mem)``.

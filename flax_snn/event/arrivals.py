@@ -39,7 +39,7 @@ class Arrivals(NamedTuple):
         return self.kernel.shape[1]
 
     def next(self, arrived: Int[Array, "B N"]) -> tuple[Array, Array]:
-        """Return time and weight of the next arrival at each neuron, after so many."""
+        """Returns time and weight of the next arrival at each neuron, after so many."""
         row = jnp.arange(self.batch, dtype=jnp.int32)[:, None]
         column = jnp.arange(self.neurons, dtype=jnp.int32)[None, :]
         lane = column if self.time.shape[2] > 1 else jnp.zeros_like(column)
@@ -47,7 +47,7 @@ class Arrivals(NamedTuple):
         return self.time[row, arrived, lane], self.kernel[source, column]
 
     def weights(self) -> Float[Array, "B M N"]:
-        """Return the weights of all arrivals at all neurons, 0 for none."""
+        """Returns the weights of all arrivals at all neurons, 0 for none."""
         source, time = self.source[:, :-1], self.time[:, :-1]
         if source.shape[2] == 1:
             weights = self.kernel[source[:, :, 0]]
@@ -75,12 +75,12 @@ class Recurrence(NamedTuple):
         return jnp.min(self.delay)
 
     def weight(self, source: Int[Array, "B N"]) -> Float[Array, "B N"]:
-        """Return the weights from one source to each neuron; any for source -1."""
+        """Returns the weights from one source to each neuron; arbitrary ones for source -1."""
         column = jnp.arange(self.kernel.shape[1], dtype=jnp.int32)[None, :]
         return self.kernel[jnp.maximum(source, 0), column]
 
     def reaches(self, time: Float[Array, "B 1"], source: Int[Array, "B"]) -> Float[Array, "B N"]:
-        """Return when a spike reaches each neuron."""
+        """Returns the time at which a spike reaches each neuron."""
         shape = (len(source), self.kernel.shape[1])
         if self.delay is None:
             return jnp.broadcast_to(time, shape)
@@ -94,7 +94,7 @@ def arrivals(
     kernel: Float[Array, "F N"],
     delay: Array | None,
 ) -> Arrivals:
-    """Return input spikes in the order in which they reach the neurons.
+    """Returns input spikes in the order in which they reach the neurons.
 
     Args:
       time: spike times in seconds, sorted, ``+inf`` for none.

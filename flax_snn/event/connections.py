@@ -1,4 +1,4 @@
-"""What a layer is made of, and what reaches its neurons over their connections."""
+"""A layer of event-driven neurons, and the arrivals over its connections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flax_snn.typing import Array, Float, Int
 
 
 class Layer(NamedTuple):
-    """What a layer is made of and what comes in: all that gradients are taken for.
+    """A layer and its input: all arrays that have a gradient.
 
     Attributes:
       numbers: the neurons.
@@ -32,7 +32,7 @@ class Layer(NamedTuple):
 
 
 class Events(NamedTuple):
-    """Spikes that are known.
+    """Spikes of a layer whose times are known.
 
     Attributes:
       source: input sources ``(B, M)``, -1 for none.
@@ -55,7 +55,7 @@ def over(
     source: Int[Array, "B M"],
     neuron: Int[Array, "B L"] | None,
 ) -> tuple[Float[Array, "B M _"], Float[Array, "B M _"]]:
-    """Return what reaches neurons over one set of connections.
+    """Returns the arrivals at neurons over one set of connections.
 
     Args:
       kernel: weights.
@@ -79,7 +79,7 @@ def over(
 def _between(
     matrix: Float[Array, "_ _"], source: Int[Array, "B M"], neuron: Int[Array, "B L"] | None
 ) -> Float[Array, "_ _ _"]:
-    """Return entries ``(source, neuron)``; rows or columns of length 1 are shared by all."""
+    """Returns entries ``(source, neuron)`` of a matrix whose axes of length 1 are shared."""
     rows, columns = matrix.shape
     if neuron is None or columns == 1:
         # Whole rows: far cheaper than entries, here and in the reverse pass.

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from flax_snn.event.connections import Events, Layer, over
 from flax_snn.event.physics import Physics
-from flax_snn.event.response import Lanes, current, driven, left_of_reset
+from flax_snn.event.superposition import Lanes, current, driven, left_of_reset
 from flax_snn.typing import Array, Float
 
 SPIKES, ARRIVALS = 16, 64
@@ -23,7 +23,7 @@ SPIKES, ARRIVALS = 16, 64
 
 
 def lanes_of(numbers: Physics, events: Events, before: Float[Array, "B K"] | None) -> Lanes:
-    """Return the question of each spike of a layer: the membrane of its neuron at its time."""
+    """Returns one lane for each spike: its neuron at its time."""
     index = events.index
     numbers = numbers.lanes() if index is None else numbers.of(jnp.maximum(index, 0))
     return Lanes(events.time, None if before is None else before + numbers.hold, numbers)
@@ -32,7 +32,7 @@ def lanes_of(numbers: Physics, events: Events, before: Float[Array, "B K"] | Non
 def currents(
     layer: Layer, events: Events, lanes: Lanes
 ) -> tuple[Float[Array, "B K"], Float[Array, "B K"]]:
-    """Return the synaptic current at each spike, and at the end of the reset before it.
+    """Returns the synaptic current at each spike, and at the end of the reset before it.
 
     Args:
       layer: the layer.
@@ -55,7 +55,7 @@ def currents(
 def contracted(
     layer: Layer, events: Events, before: Float[Array, "B K"] | None, costate: Float[Array, "B K"]
 ) -> Layer:
-    """Return ``sum_k lambda_k dV(t_k)/dp`` for all p that a layer is made of.
+    """Returns ``sum_k lambda_k dV(t_k)/dp`` for every array p of a layer.
 
     Args:
       layer: the layer.
@@ -70,12 +70,12 @@ def contracted(
         return jnp.sum(costate * (left_of_reset(lanes) - lanes.numbers.threshold))
 
     def add(total: Layer, block: _Block) -> Layer:
-        def fed(layer: Layer) -> Array:
+        def weighted(layer: Layer) -> Array:
             part = block.lanes(lanes_of(layer.numbers, events, before))
             v = driven(part, *block.felt(layer, events, part.numbers))
             return jnp.sum(block.cut(costate) * v)
 
-        return jax.tree.map(jnp.add, total, jax.grad(fed)(layer))
+        return jax.tree.map(jnp.add, total, jax.grad(weighted)(layer))
 
     return _over_blocks(layer, events, jax.grad(alone)(layer), add)
 
@@ -98,22 +98,22 @@ class _Block(NamedTuple):
     m: Any
 
     def lanes(self, lanes: Lanes) -> Lanes:
-        """Return the lanes of the spikes."""
+        """Returns the lanes of the spikes."""
         return Lanes(*jax.tree.map(self.cut, tuple(lanes)))
 
     def cut(self, x: Array) -> Array:
-        """Return the columns of the spikes; what all spikes share stays."""
+        """Returns the columns of the spikes of the block; columns that all spikes share stay."""
         whole = x.shape[1] == 1 or x.shape[1] == self.spikes
         return x if whole else jax.lax.dynamic_slice_in_dim(x, self.k, self.spikes, axis=1)
 
     def add(self, total: Array, part: Array) -> Array:
-        """Return the total with the part of the spikes added."""
+        """Returns the total, with the sums of the spikes of the block added."""
         if total.shape == part.shape:
             return total + part
         return jax.lax.dynamic_update_slice_in_dim(total, self.cut(total) + part, self.k, axis=1)
 
     def felt(self, layer: Layer, events: Events, numbers: Physics) -> tuple[Array, Array]:
-        """Return arrival times, and weights in units of potential, at the spikes' neurons."""
+        """Returns arrival times at the neurons of the spikes, and weights in units of potential."""
         neuron = None if events.index is None else jnp.maximum(self.cut(events.index), 0)
         connections, time, source = (layer.kernel, layer.delay), layer.time, events.source
         if self.within:
@@ -129,7 +129,7 @@ class _Block(NamedTuple):
 
 
 def block_sizes(arrivals: int, spikes: int, each: bool) -> tuple[int, int]:
-    """Return arrivals and spikes of a block.
+    """Returns arrivals and spikes of a block.
 
     Args:
       arrivals: number of arrivals.
@@ -144,7 +144,7 @@ def block_sizes(arrivals: int, spikes: int, each: bool) -> tuple[int, int]:
 def _over_blocks(
     layer: Layer, events: Events, total: Any, add: Callable[[Any, _Block], Any]
 ) -> Any:
-    """Add up all blocks in use; numbers of arrivals and spikes are multiples of those of a block.
+    """Adds up all blocks in use; numbers of arrivals and spikes are multiples of those of a block.
 
     The used arrivals and spikes are the first ones of each sample.
     """
@@ -175,5 +175,5 @@ def _over_blocks(
 
 
 def _used(time: Array, block: int) -> Array:
-    """Return the number of blocks of slots that some sample uses."""
+    """Returns the number of blocks of slots that some sample uses."""
     return -(-jnp.max(jnp.sum(jnp.isfinite(time), axis=1, dtype=jnp.int32)) // block)

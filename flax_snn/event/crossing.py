@@ -54,7 +54,7 @@ class Crossing(NamedTuple):
 def crosses(
     v: Float[Array, "*S"], i: Float[Array, "*S"], horizon: Float[Array, "*S"], numbers: Physics
 ) -> Bool[Array, "*S"]:
-    """Whether membranes that rest below their threshold reach it within the horizon.
+    """Returns whether membranes that rest below their threshold reach it within the horizon.
 
     Args:
       v: potential above rest, below the threshold.
@@ -76,7 +76,7 @@ def delay_until(
     horizon: Float[Array, "*S"],
     numbers: Physics,
 ) -> Float[Array, "*S"]:
-    """Return the time until a crossing that `crosses` found; 0 where it found none."""
+    """Returns the time until a crossing that `crosses` found; 0 where it found none."""
     theta, tau_mem, tau_syn = numbers.threshold, numbers.tau_mem, numbers.tau_syn
     v, i = jnp.where(exists, v, 0.0), jnp.where(exists, i, 2.0 * theta)
     end = jnp.minimum(jnp.where(exists, horizon, 0.0), tau_syn * jnp.log(i / theta))
@@ -104,7 +104,7 @@ def delay_until(
 
 
 def next_crossing(v: Array, i: Array, horizon: Array, numbers: Physics) -> Crossing:
-    """Return the next crossing of membranes that rest below their threshold; see `crosses`."""
+    """Returns the next crossing of membranes that rest below their threshold; see `crosses`."""
     exists = crosses(v, i, horizon, numbers)
     delay = jax.lax.cond(
         jnp.any(exists),
@@ -115,7 +115,7 @@ def next_crossing(v: Array, i: Array, horizon: Array, numbers: Physics) -> Cross
 
 
 def next_crossing_tonic(v: Array, i: Array, horizon: Array, numbers: Physics) -> Crossing:
-    """Return the next crossing of membranes that may rest at or above their threshold.
+    """Returns the next crossing of membranes that may rest at or above their threshold.
 
     Args:
       v: potential above rest, below the threshold.
@@ -150,7 +150,7 @@ def next_crossing_tonic(v: Array, i: Array, horizon: Array, numbers: Physics) ->
 
 
 def time_of_peak(v: Array, i: Array, numbers: Physics) -> Array:
-    """Return when a membrane with ``v < i``, ``i > 0`` stops to rise, ``log1p(d y) / d``."""
+    """Returns when a membrane with ``v < i``, ``i > 0`` stops to rise, ``log1p(d y) / d``."""
     a, b = 1.0 / numbers.tau_mem, 1.0 / numbers.tau_syn
     d = b - a
     y = (i - v) / (a * i + d * v)

@@ -1,10 +1,10 @@
 """The event loop: spikes of a layer of neurons, each of which runs on its own clock.
 
 In one pass of the loop each neuron of each sample goes on to its own next event, a spike or an
-arrival, whichever comes first; nobody waits for events of others. The number of passes is that of
-the busiest neuron, not that of the layer. Where neurons feed each other, a neuron may go on as far
-as no spike that is still unknown can reach it: up to the earliest next event of the layer, plus
-the shortest delay (a conservative parallel simulation: Chandy & Misra, 1979).
+arrival, whichever comes first, without waiting for the events of others. The number of passes is
+that of the busiest neuron, not that of the layer. In a recurrent layer a neuron may go on as far as
+no spike that is still unknown can reach it: up to the earliest next event of the layer, plus the
+shortest delay (a conservative parallel simulation: Chandy & Misra, 1979).
 
 The current is not reset by a spike, so a strong input brings several. During the refractory period
 the membrane is held at the reset potential, while the current decays and takes up arrivals.
@@ -27,7 +27,7 @@ from flax_snn.typing import Array, Float, Int
 
 
 class Limits(NamedTuple):
-    """What bounds a simulation; static.
+    """Bounds of a simulation, which are static under ``jit``.
 
     Attributes:
       budget: slots K for the spikes of the layer.
@@ -65,7 +65,7 @@ class _State(NamedTuple):
 def run(
     numbers: Physics, arrivals: Arrivals, recurrence: Recurrence | None, limits: Limits
 ) -> tuple[Float[Array, "B K"], Int[Array, "B K"], Float[Array, "B K"], Int[Array, "B"]]:
-    """Simulate a layer.
+    """Simulates a layer.
 
     Args:
       numbers: the neurons.
@@ -178,10 +178,10 @@ def _advance(
     if recurrence is not None:
         assert slot is not None and state.pending is not None
         used = arrives & from_inside
-        kept = jnp.where(used, jnp.inf, inner)
-        row = jnp.arange(len(kept), dtype=slot.dtype)[:, None]
-        column = jnp.arange(kept.shape[1], dtype=slot.dtype)[None, :]
-        pending = state.pending.at[row, slot[:, 0], column].set(kept)
+        still_pending = jnp.where(used, jnp.inf, inner)
+        row = jnp.arange(len(still_pending), dtype=slot.dtype)[:, None]
+        column = jnp.arange(still_pending.shape[1], dtype=slot.dtype)[None, :]
+        pending = state.pending.at[row, slot[:, 0], column].set(still_pending)
         state = state._replace(pending=pending)
     return jax.lax.cond(
         jnp.any(spikes), lambda: _recorded(state, spikes, recurrence), lambda: state
@@ -189,7 +189,7 @@ def _advance(
 
 
 def _recorded(state: _State, spikes: Array, recurrence: Recurrence | None) -> _State:
-    """Write the spikes of this pass, whose times are those of their neurons, into free slots."""
+    """Writes the spikes of this pass, whose times are those of their neurons, into free slots."""
     budget = state.spike_time.shape[1]
     number = jnp.cumsum(spikes, axis=1, dtype=jnp.int32)
     slot = jnp.where(spikes, state.used[:, None] + number - 1, budget)

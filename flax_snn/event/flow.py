@@ -18,17 +18,17 @@ from flax_snn.typing import Array
 
 
 def current_after(i: Array, t: Array, numbers: Physics) -> Array:
-    """Return the synaptic current a time ``t >= 0`` later."""
+    """Returns the synaptic current a time ``t >= 0`` later."""
     return i * jnp.exp(-t / numbers.tau_syn)
 
 
 def membrane_after(v: Array, i: Array, t: Array, numbers: Physics) -> Array:
-    """Return the potential above rest a time ``t >= 0`` later."""
+    """Returns the potential above rest a time ``t >= 0`` later."""
     return v * jnp.exp(-t / numbers.tau_mem) + i * kernel(t, numbers)
 
 
 def kernel(t: Array, numbers: Physics) -> Array:
-    """Return the potential a time ``t >= 0`` after a unit of synaptic current."""
+    """Returns the potential a time ``t >= 0`` after a unit of synaptic current."""
     response: Array = _kernel(t, numbers.tau_mem, numbers.tau_syn)
     return response
 

@@ -1,9 +1,9 @@
 """The membrane of a layer in continuous time: its potential when asked, its maximum, its integral.
 
-All are sums over arrivals (`flax_snn.event.response`), so that they can be differentiated as they
-stand, with respect to weights, times, delays and parameters; where neurons spike also with respect
-to their spike times, from which the gradient goes on by `flax_snn.event.adjoint`. That is how a
-loss on the voltage of a spiking layer gets its exact gradient.
+All are sums over arrivals (`flax_snn.event.superposition`), so that they can be differentiated as
+they stand, with respect to weights, times, delays and parameters; where neurons spike also with
+respect to their spike times, from which the gradient goes on by `flax_snn.event.adjoint`. That is
+how a loss on the voltage of a spiking layer gets its exact gradient.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from flax_snn.event.crossing import time_of_peak
 from flax_snn.event.flow import membrane_after
 from flax_snn.event.physics import Physics
 from flax_snn.event.prefix import first_row, prefixes
-from flax_snn.event.response import Lanes, current, potential
+from flax_snn.event.superposition import Lanes, current, potential
 from flax_snn.typing import Array, Bool, Float, Int
 
 __all__ = ["Membrane"]
@@ -60,7 +60,7 @@ class Membrane:
 
     @jax.jit
     def at(self, times: Float[Array, "..."]) -> Float[Array, "B Q N"]:
-        """Return the potential at given times.
+        """Returns the potential at given times.
 
         At the time of a spike it is the threshold, from below.
 
@@ -70,21 +70,21 @@ class Membrane:
         Raises:
           ValueError: times of another shape.
         """
-        lanes, held = self._lanes(self._queries(times))
+        lanes, refractory = self._lanes(self._queries(times))
         v = potential(lanes, *self._reaching(lanes.time.shape[1]))
-        v = jnp.where(held, lanes.numbers.reset, v) + lanes.numbers.rest
+        v = jnp.where(refractory, lanes.numbers.reset, v) + lanes.numbers.rest
         return v.reshape(len(v), -1, self.neurons)
 
     @jax.jit
     def current(self, times: Float[Array, "..."]) -> Float[Array, "B Q N"]:
-        """Return the synaptic current, times resistance, at given times; see `at`."""
+        """Returns the synaptic current, times resistance, at given times; see `at`."""
         lanes, _ = self._lanes(self._queries(times))
         i = current(lanes, *self._reaching(lanes.time.shape[1]))
         return i.reshape(len(i), -1, self.neurons)
 
     @jax.jit
     def maximum(self) -> Float[Array, "B N"]:
-        """Return the largest potential from time 0 to the end, the resting potential at least.
+        """Returns the largest potential from time 0 to the end, the resting potential at least.
 
         The potential at time 0 counts. That of a neuron that spikes is its threshold. The gradient
         is exact: at a peak the potential is stationary, and a maximum at an arrival moves with it.
@@ -100,7 +100,7 @@ class Membrane:
 
     @functools.partial(jax.jit, static_argnames="end")
     def integral(self, end: float | None = None) -> Float[Array, "B N"]:
-        """Return the integral of the potential from time 0 to ``end``, in potential times seconds.
+        """Returns the integral of the potential from time 0 to ``end``, in potential times seconds.
 
             int V dt = int_free I dt - tau_mem (rises while free) + v_reset (time held) + rest end
 
@@ -135,11 +135,11 @@ class Membrane:
         rises = last + total(jnp.ones_like(time)) * (numbers.threshold - numbers.reset)
         if numbers.start is not None:
             rises = rises - numbers.start
-        held = total(free - time)
-        return charge - numbers.tau_mem * rises + numbers.reset * held + numbers.rest * stop
+        time_held = total(free - time)
+        return charge - numbers.tau_mem * rises + numbers.reset * time_held + numbers.rest * stop
 
     def _queries(self, times: Any) -> Float[Array, "B L"]:
-        """Ask every neuron at every time: one lane each, in which neurons run fastest."""
+        """Returns one query for every neuron at every time; neurons vary fastest over the lanes."""
         times, batch = jnp.asarray(times, self.layer.time.dtype), len(self.source)
         if times.ndim == 1:
             times = jnp.broadcast_to(times[None], (batch, len(times)))
@@ -151,7 +151,7 @@ class Membrane:
         return jnp.broadcast_to(times[:, :, None], shape).reshape(batch, -1)
 
     def _every(self, lanes: int) -> Int[Array, "B L"]:
-        """Return the neuron of each lane, where neurons run fastest."""
+        """Returns the neuron of each lane, if neurons vary fastest."""
         neurons = jnp.arange(lanes, dtype=jnp.int32) % self.neurons
         return jnp.broadcast_to(neurons[None, :], (len(self.source), lanes))
 
@@ -159,7 +159,7 @@ class Membrane:
         return self._onto(self._every(lanes))
 
     def _onto(self, neuron: Int[Array, "B L"]) -> tuple[Array, Array]:
-        """Return arrival times and weights, in units of potential, at neurons."""
+        """Returns arrival times and weights, in units of potential, at neurons."""
         layer = self.layer
         arrival, weight = over(layer.kernel, layer.delay, layer.time, self.source, neuron)
         if layer.recurrent_kernel is not None:
@@ -172,7 +172,7 @@ class Membrane:
         return arrival, weight * layer.numbers.of(neuron).gain[:, None, :]
 
     def _lanes(self, time: Float[Array, "B L"]) -> tuple[Lanes, Bool[Array, "B L"]]:
-        """Return lanes with the last reset before each time, and whether it is held then."""
+        """Returns lanes with the last reset before each time, and whether it is held then."""
         neuron = self._every(time.shape[1])
         numbers = self.layer.numbers.of(neuron)
         before = (self.index[:, :, None] == neuron[:, None, :]) & (
@@ -183,7 +183,7 @@ class Membrane:
         return Lanes(time, restart, numbers), time < restart
 
     def _charge(self, until: Float[Array, "B L"], neuron: Int[Array, "B L"]) -> Float[Array, "B L"]:
-        """Return the integral of the current from time 0."""
+        """Returns the integral of the current from time 0."""
         arrival, weight = self._onto(neuron)
         tau_syn = self.layer.numbers.of(neuron).tau_syn[:, None, :]
         until = until[:, None, :]
@@ -192,7 +192,7 @@ class Membrane:
         return jnp.sum(jnp.where(felt, -weight * tau_syn * jnp.expm1(-age / tau_syn), 0.0), axis=1)
 
     def _time_of_maximum(self) -> Float[Array, "B N"]:
-        """Return when membranes without resets are largest; ``inf`` for those never above rest."""
+        """Returns the time of the largest potential without resets, or inf if never above rest."""
         arrival, jumps = self._reaching(self.neurons)
         shifted = self.layer.delay is not None and self.layer.delay.shape[0] > 1
         if shifted or self.layer.recurrent_kernel is not None:
@@ -218,7 +218,7 @@ class Membrane:
 def _largest(
     numbers: Physics, time: Float[Array, "B M _"], jumps: Float[Array, "B M N"], duration: float
 ) -> tuple[Int[Array, "B N"], Float[Array, "B N"]]:
-    """Return behind which arrival a membrane is largest, and how long after it.
+    """Returns after which arrival a membrane is largest, and how long after it.
 
     Infinitely long for one that is never above rest.
     """
@@ -232,7 +232,7 @@ def _largest(
 def _peaks(
     numbers: Physics, time: Float[Array, "B M _"], jumps: Float[Array, "B M N"], duration: float
 ) -> tuple[Float[Array, "B M N"], Float[Array, "B M N"]]:
-    """Return the largest potential behind each arrival, and how long after the arrival it comes.
+    """Returns the largest potential behind each arrival, and how long after the arrival it comes.
 
     -inf where it comes with the next arrival, and where there is no arrival.
     """

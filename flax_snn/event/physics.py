@@ -52,21 +52,21 @@ class Physics:
     start: Any = None
 
     def lanes(self) -> Physics:
-        """Return the numbers as rows ``(1, N)``, which broadcast over samples."""
+        """Returns the numbers as rows ``(1, N)``, which broadcast over samples."""
         return jax.tree.map(lambda x: x[None, :], self)
 
     def of(self, index: Array) -> Physics:
-        """Return the numbers of neurons by their index, in its shape ``(B, K)``, or ``(1, 1)``."""
+        """Returns the numbers of neurons by their index, in its shape ``(B, K)``, or ``(1, 1)``."""
         return jax.tree.map(lambda x: x[None] if x.shape == (1,) else x[index], self)
 
 
 def physics(
     what: str, parameters: LIFParameters, size: int, dtype: Any, v_init: Any = None
 ) -> Physics:
-    """Return the numbers of ``size`` neurons.
+    """Returns the numbers of ``size`` neurons.
 
     Args:
-      what: who asks, for errors.
+      what: name of the caller, for errors.
       parameters: each field a number, or an array ``(N,)``.
       size: number of neurons N.
       dtype: floating dtype of the result.
@@ -109,7 +109,7 @@ def physics(
 
 
 def check_synapse(what: str, parameters: LIFParameters) -> None:
-    """Raise where neurons have not exactly one exponential synapse.
+    """Checks that neurons have exactly one exponential synapse.
 
     Raises:
       ValueError: so it is.
@@ -127,7 +127,7 @@ def check_synapse(what: str, parameters: LIFParameters) -> None:
 
 
 def check_start(what: str, numbers: Physics) -> None:
-    """Raise where neurons are known to start at or above their threshold.
+    """Checks that no neuron is known to start at or above its threshold.
 
     Raises:
       ValueError: so it is.
@@ -139,13 +139,13 @@ def check_start(what: str, numbers: Physics) -> None:
 
 
 def certainly_zero(value: Any) -> bool:
-    """Whether a number is known to be 0 already while a function is traced."""
+    """Returns whether a number is known to be 0 already while a function is traced."""
     known = not isinstance(value, jax.core.Tracer)
     return known and bool(np.all(np.asarray(value) == 0))
 
 
 def rests_above(parameters: LIFParameters, dtype: Any) -> bool:
-    """Whether some neuron is known to rest at or above its threshold.
+    """Returns whether some neuron is known to rest at or above its threshold.
 
     Read from the parameters: what `physics` computes is not known while a function is traced, even
     where the parameters are.

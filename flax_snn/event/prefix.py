@@ -38,7 +38,7 @@ _Flow = tuple[Array, Array, Array]
 
 
 class Prefixes(NamedTuple):
-    """States behind each arrival, and how long they last; no neuron spikes.
+    """States after each arrival, and how long they last, if no neuron spikes.
 
     Attributes:
       time: arrival times in seconds, finite; ``(B, M, 1)`` or ``(B, M, N)``.
@@ -59,7 +59,7 @@ def prefixes(
     jumps: Float[Array, "B M N"],
     duration: float,
 ) -> Prefixes:
-    """Return the states behind each arrival of neurons that do not spike.
+    """Returns the states after each arrival, if no neuron spikes.
 
     Args:
       numbers: the neurons.
@@ -85,7 +85,7 @@ def prefixes(
 
 
 def summed_in_turn(flow: _Flow, jumps: Float[Array, "B M N"]) -> tuple[Array, Array]:
-    """Return potentials and currents behind each arrival, one arrival after the other."""
+    """Returns potentials and currents after each arrival, computed one after the other."""
 
     def step(state: tuple[Array, Array], arrival: Any) -> tuple[Any, Any]:
         (v, i), ((e, k, f), jump) = state, arrival
@@ -99,15 +99,15 @@ def summed_in_turn(flow: _Flow, jumps: Float[Array, "B M N"]) -> tuple[Array, Ar
 
 
 def summed_in_parallel(flow: _Flow, jumps: Float[Array, "B M N"]) -> tuple[Array, Array]:
-    """Return the same as `summed_in_turn` in a number of steps that is logarithmic in M."""
+    """Returns the same as `summed_in_turn` in a number of steps that is logarithmic in M."""
 
     def add(first: tuple[Array, ...], second: tuple[Array, ...]) -> tuple[Array, ...]:
         (e1, k1, f1, v1, i1), (e2, k2, f2, v2, i2) = first, second
         v, i = e2 * v1 + k2 * i1 + v2, f2 * i1 + i2
         return e1 * e2, e2 * k1 + k2 * f1, f1 * f2, v, i
 
-    parts = (*flow, jnp.zeros_like(jumps), jumps)
-    *_, v, i = jax.lax.associative_scan(add, parts, axis=1)
+    elements = (*flow, jnp.zeros_like(jumps), jumps)
+    *_, v, i = jax.lax.associative_scan(add, elements, axis=1)
     return v, i
 
 
@@ -115,7 +115,7 @@ def summed_in_parallel(flow: _Flow, jumps: Float[Array, "B M N"]) -> tuple[Array
 def first_crossings(
     numbers: Physics, arrivals: Arrivals, duration: float
 ) -> tuple[Float[Array, "B N"], Float[Array, "B N"]]:
-    """Return the first spike of each neuron.
+    """Returns the first spike of each neuron.
 
     Args:
       numbers: the neurons, at rest below their threshold.
@@ -150,7 +150,7 @@ def first_crossings(
 
 
 def first_row(found: Bool[Array, "B M N"]) -> Int[Array, "B N"]:
-    """Return the number of the first row that is true, M where there is none.
+    """Returns the number of the first true row, or M if no row is.
 
     XLA makes much faster code of a minimum than of ``argmax`` on a CPU.
     """

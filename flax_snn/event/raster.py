@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flax_snn.event.spikes import Spikes
-from flax_snn.typing import Array, Bool, Float, Int, Num
+from flax_snn import checks
+from flax_snn.event.spikes import Spikes, check_spikes
+from flax_snn.time_grid import steps_of_times
+from flax_snn.typing import Array, Bool, Float, Num
 
 __all__ = ["from_raster", "to_raster"]
 
@@ -17,9 +17,9 @@ __all__ = ["from_raster", "to_raster"]
 def to_raster(
     spikes: Spikes, *, dt: float, steps: int, size: int | None = None
 ) -> Float[Array, "B T N"]:
-    """Count spikes in time steps; a spike at t falls into step floor(t / dt).
+    """Counts spikes in time steps; a spike falls into the step that its time lies in.
 
-    A time that is the start of a step up to rounding belongs to that step, so that
+    A time that is the start of a step up to rounding belongs to that step (`flax_snn.time_grid`):
     ``to_raster(from_raster(raster, dt=dt), dt=dt, steps=steps)`` is ``raster``.
 
     Args:
@@ -37,18 +37,18 @@ def to_raster(
       ValueError: dt or steps outside their range, an unknown number of sources, a spike behind the
         last step.
     """
-    _check_step("to_raster", dt)
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"to_raster: steps: expected a whole number >= 1, got {steps!r}")
+    dt = checks.positive("to_raster: dt", dt, unit="seconds")
+    steps = checks.whole_number("to_raster: steps", steps)
+    check_spikes("to_raster", spikes)
     size = spikes._size(size, "to_raster")
     real = jnp.isfinite(spikes.time)
-    step = _step_of(jnp.where(real, spikes.time, -dt), dt)
+    step = steps_of_times(jnp.where(real, spikes.time, -dt), dt)
     late = real & (step >= steps)
     if not isinstance(late, jax.core.Tracer) and bool(late.any()):
         last = float(spikes.time[late].max())
         raise ValueError(
             f"to_raster: expected spikes before {steps * dt!r} s, the end of the last step, got one"
-            f" at {last} s; raise steps to {math.floor(last / dt) + 1}, or simulate with duration="
+            f" at {last} s; raise steps to {int(step.max()) + 1}, or simulate with duration="
         )
     row = jnp.arange(len(step), dtype=jnp.int32)[:, None]
     target = jnp.where(real, step, steps)
@@ -60,7 +60,7 @@ def to_raster(
 def from_raster(
     raster: Num[Array | np.ndarray, "B T N"] | Bool[Array | np.ndarray, "B T N"], *, dt: float
 ) -> Spikes:
-    """Turn spikes in time steps into events; those of step t are at t * dt.
+    """Turns spikes in time steps into events; those of step t are at t * dt.
 
     Args:
       raster: number of spikes per step and source, whole numbers >= 0. Its values must be known:
@@ -73,22 +73,21 @@ def from_raster(
 
     Raises:
       TypeError: called under ``jit``.
-      ValueError: another number of axes, or values that are no numbers of spikes.
+      ValueError: another number of axes, or values that are not whole numbers >= 0.
     """
-    _check_step("from_raster", dt)
+    dt = checks.positive("from_raster: dt", dt, unit="seconds")
     if isinstance(raster, jax.core.Tracer):
         raise TypeError(
-            "from_raster: expected a raster whose values are known, got one under jit: the number"
-            " of slots follows from them; call it outside jit"
+            "from_raster: expected a raster whose values are known, got one under jit; call it"
+            " outside jit, since the number of slots depends on the values"
         )
     counts = np.asarray(raster)
-    if counts.ndim != 3:
-        raise ValueError(f"from_raster: expected a raster (B, T, N), got shape {counts.shape}")
+    checks.rank("from_raster: raster", counts, "(B, T, N)")
     whole = np.asarray(counts, np.float64)
     good = np.isfinite(whole) & (whole >= 0) & (whole == np.floor(whole))
     if not good.all():
         raise ValueError(
-            f"from_raster: expected numbers of spikes, 0, 1, 2, ..., got {whole[~good][0]}"
+            f"from_raster: raster: expected numbers of spikes, 0, 1, 2, ..., got {whole[~good][0]}"
         )
     numbers = whole.astype(np.int64)
     budget = max(int(numbers.sum(axis=(1, 2)).max(initial=0)), 1)
@@ -100,18 +99,5 @@ def from_raster(
         times = sample[step, source]
         time[row, : times.sum()] = np.repeat(step * dt, times)
         index[row, : times.sum()] = np.repeat(source, times)
-    lost = jnp.zeros(len(counts), jnp.int32)
-    return Spikes(jnp.asarray(time), jnp.asarray(index), lost, counts.shape[2])
-
-
-def _step_of(time: Float[Array, "B K"], dt: float) -> Int[Array, "B K"]:
-    """Return the time step of each time; 5e-3 / 1e-3 in float32 is a little less than 5."""
-    steps = time / dt
-    nearest = jnp.round(steps)
-    at_start = jnp.abs(steps - nearest) <= 4.0 * jnp.finfo(time.dtype).eps * jnp.abs(nearest)
-    return jnp.where(at_start, nearest, jnp.floor(steps)).astype(jnp.int32)
-
-
-def _check_step(what: str, dt: float) -> None:
-    if isinstance(dt, bool) or not 0 < dt < math.inf:
-        raise ValueError(f"{what}: dt: expected seconds > 0, got {dt!r}")
+    overflow = jnp.zeros(len(counts), jnp.int32)
+    return Spikes(jnp.asarray(time), jnp.asarray(index), overflow, counts.shape[2])

@@ -11,17 +11,18 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
+from flax_snn import checks
+from flax_snn.cells.cell_check import check_is_cell
 from flax_snn.cells.chain import Chain
 from flax_snn.cells.neuron_cell import NeuronCell
 from flax_snn.dynamics import LIFParameters
-from flax_snn.event.layers import (
+from flax_snn.event.membrane import Membrane
+from flax_snn.event.simulation import (
     SLOPE_FLOOR,
-    check_count,
     checked_layer,
     first_spikes,
     simulate,
 )
-from flax_snn.event.membrane import Membrane
 from flax_snn.event.spikes import Spikes, check_spikes, from_times
 from flax_snn.event.twin import check_cell, continuous_parameters, start_potential
 from flax_snn.typing import Array
@@ -70,7 +71,9 @@ class RNN(nn.Module):
       cell: any `NeuronCell` whose neuron has a twin in continuous time, such as `LIFCell` and
         `RecurrentLIFCell` (both give spikes) or `LeakyIntegratorReadout` (gives a `Membrane`), or a
         `Chain` of them.
-      method: ``eventprop`` (default): event loop and adjoint, several spikes per neuron.
+      method: how spikes and gradients are found, which is not the discretisation that `method`
+        means in `flax_snn.nir`. ``eventprop`` (default): event loop and adjoint, several spikes per
+        neuron.
         ``first_spike``: the first spike of each neuron only, all at once.
       budget: slots for the spikes of a layer, with ``eventprop``; by default ``max_spikes`` per
         neuron, or 4 on average. ``overflow`` says where they do not suffice; outside ``jit`` an
@@ -87,7 +90,7 @@ class RNN(nn.Module):
         per ``tau_mem``.
 
     Raises:
-      TypeError: another cell, or one with a step of its own.
+      TypeError: another cell, or one whose step is not that of `NeuronCell`.
       ValueError: a cell without a twin in continuous time (see `flax_snn.event.twin`); budgets that
         are no whole numbers or do not fit the layers.
     """
@@ -103,7 +106,7 @@ class RNN(nn.Module):
     slope_floor: float = SLOPE_FLOOR
 
     def __post_init__(self) -> None:
-        """Check the configuration when the layer is made."""
+        """Checks the configuration when the layer is made."""
         for name in ("budget", "max_spikes"):
             if isinstance(getattr(self, name), list):
                 setattr(self, name, tuple(getattr(self, name)))
@@ -112,7 +115,7 @@ class RNN(nn.Module):
 
     @nn.compact
     def __call__(self, spikes: Spikes, *, return_membrane: bool = False) -> Any:
-        """Run the layer.
+        """Runs the layer.
 
         Args:
           spikes: input spikes.
@@ -148,7 +151,7 @@ class RNN(nn.Module):
     def _layer(
         self, what: str, cell: NeuronCell, spikes: Spikes, k: int, suffix: str, whole: bool
     ) -> tuple[Any, Any]:
-        """Return the spikes of layer k, and its membrane if that is asked for, as of a readout."""
+        """Returns the spikes of layer k, and its membrane if it is a readout or wanted."""
         kernel, recurrent_kernel = _kernels(what, cell, spikes)
         size = kernel.shape[1]
         parameters = continuous_parameters(cell, size)
@@ -227,12 +230,12 @@ class RNN(nn.Module):
 
 
 def _cells(cell: Any, label: str = "") -> list[tuple[str, Any]]:
-    """Return the cells of nested chains in their order, each with its name for errors."""
+    """Returns the cells of nested chains in their order, each with its name for errors."""
     if not isinstance(cell, Chain) or type(cell).__call__ is not Chain.__call__:
         return [(label and f"{label}, ", cell)]
     lead = label and f"{label}/"
-    parts = (_cells(part, f"{lead}cells_{k}") for k, part in enumerate(cell.cells))
-    return [inner for part in parts for inner in part]
+    nested = (_cells(inner, f"{lead}cells_{k}") for k, inner in enumerate(cell.cells))
+    return [labelled for cells in nested for labelled in cells]
 
 
 def _count_of(counts: Counts, k: int) -> int | None:
@@ -240,7 +243,7 @@ def _count_of(counts: Counts, k: int) -> int | None:
 
 
 def _kernels(what: str, cell: NeuronCell, spikes: Spikes) -> tuple[Array, Array | None]:
-    """Return input and recurrent weights of a cell, which are made where it has none yet."""
+    """Returns input and recurrent weights of a cell, and creates them at ``init``."""
     if not cell.has_variable("params", "kernel"):
         if spikes.size is None:
             raise ValueError(
@@ -261,12 +264,8 @@ def _kernels(what: str, cell: NeuronCell, spikes: Spikes) -> tuple[Array, Array 
 
 def _check_runner(layer: RNN) -> None:
     what = "event.RNN"
-    if layer.method not in ("eventprop", "first_spike"):
-        raise ValueError(
-            f"{what}: method: expected 'eventprop' or 'first_spike', got {layer.method!r}"
-        )
-    if not isinstance(layer.cell, nn.RNNCellBase):
-        raise TypeError(f"{what}: expected a cell, got {type(layer.cell).__name__}")
+    checks.choice(f"{what}: method", layer.method, ("eventprop", "first_spike"))
+    check_is_cell(what, layer.cell)
     cells = [cell for _, cell in _cells(layer.cell)]
     for k, cell in enumerate(cells):
         if not isinstance(cell, NeuronCell):
@@ -286,11 +285,7 @@ def _check_runner(layer: RNN) -> None:
                 " method='eventprop', with max_spikes=1 for first spikes"
             )
     for name in ("delays", "recurrent_delays"):
-        if getattr(layer, name) not in (None, *_KINDS):
-            raise ValueError(
-                f"{what}: {name}: expected None, {', '.join(map(repr, _KINDS))}, got"
-                f" {getattr(layer, name)!r}"
-            )
+        checks.choice(f"{what}: {name}", getattr(layer, name), (None, *_KINDS))
     if layer.recurrent_delays and not any(cell.recurrent for cell in cells):
         raise ValueError(
             f"{what}: recurrent_delays needs a recurrent cell, such as RecurrentLIFCell"
@@ -309,7 +304,7 @@ def _check_counts(what: str, name: str, counts: Any, cells: list[Any]) -> None:
     if counts is None:
         return
     if not isinstance(counts, tuple):
-        check_count(what, name, counts)
+        checks.whole_number(f"{what}: {name}", counts)
         return
     if len(counts) != len(cells):
         raise ValueError(
@@ -324,4 +319,4 @@ def _check_counts(what: str, name: str, counts: Any, cells: list[Any]) -> None:
                 f"{what}: {name}[{k}]: expected None for a {type(cell).__name__}, which has no"
                 f" spikes, got {count!r}"
             )
-        check_count(what, f"{name}[{k}]", count)
+        checks.whole_number(f"{what}: {name}[{k}]", count)

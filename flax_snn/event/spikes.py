@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from flax_snn import checks
 from flax_snn.typing import Array, Float, Int
 
 __all__ = ["Spikes", "check_spikes", "from_times", "merge"]
@@ -42,7 +43,7 @@ class Spikes:
     size: int | None = struct.field(pytree_node=False, default=None)
 
     def first_times(self, size: int | None = None) -> Float[Array, "B N"]:
-        """Return the time of the first spike of each source in seconds, ``+inf`` where silent.
+        """Returns the time of the first spike of each source in seconds, ``+inf`` where silent.
 
         Differentiable with respect to ``time``.
 
@@ -62,7 +63,7 @@ class Spikes:
         return jnp.take_along_axis(padded, first, axis=1)
 
     def counts(self, size: int | None = None) -> Int[Array, "B N"]:
-        """Return the number of spikes of each source.
+        """Returns the number of spikes of each source.
 
         Args:
           size: number of sources N, where the spikes do not know it.
@@ -76,7 +77,7 @@ class Spikes:
         return counts.at[_rows(self.time), target].add(1, mode="drop")
 
     def lost(self) -> Int[Array, "B"]:
-        """Return `overflow`, 0 where it is not given."""
+        """Returns `overflow`, or zeros if it is not given."""
         if self.overflow is None:
             return jnp.zeros(self.time.shape[:1], jnp.int32)
         return jnp.asarray(self.overflow, jnp.int32)
@@ -94,7 +95,7 @@ class Spikes:
 
 
 def from_times(times: Float[Array | np.ndarray, "B N"]) -> Spikes:
-    """Make spikes of sources that spike at most once.
+    """Returns the spikes of sources that spike at most once.
 
     Args:
       times: time of the spike of each source in seconds, ``+inf`` for none.
@@ -114,7 +115,7 @@ def from_times(times: Float[Array | np.ndarray, "B N"]) -> Spikes:
             f"from_times: expected times (B, N), got shape {times.shape}; a single sample needs a"
             " batch axis: times[None]"
         )
-    known = _known(times)
+    known = checks.known_values(times)
     if known is not None and not (known >= 0).all():
         raise ValueError(
             "from_times: expected times >= 0 in seconds, +inf for no spike, got"
@@ -127,7 +128,7 @@ def from_times(times: Float[Array | np.ndarray, "B N"]) -> Spikes:
 
 
 def merge(*spikes: Spikes) -> Spikes:
-    """Merge the spikes of several layers into those of one, for skips and several inputs.
+    """Merges the spikes of several layers into one set, for skip connections and several inputs.
 
     The sources of the second follow those of the first, and so on: the kernel of the layer behind
     has their rows in that order.
@@ -168,10 +169,10 @@ def merge(*spikes: Spikes) -> Spikes:
 
 
 def check_spikes(what: str, spikes: Any, size: int | None = None) -> None:
-    """Raise where spikes are not what `Spikes` says; values are checked outside ``jit`` only.
+    """Checks that spikes are as `Spikes` says; their values only outside ``jit``.
 
     Args:
-      what: who asks, for the error.
+      what: name of the caller, for the error.
       spikes: the spikes.
       size: number of sources that they may have.
 
@@ -208,12 +209,12 @@ def check_spikes(what: str, spikes: Any, size: int | None = None) -> None:
 
 
 def check_overflow(what: str, spikes: Spikes) -> None:
-    """Raise where spikes were lost; outside ``jit`` only, inside it ``overflow`` says so.
+    """Checks, outside ``jit``, that no spikes were lost; inside it, ``overflow`` tells.
 
     Raises:
-      OverflowError: so it is.
+      OverflowError: spikes were lost.
     """
-    lost = None if spikes.overflow is None else _known(spikes.overflow)
+    lost = None if spikes.overflow is None else checks.known_values(spikes.overflow)
     if lost is not None and (lost > 0).any():
         raise OverflowError(
             f"{what}: {int((lost > 0).sum())} of {lost.size} samples had more spikes than slots, so"
@@ -223,7 +224,7 @@ def check_overflow(what: str, spikes: Spikes) -> None:
 
 
 def is_ordered(spikes: Spikes) -> Array:
-    """Whether the times of a sample are as `Spikes` says, ``(B,)``; for where nothing can raise."""
+    """Returns whether the times of each sample are in order, ``(B,)``, for use under ``jit``."""
     time, index = spikes.time, spikes.index
     finite = jnp.isfinite(time)
     right = jnp.all((time[:, 1:] >= time[:, :-1]), axis=1)
@@ -231,7 +232,7 @@ def is_ordered(spikes: Spikes) -> Array:
 
 
 def _check_values(what: str, spikes: Spikes, size: int | None) -> None:
-    time, index = _known(spikes.time), _known(spikes.index)
+    time, index = checks.known_values(spikes.time), checks.known_values(spikes.index)
     if time is not None:
         if np.isnan(time).any() or (time < 0).any():
             bad = time[np.isnan(time) | (time < 0)][0]
@@ -257,7 +258,7 @@ def _check_values(what: str, spikes: Spikes, size: int | None) -> None:
 
 
 def time_order(time: Float[Array, "B K"]) -> Int[Array, "B K"]:
-    """Return the stable order of the times of each sample."""
+    """Returns the stable order of the times of each sample."""
     slots = time.shape[1]
     if slots > _FEW:
         return jnp.argsort(time, axis=1, stable=True).astype(jnp.int32)
@@ -276,8 +277,3 @@ def time_order(time: Float[Array, "B K"]) -> Int[Array, "B K"]:
 
 def _rows(time: Array) -> Array:
     return jnp.arange(time.shape[0], dtype=jnp.int32)[:, None]
-
-
-def _known(x: Any) -> np.ndarray | None:
-    """Return the values of an array, ``None`` where they are not known yet."""
-    return None if isinstance(x, jax.core.Tracer) else np.asarray(x)

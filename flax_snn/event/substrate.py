@@ -16,12 +16,12 @@ the loop*, 2017.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from flax_snn import checks
 from flax_snn.dynamics import LIFParameters
 from flax_snn.event.physics import check_synapse
 from flax_snn.event.spikes import Spikes, check_spikes, time_order
@@ -40,7 +40,7 @@ def mismatched(
     threshold: float = 0.0,
     dtype: Any = jnp.float32,
 ) -> LIFParameters:
-    """Return the parameters of neurons that were meant to be equal and are not.
+    """Draws the parameters of neurons that were designed to be equal and differ.
 
     Factors are log-normal of median 1, independent between neurons and fields: time constants stay
     above 0, thresholds above rest. The neurons of one key are one chip.
@@ -65,21 +65,21 @@ def mismatched(
 
     Raises:
       TypeError: not `LIFParameters`.
-      ValueError: a size that is no whole number >= 1, a deviation that is no finite number >= 0,
+      ValueError: a size below 1, a deviation that is negative or not finite,
         neurons without exactly one synapse.
     """
     what = "mismatched"
-    if not isinstance(parameters, LIFParameters):
-        raise TypeError(f"{what}: expected LIFParameters, got {type(parameters).__name__}")
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ValueError(f"{what}: size: expected a whole number >= 1, got {size!r}")
+    checks.instance(f"{what}: parameters", parameters, LIFParameters)
+    checks.whole_number(f"{what}: size", size)
     check_synapse(what, parameters)
     deviations = {"tau_mem": tau_mem, "tau_syn": tau_syn, "threshold": threshold}
     drawn: dict[str, Any] = {}
-    for own, (name, deviation) in zip(jax.random.split(key, 3), deviations.items(), strict=True):
-        if not _check_number(what, name, deviation):
+    for key_of_field, (name, deviation) in zip(
+        jax.random.split(key, 3), deviations.items(), strict=True
+    ):
+        if checks.non_negative(f"{what}: {name}", deviation) == 0.0:
             continue
-        factor = jnp.exp(deviation * jax.random.normal(own, (size,), dtype))
+        factor = jnp.exp(deviation * jax.random.normal(key_of_field, (size,), dtype))
         meant = jnp.asarray(getattr(parameters, name), dtype)
         rest = jnp.asarray(parameters.v_rest if name == "threshold" else 0.0, dtype)
         drawn[name] = rest + (meant - rest) * factor
@@ -87,7 +87,7 @@ def mismatched(
 
 
 def disturbed(spikes: Spikes, key: Array, *, jitter: float = 0.0, drop: float = 0.0) -> Spikes:
-    """Return spikes on their way over an imperfect substrate: each a little off, some lost.
+    """Returns spikes as an imperfect substrate passes them on: each a little off, some lost.
 
     A spike that would come before time 0 comes as long after it. Spikes that are lost here are no
     ``overflow``, which counts those that a simulation had no room for.
@@ -113,8 +113,8 @@ def disturbed(spikes: Spikes, key: Array, *, jitter: float = 0.0, drop: float = 
     """
     what = "disturbed"
     check_spikes(what, spikes)
-    _check_number(what, "jitter", jitter, "seconds")
-    _check_number(what, "drop", drop, "a probability", 1.0)
+    checks.non_negative(f"{what}: jitter", jitter, unit="seconds")
+    checks.in_range(f"{what}: drop", drop, 0.0, 1.0, noun="a probability")
     shift_key, drop_key = jax.random.split(key)
     time, index = spikes.time, spikes.index
     if jitter:
@@ -129,7 +129,7 @@ def disturbed(spikes: Spikes, key: Array, *, jitter: float = 0.0, drop: float = 
 
 
 def quantized(kernel: Float[Array, "F N"], bits: int) -> Float[Array, "F N"]:
-    """Return the nearest weights that a substrate of few levels has, a sign and ``bits`` bits.
+    """Rounds weights to the levels of a substrate with a sign and ``bits`` bits.
 
     The largest weight is the largest level, so none is cut. Not to be differentiated: the
     derivative of rounding is 0.
@@ -143,21 +143,9 @@ def quantized(kernel: Float[Array, "F N"], bits: int) -> Float[Array, "F N"]:
       bits: bits of the size of a weight, from 1 on.
 
     Raises:
-      ValueError: bits that are no whole number >= 1.
+      ValueError: bits below 1.
     """
-    if isinstance(bits, bool) or not isinstance(bits, int) or bits < 1:
-        raise ValueError(f"quantized: bits: expected a whole number >= 1, got {bits!r}")
+    checks.whole_number("quantized: bits", bits)
     largest = jnp.max(jnp.abs(kernel))
     step = jnp.where(largest > 0, largest, 1.0) / (2**bits - 1)
     return step * jnp.round(kernel / step)
-
-
-def _check_number(
-    what: str, name: str, value: Any, kind: str = "a number", most: float = math.inf
-) -> bool:
-    """Raise unless a number is finite and from 0 to ``most``; return whether it is above 0."""
-    good = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (good and 0 <= value <= most and value < math.inf):
-        bound = ">= 0" if math.isinf(most) else f"from 0 to {most:g}"
-        raise ValueError(f"{what}: {name}: expected {kind} {bound}, got {value!r}")
-    return bool(value > 0)

@@ -29,7 +29,7 @@ from flax_snn.event.physics import check_synapse
 
 
 class Meaning(NamedTuple):
-    """What event layers know about one field.
+    """The values of a field that event layers accept, and why they refuse others.
 
     Attributes:
       values: values whose meaning they keep; ``None`` for any value.
@@ -139,11 +139,11 @@ _NEURON_STEP = (
 
 
 def check_cell(what: str, cell: NeuronCell) -> None:
-    """Raise where a cell has no twin in continuous time.
+    """Checks that a cell has a twin in continuous time.
 
     Raises:
-      TypeError: a cell with a step of its own.
-      ValueError: it has none; the message says why, and what to do.
+      TypeError: a cell whose step is not that of `NeuronCell`.
+      ValueError: there is no twin; the message says why, and what to do.
     """
     name = f"{what}({type(cell).__name__})"
     method = overridden(cell)
@@ -165,7 +165,7 @@ def check_cell(what: str, cell: NeuronCell) -> None:
 
 
 def overridden(cell: NeuronCell) -> str | None:
-    """Return a method of the step that a subclass or a transformation changed, or None."""
+    """Returns a method of the step that a subclass or a transformation changed, or None."""
     known = (NeuronCell, RecurrentNeuronCell)
     for name in _STEP:
         if all(getattr(type(cell), name) is not getattr(each, name) for each in known):
@@ -174,7 +174,7 @@ def overridden(cell: NeuronCell) -> str | None:
 
 
 def continuous_parameters(cell: NeuronCell, size: int) -> LIFParameters:
-    """Return the physics of a cell: learned and given values, and what the reset goes to.
+    """Returns the physics of a cell: learned and given values, and what the reset goes to.
 
     Args:
       cell: a cell that `check_cell` accepts, bound to its variables.
@@ -193,7 +193,7 @@ def continuous_parameters(cell: NeuronCell, size: int) -> LIFParameters:
 
 
 def start_potential(cell: NeuronCell, parameters: LIFParameters) -> Any:
-    """Return the potential at time 0, or None where neurons are known to start at rest.
+    """Returns the potential at time 0, or None where neurons are known to start at rest.
 
     Args:
       cell: the cell.
@@ -212,7 +212,7 @@ def start_potential(cell: NeuronCell, parameters: LIFParameters) -> Any:
 
 
 def _resets_to(rule: Rule, parameters: LIFParameters) -> LIFParameters:
-    """Say as a reset potential where the rule leads to.
+    """Returns the parameters with the reset potential that the rule leads to.
 
     During a refractory period the membrane is held at ``v_reset`` and goes on from there, whatever
     the reset was. Without one, a soft reset subtracts its span from a membrane at the threshold.
@@ -249,7 +249,7 @@ def _check_neuron(name: str, neuron: Any) -> None:
 
 
 def _heard(cell: NeuronCell) -> Rule:
-    """Return the rule without the noise that the cell switches off."""
+    """Returns the rule, without noise if the cell is deterministic."""
     rule: Rule = cell.dynamics.rule
     return dataclasses.replace(rule, noisy=False) if cell.deterministic else rule
 
@@ -289,7 +289,7 @@ def _same(value: Any, default: Any) -> bool:
 
 
 def _check_given(name: str, dynamics: Dynamics) -> None:
-    """Raise where time constants are not those of the coefficients, or a period of the steps."""
+    """Checks that the time constants and the refractory period fit the coefficients."""
     rule, parameters = dynamics.rule, dynamics.parameters
     assert parameters is not None
     period = parameters.refractory
@@ -312,7 +312,7 @@ def _check_given(name: str, dynamics: Dynamics) -> None:
 
 
 def _check_reset(name: str, dynamics: Dynamics) -> None:
-    """Raise where a spike does not take the membrane below its threshold at once."""
+    """Checks that a spike takes the membrane below its threshold at once."""
     rule, parameters = dynamics.rule, dynamics.parameters
     assert parameters is not None
     if rule.reset == "none" and rule.fire != "none" and rule.hold == 0:

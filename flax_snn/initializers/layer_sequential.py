@@ -1,8 +1,8 @@
-"""Start-up that is neither silent nor saturated: from rates, or from data.
+"""Initial weights with which no layer is silent or saturated: from rates, or from data.
 
 `fluctuation_driven` knows the neuron and the expected rate of its inputs. `lsuv` (layer-sequential
 unit variance) runs a batch: layer by layer in order of execution, the weights that drive a layer
-of neurons are scaled until its membrane, as if it were never reset, has the wanted spread.
+of neurons are scaled until its membrane, as if it were never reset, has the target spread.
 
 Reference: Mishkin & Matas, *All you need is a good init*, 2016; for spiking networks Rossbroich,
 Gygax, Zenke, *Fluctuation-driven initialization for spiking neural network training*, 2022.
@@ -20,19 +20,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flax_snn import checks
 from flax_snn.cells.fluctuation import fluctuation_driven
-from flax_snn.dynamics.parameters import number
 from flax_snn.initializers.recording import NeuronLayer, Watched, free_membrane_of
+from flax_snn.initializers.slot_weights import mean_and_spread, slot_weights, split_padding
+from flax_snn.sequence_mask import SequenceLengths, StepMask
 from flax_snn.typing import Array, Shaped
 
 __all__ = ["LSUVReport", "LayerScaling", "fluctuation_driven", "lsuv"]
 
-_NO_EFFECT = 1e-3  # change of log spread per log factor, below which scaling is in vain
+_NO_EFFECT = 1e-3  # change of log spread per log factor, below which scaling has no effect
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerScaling:
-    """What `lsuv` did to one layer.
+    """The change that `lsuv` made to one layer.
 
     Attributes:
       name: where its cell stands in the parameters.
@@ -63,7 +65,7 @@ class LayerScaling:
 
 @dataclasses.dataclass(frozen=True)
 class LSUVReport:
-    """What `lsuv` did; as text, one line per layer.
+    """The changes that `lsuv` made; as text, one line per layer.
 
     Attributes:
       target: the spread that was asked for.
@@ -88,6 +90,10 @@ def lsuv(
     max_iterations: int = 20,
     rngs: Mapping[str, Array] | None = None,
     arguments: Mapping[str, Any] | None = None,
+    use_running_average: bool | None = None,
+    seq_lengths: SequenceLengths | None = None,
+    mask: StepMask | None = None,
+    time_major: bool = False,
 ) -> tuple[dict[str, Any], LSUVReport]:
     """Scale the weights of a model until a batch moves the membranes of all layers alike.
 
@@ -98,6 +104,10 @@ def lsuv(
     it, of branches that are summed. They are scaled by one factor: exact at once where the current
     is proportional to them, iterated where it is not (recurrent weights, biases, weights in a row,
     normalisation).
+
+    ``nn.BatchNorm`` in front of a layer undoes the scaling where it takes the statistics of the
+    batch; with ``use_running_average=True`` the scaling acts as it will in evaluation. Its running
+    statistics are returned as they were given.
 
     >>> import flax_snn as snn, jax
     >>> net = snn.RNN(snn.Chain([snn.LIFCell(32), snn.LeakyIntegratorReadout(10)]))
@@ -114,10 +124,18 @@ def lsuv(
       inputs: a batch as the model takes it; some 100 samples of the training data.
       target: spread to reach; 1, by default, lets neurons spike from fluctuations of their input.
       readouts: scale the weights of leaky integrators too, to ``target`` units of membrane.
-      tolerance: relative deviation from the target that will do.
+      tolerance: largest relative deviation from the target.
       max_iterations: most factors tried per layer.
       rngs: random streams of the model, such as ``noise``.
       arguments: further arguments of the model's call, such as ``{"train": False}``.
+      use_running_average: let each ``nn.BatchNorm`` take its running statistics (True) or those of
+        the batch (False), whatever the model says; None (default): as the model says.
+      seq_lengths: number of steps of each sample, ``(*B,)``; padding, as
+        `flax_snn.sequence_mask` has it, moves no membrane. A model that takes lengths itself gets
+        them by ``arguments``.
+      mask: which steps are data, ``(*B, T)``, instead of lengths. The model runs through steps that
+        it leaves out with input 0.
+      time_major: time is the first axis of the inputs; it matters with lengths or a mask only.
 
     Returns:
       New variables, and a report. Parameters keep their dtypes. A layer whose spread does not
@@ -127,17 +145,17 @@ def lsuv(
       TypeError: not a model; inputs that are not numbers.
       ValueError: a model without layers of neurons, or whose traces are lost in ``nn.RNN``; inputs
         without a time axis, empty or not finite; a layer that receives no input, or too much for
-        its dtype; a number outside its range.
+        its dtype; a number outside its range; lengths or a mask that do not fit or that leave no
+        data.
     """
-    if not 0.0 < number("tolerance", tolerance) < 1.0:
-        raise ValueError(f"tolerance: expected 0 < tolerance < 1, got {tolerance!r}")
-    if isinstance(max_iterations, bool) or max_iterations < 1:
-        raise ValueError(f"max_iterations: expected at least 1, got {max_iterations!r}")
-    target = number("target", target, positive=True)
-    watched = Watched(model, rngs, arguments)
+    checks.in_range("tolerance", tolerance, 0.0, 1.0, low_allowed=False, high_allowed=False)
+    checks.whole_number("max_iterations", max_iterations)
+    target = checks.positive("target", target)
+    inputs, is_data = split_padding(inputs, seq_lengths, mask, time_major=time_major)
+    watched = Watched(model, rngs, arguments, use_running_average)
     layers = watched.layers(variables, inputs)
     weights = _Weights(variables["params"])
-    measure = _measurement(watched, layers, weights, variables, jnp.asarray(inputs))
+    measure = _measurement(watched, layers, weights, variables, jnp.asarray(inputs), is_data)
 
     done: list[tuple[int, LayerScaling]] = []
     for index, layer in enumerate(layers):
@@ -168,11 +186,11 @@ class _Weights:
         ]
 
     def tree(self, leaves: list[Any]) -> Any:
-        """Return parameters of the shape they were given in."""
+        """Returns the parameters as a tree of the structure that they were given in."""
         return jax.tree_util.tree_unflatten(self._structure, leaves)
 
     def scaled(self, factors: Mapping[int, float]) -> list[Any]:
-        """Return the leaves, some multiplied by a factor, in their dtypes."""
+        """Returns the leaves, some of them multiplied by a factor, in their dtypes."""
         return [
             jnp.asarray(leaf) * jnp.asarray(factors[k], jnp.result_type(leaf))
             if k in factors
@@ -191,15 +209,21 @@ def _measurement(
     weights: _Weights,
     variables: Mapping[str, Any],
     inputs: Array,
+    mask: Array | None,
 ) -> Measurement:
+    """Returns the function from leaves of the parameters to the spread of each layer."""
     others = {name: value for name, value in variables.items() if name != "params"}
 
     @jax.jit
     def spreads(leaves: list[Any], others: Any, inputs: Array) -> Array:
         given = {"params": weights.tree(leaves), **others}
         _, traces = watched.run(given, inputs)
-        membranes = [free_membrane_of(layer, given, traces) for layer in layers]
-        return jnp.stack([jnp.std(m).astype(jnp.float32) for m in membranes])
+        each = []
+        for layer in layers:
+            membrane = free_membrane_of(layer, given, traces)
+            spread = mean_and_spread(membrane, slot_weights(layer, len(membrane), mask))[1]
+            each.append(spread.astype(jnp.float32))
+        return jnp.stack(each)
 
     return lambda leaves: np.asarray(spreads(leaves, others, inputs), np.float64)
 
@@ -213,7 +237,7 @@ def _scale(
     tolerance: float,
     max_iterations: int,
 ) -> LayerScaling:
-    """Scale what drives a layer, in place, and return what was done.
+    """Scales the weights that drive a layer, in place, and returns what was done.
 
     Looks for the logarithm of the factor by secants, from the slope 1 of a current that is
     proportional to the weights, between the factors known to be too small and too large.

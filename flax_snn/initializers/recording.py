@@ -1,10 +1,10 @@
-"""What scaling layer by layer has to know: the layers of neurons of a model, and their membranes.
+"""The layers of neurons of a model and their membranes, recorded while the model runs.
 
-Cells are watched by intercepting their methods, in any Linen model that runs them: the currents
-that enter `NeuronCell.integrate`, and what recurrent weights add, are sown beside the cell's own
-traces. Their linear response is the membrane as it would be if it were never reset: after resets,
-the membrane of a saturated layer is as small as that of a silent one. `initializers.lsuv` scales
-weights by it, `diagnosis` reports it.
+The methods of cells are intercepted, in any Linen model that runs them: the currents that enter
+`NeuronCell.integrate`, and what recurrent weights add, are sown beside the traces that the cell
+itself sows. Their linear response is the membrane as it would be if it were never reset: after
+resets, the membrane of a saturated layer is as small as that of a silent one. `initializers.lsuv`
+scales weights by it, `diagnosis` reports it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax.core import DenyList
 
+from flax_snn import checks
+from flax_snn.cells.chain import Chain
 from flax_snn.cells.neuron_cell import NeuronCell
 from flax_snn.cells.weights import Recurrence
+from flax_snn.dynamics import Neuron
+from flax_snn.initializers.parameter_dependencies import sources_of_outputs
 from flax_snn.time_loop import stepwise
 from flax_snn.time_loop.layer import in_blocks
 from flax_snn.typing import Array
 
-_CURRENT, _FED = "current", "recurrent_current"
+_CURRENT, _RECURRENT_CURRENT = "current", "recurrent_current"
 
 Traces = Mapping[str, Any]
 """The collection ``intermediates`` that a watched run leaves."""
@@ -46,8 +50,8 @@ class NeuronLayer:
       current: shape and dtype of the current of one step, ``(*B, M)``.
       time_axis: axis of the time steps in its traces; ``None`` where the model itself calls the
         cell step by step.
-      driven_by: parameters that its currents are computed from while the layers below, and its own
-        recurrent spikes, are what they are: their positions in the flattened tree.
+      driven_by: parameters that its currents are computed from while the layers below, and the
+        recurrent spikes of the layer itself, stay the same: their positions in the flattened tree.
     """
 
     path: tuple[str, ...]
@@ -59,7 +63,7 @@ class NeuronLayer:
     @property
     def name(self) -> str:
         """The path as text."""
-        return "/".join(self.path) or type(self.cell).__name__
+        return _name_of(self.path, self.cell)
 
     @property
     def neurons(self) -> int:
@@ -76,21 +80,27 @@ class Watched:
       model: any Linen model with cells of this package.
       rngs: random streams of the model, such as ``noise``.
       arguments: further arguments of the model's call.
+      use_running_average: whether ``nn.BatchNorm`` takes its running statistics; None leaves it as
+        the model has it.
     """
 
     model: nn.Module
     rngs: Mapping[str, Array] | None = None
     arguments: Mapping[str, Any] | None = None
+    use_running_average: bool | None = None
 
     def run(
         self, variables: Mapping[str, Any], inputs: Array, *, cut: bool = False
-    ) -> tuple[list[NeuronLayer], Traces]:
-        """Run the model; return its layers of neurons in order of execution, and their traces.
+    ) -> tuple[Recorder, Traces]:
+        """Runs the model, and returns what it ran and the traces of its layers of neurons.
 
-        With ``cut`` the neurons return zeros: traces then depend only on what stands between them.
+        Args:
+          variables: variables of the model; none of them is changed.
+          inputs: a batch.
+          cut: let the neurons return zeros: traces then depend only on what stands between them.
         """
         given = {name: value for name, value in variables.items() if name != "intermediates"}
-        recorder = _Recorder(cut)
+        recorder = Recorder(cut, self.use_running_average)
         with nn.intercept_methods(recorder), stepwise():
             _, state = self.model.apply(
                 given,
@@ -99,24 +109,23 @@ class Watched:
                 mutable=DenyList("params"),
                 **(self.arguments or {}),
             )
-        return list(recorder.layers.values()), state.get("intermediates", {})
+        return recorder, state.get("intermediates", {})
 
     def layers(self, variables: Mapping[str, Any], inputs: Any) -> list[NeuronLayer]:
-        """Return the layers of neurons in order of execution, without computing anything.
+        """Returns the layers of neurons in order of execution, without computing anything.
 
         Raises:
-          TypeError: not a model, or inputs that are not an array of numbers.
-          ValueError: inputs without a time axis, empty or not finite; no parameters; a model
-            without layers of neurons, or whose traces are lost.
+          TypeError: not a model.
+          ValueError: no parameters; a model without layers of neurons, or whose traces are lost.
         """
-        _check(self.model, variables, inputs)
+        check_model(self.model, variables)
         found: list[NeuronLayer] = []
 
         def currents(params: Any, others: Any, inputs: Array) -> list[Any]:
-            layers, traces = self.run({"params": params, **others}, inputs, cut=True)
-            found.extend(layers)
-            sown = [_at(traces, layer.path) for layer in layers]
-            return [(trace.get(_CURRENT, ()), trace.get(_FED, ())) for trace in sown]
+            recorder, traces = self.run({"params": params, **others}, inputs, cut=True)
+            found.extend(recorder.layers.values())
+            sown = [_at(traces, layer.path) for layer in found]
+            return [(trace.get(_CURRENT, ()), trace.get(_RECURRENT_CURRENT, ())) for trace in sown]
 
         others = {name: value for name, value in variables.items() if name != "params"}
         trace = jax.make_jaxpr(currents, return_shape=True)
@@ -131,7 +140,7 @@ class Watched:
         sources = [frozenset[int]()] * len(jaxpr.jaxpr.invars)
         for k in range(len(jax.tree.leaves(variables["params"]))):
             sources[k] = frozenset([k])
-        behind = iter(_sources(jaxpr.jaxpr, sources))
+        behind = iter(sources_of_outputs(jaxpr.jaxpr, sources))
         return [
             dataclasses.replace(
                 layer, driven_by=frozenset().union(*(next(behind) for _ in jax.tree.leaves(shape)))
@@ -141,12 +150,12 @@ class Watched:
 
 
 def free_membrane_of(layer: NeuronLayer, variables: Mapping[str, Any], traces: Traces) -> Array:
-    """Membrane of a layer as its currents drive it if it is never reset.
+    """Returns the membrane of a layer as its currents drive it if it is never reset.
 
     Args:
       layer: the layer.
       variables: variables of the model, for learned parameters of the neurons.
-      traces: what the watched run left.
+      traces: the traces of the run.
 
     Returns:
       The membrane in each slot of batch and time, ``(slots, *N)``; rest is 0 and threshold is 1,
@@ -154,28 +163,41 @@ def free_membrane_of(layer: NeuronLayer, variables: Mapping[str, Any], traces: T
     """
     cell, sown = layer.cell, _at(traces, layer.path)
     neuron, dtype = cell.dynamics, cell.dtype_of_state
-    own = {name: _at(tree, layer.path) for name, tree in variables.items() if name in _VALUES}
-    current = jnp.zeros(layer.current.shape, layer.current.dtype)
-    coefficients: Any = cell.apply(own, current, method="coefficients")
+    coefficients = _coefficients(layer, variables)
     distance = neuron.resting_distance(coefficients)
     distance = distance[None] if jnp.ndim(distance) else distance
     currents = _over_time(layer, sown[_CURRENT])
-    fed = _over_time(layer, sown[_FED]) if _FED in sown else [None] * len(currents)
+    recurrent_currents = [None] * len(currents)
+    if _RECURRENT_CURRENT in sown:
+        recurrent_currents = _over_time(layer, sown[_RECURRENT_CURRENT])
     membranes = []
-    for current, recurrent in zip(currents, fed, strict=True):
+    for current, recurrent in zip(currents, recurrent_currents, strict=True):
         driven = in_blocks(current.astype(dtype), neuron.blocks)
         free = neuron.free_membrane(coefficients, driven, recurrent)
         membranes.append(free / distance)
     return _slots(layer, membranes)
 
 
+def includes_resets(layer: NeuronLayer, variables: Mapping[str, Any]) -> bool:
+    """Returns whether the free membrane of a layer is that with resets, for want of a threshold."""
+    neuron, coefficients = layer.cell.dynamics, _coefficients(layer, variables)
+    linear = type(neuron).free_membrane is not Neuron.free_membrane
+    return neuron.spikes and not linear and neuron.silenced(coefficients) is coefficients
+
+
+def _coefficients(layer: NeuronLayer, variables: Mapping[str, Any]) -> Any:
+    of_cell = {name: _at(tree, layer.path) for name, tree in variables.items() if name in _VALUES}
+    current = jnp.zeros(layer.current.shape, layer.current.dtype)
+    return layer.cell.apply(of_cell, current, method="coefficients")
+
+
 def spikes_of(layer: NeuronLayer, traces: Traces) -> Array:
-    """Spikes of a layer in each slot of batch and time, ``(slots, *N)``."""
+    """Returns the spikes of a layer in each slot of batch and time, ``(slots, *N)``."""
     return _slots(layer, _over_time(layer, _at(traces, layer.path)["spikes"]))
 
 
 def _over_time(layer: NeuronLayer, sown: tuple[Any, ...]) -> list[Any]:
-    """Return traces with time first: one for each run of the cell, or one of all its steps."""
+    """Returns traces with time first: one for each run of the cell, or one of all its steps."""
     if layer.time_axis is None:
         return [jax.tree.map(lambda *steps: jnp.stack(steps), *sown)]
     axis = layer.time_axis
@@ -187,13 +209,29 @@ def _slots(layer: NeuronLayer, arrays: list[Array]) -> Array:
     return jnp.concatenate([x.reshape(-1, *x.shape[-axes:]) for x in arrays])
 
 
-class _Recorder:
-    """Interceptor that sows what drives the neurons, and notes the layers as they run."""
+class Recorder:
+    """Interceptor that sows the currents of neurons, and notes what runs.
 
-    def __init__(self, cut: bool) -> None:
+    Attributes:
+      layers: the layers of neurons by path, in order of execution.
+      batch_norms: name of each ``nn.BatchNorm``, and whether it took its running statistics.
+    """
+
+    def __init__(self, cut: bool, use_running_average: bool | None) -> None:
         self.cut = cut
+        self.use_running_average = use_running_average
         self.layers: dict[tuple[str, ...], NeuronLayer] = {}
+        self.batch_norms: dict[str, bool] = {}
+        self._cells: dict[tuple[str, ...], nn.RNNCellBase] = {}
         self._time_axes: list[int] = []
+
+    def not_covered(self) -> dict[str, str]:
+        """Returns the names of recurrent cells that ran unrecorded, each with the reason."""
+        return {
+            _name_of(path, cell): _why_not_recorded(cell)
+            for path, cell in self._cells.items()
+            if not any(layer[: len(path)] == path for layer in self.layers)
+        }
 
     def __call__(
         self,
@@ -202,7 +240,11 @@ class _Recorder:
         kwargs: Any,
         context: nn.module.InterceptorContext,
     ) -> Any:
+        """Calls a method of a module, as Flax asks its interceptors to do."""
         module, method = context.module, context.method_name
+        self._note_cell(module)
+        if isinstance(module, nn.BatchNorm) and method == "__call__":
+            return self._normalised(call, module, *args, **kwargs)
         if isinstance(module, nn.RNN) and method == "__call__":
             self._time_axes.append(_time_axis(module, *args, **kwargs))
             try:
@@ -210,9 +252,9 @@ class _Recorder:
             finally:
                 self._time_axes.pop()
         if isinstance(module, Recurrence) and method == "of":
-            fed = call(*args, **kwargs)
-            module.sow("intermediates", _FED, fed)
-            return fed
+            current = call(*args, **kwargs)
+            module.sow("intermediates", _RECURRENT_CURRENT, current)
+            return current
         if isinstance(module, NeuronCell) and method == "integrate":
             current = args[1] if len(args) > 1 else kwargs["current"]
             self._note(module, current)
@@ -220,6 +262,36 @@ class _Recorder:
             result = call(*args, **kwargs)
             return jax.tree.map(jnp.zeros_like, result) if self.cut else result
         return call(*args, **kwargs)
+
+    def _note_cell(self, module: nn.Module) -> None:
+        """Notes a recurrent cell of any kind, or the one of a runner that may not call it."""
+        for cell in (module, getattr(module, "cell", None)):
+            if not isinstance(cell, nn.RNNCellBase) or isinstance(cell, Chain):
+                continue
+            if cell.scope is not None and cell.path not in self._cells:
+                self._cells[cell.path] = cell.clone(parent=None)
+
+    def _normalised(
+        self,
+        call: Callable[..., Any],
+        module: nn.BatchNorm,
+        x: Any,
+        use_running_average: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Runs a BatchNorm with the statistics that were asked for."""
+        fixed = module.use_running_average
+        if self.use_running_average is None:
+            used = fixed if use_running_average is None else use_running_average
+            self.batch_norms[_name_of(module.path, module)] = bool(used)
+            return call(x, use_running_average, **kwargs)
+        self.batch_norms[_name_of(module.path, module)] = self.use_running_average
+        # A module is frozen, and Flax refuses the switch as an attribute and an argument at once.
+        object.__setattr__(module, "use_running_average", None)
+        try:
+            return call(x, self.use_running_average, **kwargs)
+        finally:
+            object.__setattr__(module, "use_running_average", fixed)
 
     def _note(self, cell: NeuronCell, current: Array) -> None:
         if cell.path not in self.layers:
@@ -238,49 +310,15 @@ def _time_axis(
     return 0 if first else max(jnp.ndim(inputs) - runner.cell.num_feature_axes - 1, 0)
 
 
-def _sources(jaxpr: Any, sources: list[frozenset[int]]) -> list[frozenset[int]]:
-    """Return from which sources each output of a traced function is computed.
-
-    Args:
-      jaxpr: the function.
-      sources: those of each of its inputs.
-    """
-    known = dict(zip(jaxpr.invars, sources, strict=True))
-
-    def behind(var: Any) -> frozenset[int]:
-        return frozenset() if hasattr(var, "val") else known.get(var, frozenset())  # val: a literal
-
-    for equation in jaxpr.eqns:
-        inputs = [behind(var) for var in equation.invars]
-        inner = [getattr(value, "jaxpr", value) for value in equation.params.values()]
-        bodies = [body for body in inner if len(getattr(body, "invars", ())) == len(inputs)]
-        if equation.primitive.name == "scan":
-            outputs = _sources_of_loop(equation, bodies[0], inputs)
-        elif len(bodies) == 1:
-            outputs = _sources(bodies[0], inputs)
-        else:
-            outputs = [frozenset[int]().union(*inputs)] * len(equation.outvars)
-        known |= zip(equation.outvars, outputs, strict=True)
-    return [behind(var) for var in jaxpr.outvars]
+def _why_not_recorded(cell: nn.RNNCellBase) -> str:
+    kind = type(cell).__name__
+    if isinstance(cell, NeuronCell):
+        return f"{kind} runs in continuous time, or by a step of its own"
+    return f"{kind} is not a snn.NeuronCell"
 
 
-def _sources_of_loop(loop: Any, body: Any, inputs: list[frozenset[int]]) -> list[frozenset[int]]:
-    """Return the sources of the outputs of a scan, whose carry gathers them step by step."""
-
-    def whole(outer: Any, inner: Any) -> int:
-        """Number of variables that the body sees as they are, not one step of them."""
-        return sum(a.aval.ndim == b.aval.ndim for a, b in zip(outer, inner, strict=True))
-
-    # Constants, carry and steps go in, carry and steps come out.
-    carries = whole(loop.outvars, body.outvars)
-    first = whole(loop.invars, body.invars) - carries
-    while True:
-        outputs = _sources(body, inputs)
-        start = inputs[first : first + carries]
-        grown = [a | b for a, b in zip(start, outputs[:carries], strict=True)]
-        if grown == start:
-            return outputs
-        inputs = [*inputs[:first], *grown, *inputs[first + carries :]]
+def _name_of(path: tuple[str, ...], module: nn.Module) -> str:
+    return "/".join(path) or type(module).__name__
 
 
 def _at(tree: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:
@@ -289,27 +327,37 @@ def _at(tree: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:
     return tree
 
 
-def _check(model: Any, variables: Any, inputs: Any) -> None:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"expected a model (a flax.linen.Module), got {type(model).__name__}")
+def check_model(model: Any, variables: Any) -> None:
+    """Raises unless it is a Linen module with variables.
+
+    Raises:
+      TypeError: not a module.
+      ValueError: no parameters.
+    """
+    checks.instance("model", model, nn.Module, what="a model (a flax.linen.Module)")
     if not isinstance(variables, Mapping) or "params" not in variables:
-        raise ValueError(
-            "expected the variables of the model, {'params': ...} as model.init returns them, got"
-            f" {sorted(variables) if isinstance(variables, Mapping) else type(variables).__name__}"
-        )
+        came = sorted(variables) if isinstance(variables, Mapping) else type(variables).__name__
+        what, remedy = "the variables of the model, {'params': ...}", "give what model.init returns"
+        raise ValueError(checks.error_text("variables", what, came, remedy))
+
+
+def check_inputs(inputs: Any) -> None:
+    """Raises unless it is an array of finite numbers with axes of batch and time.
+
+    Raises:
+      TypeError: not an array of numbers.
+      ValueError: too few axes, an empty axis, entries that are not finite.
+    """
     dtype: Any = getattr(inputs, "dtype", None)
     if dtype is None or not any(jnp.issubdtype(dtype, kind) for kind in (jnp.number, jnp.bool_)):
-        raise TypeError(
-            "expected inputs as an array of numbers, got"
-            f" {type(inputs).__name__ if dtype is None else dtype}"
-        )
+        came = type(inputs).__name__ if dtype is None else dtype
+        raise TypeError(checks.error_text("inputs", "an array of numbers", came))
     if inputs.ndim < 2 or inputs.size == 0:
-        raise ValueError(
-            "expected a batch of sequences, such as (B, T, F), with no empty axis, got shape"
-            f" {inputs.shape}"
-        )
+        what = "a batch of sequences, such as (B, T, F), with no empty axis"
+        raise ValueError(checks.error_text("inputs", what, f"shape {inputs.shape}"))
     if jnp.issubdtype(dtype, jnp.inexact) and not np.isfinite(np.asarray(inputs, np.float64)).all():
-        raise ValueError("expected finite inputs, got NaN or infinity; mend the data first")
+        remedy = "remove NaN and infinity from the data; padding is named by seq_lengths or mask"
+        raise ValueError(checks.error_text("inputs", "finite numbers", "NaN or infinity", remedy))
 
 
 def _check_traces(layer: NeuronLayer, sown: tuple[Any, ...]) -> None:

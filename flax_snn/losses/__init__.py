@@ -9,10 +9,14 @@ What a network returns, spikes or membranes ``(*B, T, C)``, is first reduced ove
 
 and the loss compares that with the target: a cross-entropy with class labels, a mean squared error
 with coordinates. Spike times may also be compared as they are, with target times or with the time
-of the label neuron; `wake_silent` continues them for neurons that never fire. The predicted class
-is the argmax of the logits; ties go to the lower class. A class may have several output neurons,
+of the label neuron; `wake_silent` gives times to neurons that never fire. The predicted class is
+the argmax of the logits; ties go to the lower class. A class may have several output neurons,
 `pool_population`. Each loss is a mean over samples, or with ``per_sample=True`` that of each
 sample.
+
+Sequences of different lengths: what reduces over time takes ``seq_lengths`` or ``mask``, and
+padding never counts. Layers with several feature axes: ``time_axis`` says which axis is time. Both
+are described in `flax_snn.sequence_mask`.
 
 Reductions are in float32, or in the dtype of the array where that is wider.
 """
@@ -65,3 +69,7 @@ __all__ = [
     "upper_count_regularizer",
     "wake_silent",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

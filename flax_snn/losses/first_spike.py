@@ -4,9 +4,11 @@
     L   = mean_b ( log SUM_c exp z_bc - z_b,label(b)
                    + late_penalty * (exp(t_b,label(b) / late_tau) - 1) )
 
-Times are in seconds and come from a raster, `first_spike_times`, or from an event simulation. What
-never fires has the end of the window for its time in a raster, where a surrogate gradient can wake
-it, and infinity in an event simulation, where its exact gradient is 0.
+Times are in seconds and come from a raster, `first_spike_times`, or from an event simulation. A
+neuron that never fires has the end of the window for its time in a raster, where a surrogate
+gradient can make it fire, and infinity in an event simulation, where its exact gradient is 0. Only
+`first_spike_times` has a time axis and takes the lengths of sequences: they enter the losses
+through the times. Lists of events, ``(B, K)``, need none: their padding has the time infinity.
 
 Sources: Göltz et al., Fast and energy-efficient neuromorphic deep learning with first-spike times,
 Nature Machine Intelligence 3, 2021; Wunderlich and Pehle, Event-based backpropagation can compute
@@ -19,27 +21,29 @@ import math
 
 import jax.numpy as jnp
 
+from flax_snn import checks
 from flax_snn.losses.cross_entropy import of_label, softmax_cross_entropy
-from flax_snn.losses.population import pool_population
-from flax_snn.losses.precision import wide
-from flax_snn.losses.silence import check_silent_time, count_silent
-from flax_snn.losses.validity import (
+from flax_snn.losses.input_checks import (
     check_classes,
-    check_floating,
     check_labels,
-    check_not_negative,
     check_population,
-    check_positive,
-    check_sequence,
     check_spikes,
-    values,
 )
+from flax_snn.losses.population import pool_population
+from flax_snn.losses.reduction_dtype import reduction_dtype
+from flax_snn.losses.silence import check_silent_time, replace_silent_times
+from flax_snn.sequence_mask import SequenceLengths, StepMask, time_steps
 from flax_snn.typing import Array, Bool, Float, Int, Num
 
 
 def first_spike_times(
-    spikes: Num[Array, "*B T N"] | Bool[Array, "*B T N"], *, dt: float
-) -> Float[Array, "*B N"]:
+    spikes: Num[Array, "..."] | Bool[Array, "..."],
+    *,
+    dt: float,
+    time_axis: int | None = None,
+    seq_lengths: SequenceLengths | None = None,
+    mask: StepMask | None = None,
+) -> Float[Array, "..."]:
     """Time of the first spike of each neuron, differentiable through surrogate spikes.
 
         t = dt SUM_t t s_t PROD_(u<t) (1 - s_u)  +  T dt PROD_u (1 - s_u)
@@ -52,7 +56,7 @@ def first_spike_times(
         dt_first / ds_k   = -dt * (steps by which a spike in step k would come, or comes, first)
 
     negative up to the first spike and 0 after it. A silent neuron thus has a gradient in every
-    step, and a loss can wake it.
+    step, and a loss can make it spike.
 
     >>> import jax.numpy as jnp
     >>> spikes = jnp.array([[0.0, 0.0], [1.0, 0.0], [1.0, 0.0]])  # three steps, two neurons
@@ -60,29 +64,36 @@ def first_spike_times(
     [1.0, 3.0]
 
     Args:
-      spikes: 0 or 1; floating, or recorded ones as bool, int8 or uint8. Where a value outside
-        [0, 1] cannot be checked, under ``jit``, its neuron's time is NaN.
+      spikes: 0 or 1, ``(B, T, *N)``; floating, or recorded ones as bool, int8 or uint8. Where a
+        value outside [0, 1] cannot be checked, under ``jit``, its neuron's time is NaN.
       dt: length of a time step in seconds.
+      time_axis: the time axis, as a rule 1, see `flax_snn.sequence_mask`.
+      seq_lengths: number of steps of each sample, ``(B,)``; all by default. The window of a
+        sample, at whose end a silent neuron counts, ends with its own steps.
+      mask: which steps are data, ``(B, T)``, instead of lengths. Only these steps take time.
 
     Returns:
-      Times in seconds from 0 to T * dt, float32 or wider.
+      Times in seconds from 0 to T * dt, ``(B, *N)``, float32 or wider. 0 for a sample without data.
 
     Raises:
       TypeError: another dtype.
-      ValueError: no time axis, T = 0, dt that is not a finite number > 0, spikes outside [0, 1].
+      ValueError: no time axis, T = 0, dt that is not a finite number > 0, spikes outside [0, 1],
+        lengths or a mask that do not fit.
     """
-    check_spikes(spikes)
-    check_sequence("spikes", spikes)
-    check_positive("dt", dt, "seconds")
-    known = values(spikes)
-    if known is not None and ((known < 0) | (known > 1)).any():
-        raise ValueError(
-            "expected spikes of 0 or 1, got values outside [0, 1]; a first spike needs a neuron"
-            " that fires at most once per step"
-        )
-    spikes = spikes.astype(wide(spikes))
-    quiet = jnp.where((spikes < 0) | (spikes > 1), math.nan, 1.0 - spikes)
-    return dt * jnp.sum(jnp.cumprod(quiet, axis=-2), axis=-2)
+    check_spikes("spikes", spikes)
+    steps = time_steps("spikes", spikes, time_axis=time_axis, seq_lengths=seq_lengths, mask=mask)
+    checks.positive("dt", dt, unit="seconds")
+    known, is_data = checks.known_values(spikes), steps.is_data(spikes.shape)
+    counts = None if is_data is None else checks.known_values(is_data)
+    if known is not None and (is_data is None or counts is not None):
+        known = known if counts is None else known[counts]
+        if ((known < 0) | (known > 1)).any():
+            what, came = "0 or 1", "values outside [0, 1]"
+            remedy = "a first spike needs a neuron that fires at most once per step"
+            raise ValueError(checks.error_text("spikes", what, came, remedy))
+    spikes = steps.without_padding(spikes).astype(reduction_dtype(spikes))
+    silent = jnp.where((spikes < 0) | (spikes > 1), math.nan, 1.0 - spikes)
+    return dt * steps.sum(jnp.cumprod(silent, axis=steps.axis))
 
 
 def first_spike_logits(
@@ -135,8 +146,8 @@ def first_spike_cross_entropy(
     Times come from `first_spike_times`, or exactly from an event simulation. A time of infinity, a
     silent neuron, has probability 0 and gradient 0. A sample whose label neuron is silent has then
     the loss infinity, as -log 0 should; so has label smoothing with any silent neuron. Gradients
-    stay finite, but nothing pulls that neuron: give ``silent_time`` for a finite loss, and wake the
-    neuron by other means.
+    stay finite, but none reaches that neuron: give ``silent_time`` for a finite loss, and make the
+    neuron fire by other means, such as `wake_silent`.
 
     >>> import jax.numpy as jnp
     >>> times = jnp.array([[0.010, 0.020, jnp.inf]])  # seconds; one sample, the third is silent
@@ -166,14 +177,13 @@ def first_spike_cross_entropy(
       ValueError: C < 2, no samples, shapes that do not fit, a label outside, a number outside its
         range, a spike after silent_time, a penalty without its time constant.
     """
-    check_not_negative("late_penalty", late_penalty)
+    checks.non_negative("late_penalty", late_penalty)
     if late_tau is not None:
-        check_positive("late_tau", late_tau, "seconds")
+        checks.positive("late_tau", late_tau, unit="seconds")
     elif late_penalty:
-        raise ValueError(
-            f"expected late_tau with late_penalty={late_penalty!r}, got None; give its time"
-            " constant in seconds"
-        )
+        what = f"a number with late_penalty={late_penalty!r}"
+        remedy = "give the time constant of the penalty in seconds"
+        raise ValueError(checks.error_text("late_tau", what, None, remedy))
     times_BxC = _class_times(times, silent_time, population)
     check_labels(times_BxC, labels)
     logits = -times_BxC / _checked_tau(tau)
@@ -188,14 +198,14 @@ def first_spike_cross_entropy(
 
 
 def _class_times(times: Array, silent_time: float | None, population: int) -> Array:
-    """First spike of each class, with the time of silent ones a constant without gradient."""
-    check_floating("times", times)
-    check_population(times, population)
-    check_classes(times, population)
+    """Returns the first spike of each class; times of silent ones are constants."""
+    checks.floating("times", times)
+    check_population("times", times, population)
+    check_classes("times", times, population)
     check_silent_time(times, silent_time)
-    return count_silent(pool_population(times, population, pool="min"), silent_time)
+    return replace_silent_times(pool_population(times, population, pool="min"), silent_time)
 
 
 def _checked_tau(tau: float) -> float:
-    check_positive("tau", tau, "seconds")
+    checks.positive("tau", tau, unit="seconds")
     return tau

@@ -13,8 +13,9 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from flax_snn.losses.precision import wide
-from flax_snn.losses.validity import check_choice, check_floating, check_population, check_spikes
+from flax_snn import checks
+from flax_snn.losses.input_checks import check_population, check_spikes
+from flax_snn.losses.reduction_dtype import reduction_dtype
 from flax_snn.typing import Array, Bool, Float, Num
 
 Pooling = Literal["sum", "mean", "min"]
@@ -37,8 +38,8 @@ def pool_population(
     [[2.0, 1.0]]
 
     Args:
-      outputs: what the neurons on the last axis gave, whatever axes come before; floating, or
-        recorded spikes as bool, int8 or uint8.
+      outputs: outputs of the neurons, which are the last axis; any axes may come before it.
+        Floating, or recorded spikes as bool, int8 or uint8.
       population: neurons per class, P.
       pool: ``sum``, as for spikes; ``mean``, as for membranes; ``min``, as for spike times.
 
@@ -49,13 +50,13 @@ def pool_population(
       TypeError: another dtype, a population that is not an integer.
       ValueError: a population below 1 or one that does not divide the last axis, another pooling.
     """
-    check_choice("pool", pool, tuple(_POOL))
+    checks.choice("pool", pool, tuple(_POOL))
     if pool == "sum":
-        check_spikes(outputs)
+        check_spikes("outputs", outputs)
     else:
-        check_floating("outputs", outputs)
-    check_population(outputs, population)
-    outputs = outputs.astype(wide(outputs))
+        checks.floating("outputs", outputs)
+    check_population("outputs", outputs, population)
+    outputs = outputs.astype(reduction_dtype(outputs))
     if population == 1:
         return outputs
     grouped = outputs.reshape(*outputs.shape[:-1], outputs.shape[-1] // population, population)

@@ -2,26 +2,33 @@
 
     L_b = mean_d (y_bd - target_bd)^2,      L = mean_b L_b
 
-in the squared unit of the targets: nothing is rescaled.
+in the squared unit of the targets: nothing is rescaled. What ``time_axis``, ``seq_lengths`` and
+``mask`` mean stands in `flax_snn.sequence_mask`.
 """
 
 from __future__ import annotations
 
 import jax.numpy as jnp
 
-from flax_snn.losses.precision import wide
+from flax_snn import checks
+from flax_snn.losses.cross_entropy import optional_steps
+from flax_snn.losses.input_checks import check_not_empty
 from flax_snn.losses.readout import Reduction, membrane_readout
-from flax_snn.losses.validity import check_floating
+from flax_snn.losses.reduction_dtype import reduction_dtype
+from flax_snn.sequence_mask import SequenceLengths, StepMask, time_steps
 from flax_snn.typing import Array, Float
 
 
 def membrane_mean_squared_error(
-    v: Float[Array, "*B T D"],
-    targets: Float[Array, "*B D"],
+    v: Float[Array, "..."],
+    targets: Float[Array, "..."],
     *,
     reduce: Reduction = "last",
     per_sample: bool = False,
-) -> Float[Array, "*B"] | Float[Array, ""]:
+    time_axis: int | None = None,
+    seq_lengths: SequenceLengths | None = None,
+    mask: StepMask | None = None,
+) -> Float[Array, "..."]:
     """Mean squared error of coordinates read from membranes that do not spike.
 
         y = v_T   (or mean_t v_t, or max_t v_t),      L = mean_bd (y_bd - target_bd)^2
@@ -32,53 +39,82 @@ def membrane_mean_squared_error(
     2.0
 
     Args:
-      v: membrane potential of the readout neurons, one per coordinate.
-      targets: coordinates of each sample, in units of the membrane.
+      v: membrane potential of the readout neurons ``(B, T, *D)``, one per coordinate.
+      targets: coordinates of each sample ``(B, *D)``, in units of the membrane.
       reduce: the ``last`` step (default), ``mean`` over time, or ``max`` over time.
       per_sample: return the error of each sample instead of the mean.
+      time_axis: the time axis of ``v``, as a rule 1, see `flax_snn.sequence_mask`; all axes after
+        it are coordinates, such as those of an image.
+      seq_lengths: number of steps of each sample, ``(B,)``; all by default.
+      mask: which steps are data, ``(B, T)``, instead of lengths.
 
     Returns:
-      The loss in squared units of the targets, float32 or wider.
+      The loss in squared units of the targets, float32 or wider. The mean leaves samples without
+      data out.
 
     Raises:
       TypeError: membranes or targets not floating.
-      ValueError: no time axis, T = 0, shapes that do not fit, no samples or coordinates, an
-        unknown reduction.
+      ValueError: no time axis, T = 0, shapes, lengths or a mask that do not fit, no samples or
+        coordinates, an unknown reduction.
     """
-    predictions = membrane_readout(v, reduce=reduce)
-    return mean_squared_error(predictions, targets, per_sample=per_sample)
+    checks.floating("membranes", v)
+    steps = time_steps("membranes", v, time_axis=time_axis, seq_lengths=seq_lengths, mask=mask)
+    predictions = membrane_readout(
+        v, reduce=reduce, time_axis=time_axis, seq_lengths=seq_lengths, mask=mask
+    )
+    squared = _squared_errors(predictions, targets)
+    loss_B = jnp.mean(squared, axis=tuple(range(steps.axis, squared.ndim)))
+    return steps.mean_over_samples(loss_B, per_sample=per_sample)
 
 
 def mean_squared_error(
-    predictions: Float[Array, "*B D"], targets: Float[Array, "*B D"], *, per_sample: bool = False
-) -> Float[Array, "*B"] | Float[Array, ""]:
+    predictions: Float[Array, "*B D"],
+    targets: Float[Array, "*B D"],
+    *,
+    per_sample: bool = False,
+    time_axis: int | None = None,
+    seq_lengths: SequenceLengths | None = None,
+    mask: StepMask | None = None,
+) -> Float[Array, "..."]:
     """Mean over samples and coordinates of ``(prediction - target)^2``.
 
+    Where each time step has a target of its own, ``time_axis`` says so: the error of a sample is
+    then the mean over its steps.
+
     Args:
-      predictions: coordinates of each sample.
+      predictions: coordinates of each sample ``(*B, D)``, or ``(*B, T, D)`` with a time axis.
       targets: what they should be, in the same unit and shape.
       per_sample: return the error of each sample, its mean over coordinates, instead of the mean.
+      time_axis: the time axis, such as -2; all axes after it are coordinates. None (default):
+        there is none, and coordinates are the last axis.
+      seq_lengths: number of steps of each sample, ``(*B,)``, with a time axis; all by default.
+      mask: which steps are data, ``(*B, T)``, instead of lengths.
 
     Returns:
-      The loss in squared units of the targets, float32 or wider.
+      The loss in squared units of the targets, float32 or wider. The mean leaves samples without
+      data out.
 
     Raises:
       TypeError: predictions or targets not floating.
-      ValueError: shapes that differ, no samples or coordinates.
+      ValueError: shapes that differ, lengths or a mask that do not fit, no samples or coordinates,
+        lengths or a mask without a time axis.
     """
-    check_floating("predictions", predictions)
-    check_floating("targets", targets)
-    if predictions.ndim < 1 or predictions.size == 0:
-        raise ValueError(
-            f"expected predictions (*B, D) with no empty axis, got shape {predictions.shape}; give"
-            " at least one sample and coordinate"
-        )
-    if targets.shape != predictions.shape:
-        raise ValueError(
-            f"expected targets of shape {predictions.shape}, one per prediction, got"
-            f" {targets.shape}; give the coordinates an axis of their own, the last"
-        )
-    dtype = wide(predictions, targets)
-    error = predictions.astype(dtype) - targets.astype(dtype)
-    loss_B = jnp.mean(jnp.square(error), axis=-1)
-    return loss_B if per_sample else jnp.mean(loss_B)
+    checks.floating("predictions", predictions)
+    steps = optional_steps("predictions", predictions, time_axis, seq_lengths, mask)
+    if steps is None:
+        loss_B = jnp.mean(_squared_errors(predictions, targets), axis=-1)
+        return loss_B if per_sample else jnp.mean(loss_B)
+    if targets.shape == predictions.shape:
+        predictions, targets = steps.without_padding(predictions), steps.without_padding(targets)
+    squared = _squared_errors(predictions, targets)
+    loss_BxT = jnp.mean(squared, axis=tuple(range(steps.axis + 1, squared.ndim)))
+    return steps.mean_over_samples(steps.mean(loss_BxT), per_sample=per_sample)
+
+
+def _squared_errors(predictions: Array, targets: Array) -> Array:
+    checks.floating("targets", targets)
+    check_not_empty("predictions", predictions, "(*B, D)", at_least="sample and coordinate")
+    remedy = "give one target for each prediction; coordinates are the last axis"
+    checks.shape("targets", targets, predictions.shape, remedy=remedy)
+    dtype = reduction_dtype(predictions, targets)
+    return jnp.square(predictions.astype(dtype) - targets.astype(dtype))

@@ -1,12 +1,12 @@
-"""Silent neurons, whose first spike is at infinity: what they count as in a loss on spike times.
+"""Silent neurons, whose first spike is at infinity: the time that a loss gives them.
 
     none         t_n = infinity                          the loss too is infinite, gradient 0
     a constant   t_n = silent_time                       a finite loss, gradient 0
     a wake-up    t_n = cap + slope (threshold - v_max)   a gradient through the membrane
 
-The exact gradient of a neuron that does not spike is 0: the first two are exact, but nothing pulls
-on a label neuron that is silent. The third, `wake_silent`, goes beyond the exact model: it
-continues spike times into silence by the distance that the membrane keeps from threshold.
+The exact gradient of a neuron that does not spike is 0: the first two are exact, but no gradient
+reaches a label neuron that is silent. The third, `wake_silent`, goes beyond the exact model: it
+extends spike times to silent neurons by the distance of the membrane from threshold.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from flax_snn.losses.precision import wide
-from flax_snn.losses.validity import check_floating, check_positive, is_number, values
+from flax_snn import checks
+from flax_snn.losses.input_checks import check_not_empty
+from flax_snn.losses.reduction_dtype import reduction_dtype
 from flax_snn.typing import Array, Float, Scalar
 
 _ROUNDING = 1e-3
@@ -33,7 +34,7 @@ def wake_silent(
     cap: float,
     slope: float,
 ) -> Float[Array, "*B N"]:
-    """Spike times, continued where neurons are silent so that a loss on them can wake those.
+    """Spike times, with times for silent neurons through which a loss can make them spike.
 
         t_n = cap + slope (threshold_n - v_max_n)     where the neuron is silent, of time infinity
               min(t_n, cap)                           where it fires
@@ -70,15 +71,12 @@ def wake_silent(
         or above threshold by more than rounding.
     """
     check_times(times)
-    check_floating("v_max", v_max)
-    check_positive("cap", cap, "seconds")
-    check_positive("slope", slope, "seconds per unit potential")
-    if v_max.shape != times.shape:
-        raise ValueError(
-            f"expected v_max of shape {times.shape}, one per spike time, got {v_max.shape}; give"
-            " the maximum over time of each neuron"
-        )
-    dtype = wide(times, v_max)
+    checks.floating("v_max", v_max)
+    checks.positive("cap", cap, unit="seconds")
+    checks.positive("slope", slope, unit="seconds per unit potential")
+    remedy = "give the maximum over time of each neuron"
+    checks.shape("v_max", v_max, times.shape, remedy=remedy)
+    dtype = reduction_dtype(times, v_max)
     threshold_BxN = _per_neuron(threshold, times, dtype)
     _check_silent_membranes(times, v_max, threshold_BxN)
     times, v_max = times.astype(dtype), v_max.astype(dtype)
@@ -86,73 +84,71 @@ def wake_silent(
     return jnp.where(jnp.isposinf(times), continued, jnp.where(times >= cap, cap, times))
 
 
-def count_silent(times: Float[Array, "*B N"], silent_time: float | None) -> Float[Array, "*B N"]:
-    """Return times with silent neurons at ``silent_time`` (None: infinity), without gradient."""
+def replace_silent_times(
+    times: Float[Array, "*B N"], silent_time: float | None
+) -> Float[Array, "*B N"]:
+    """Returns times with those of silent neurons set to a constant, which has no gradient.
+
+    Args:
+      times: spike times in seconds, infinity for a silent neuron.
+      silent_time: the constant in seconds; None leaves them at infinity.
+    """
     constant = math.inf if silent_time is None else silent_time
     return jnp.where(jnp.isposinf(times), constant, times)
 
 
 def check_silent_time(times: Array, silent_time: float | None) -> None:
-    """Raise ValueError unless silent_time is None, or finite, > 0 and, where known, no spike later.
+    """Raises unless silent_time is None, or a finite number > 0 with no known spike after it.
 
-    To be asked before times are converted: in their dtype the end of the window may round up.
+    Give the times in the dtype that they came in: in another one the end of the window may round
+    up.
     """
     if silent_time is None:
         return
-    check_positive("silent_time", silent_time, "seconds")
-    known = values(times)
+    checks.positive("silent_time", silent_time, unit="seconds")
+    known = checks.known_values(times)
     if known is None:
         return
     last = np.max(known, initial=0.0, where=np.isfinite(known))
     if last > known.dtype.type(silent_time):
-        raise ValueError(
-            f"expected every spike no later than silent_time={silent_time!r} s, got one at {last}"
-            " s; a silent neuron must not come first: give the end of the window"
-        )
+        what = f"every spike no later than silent_time={silent_time!r} s"
+        remedy = "a silent neuron must not come first: give the end of the window"
+        raise ValueError(checks.error_text("times", what, f"one at {last} s", remedy))
 
 
 def check_times(times: Array) -> None:
-    """Raise unless times are floating ``(*B, N)`` and, where known, >= 0 or infinite.
+    """Raises unless times are floating ``(*B, N)`` and, where known, >= 0 or infinite.
 
     Raises:
       TypeError: another dtype.
       ValueError: no neurons, a time that is NaN or below 0.
     """
-    check_floating("times", times)
-    if times.ndim < 1 or times.size == 0:
-        raise ValueError(
-            f"expected times (*B, N) with no empty axis, got shape {times.shape}; give at least one"
-            " sample and neuron"
-        )
-    known = values(times)
+    checks.floating("times", times)
+    check_not_empty("times", times, "(*B, N)", at_least="sample and neuron")
+    known = checks.known_values(times)
     if known is not None and not (known >= 0).all():
-        raise ValueError(
-            f"expected times from 0 s on, infinity where silent, got {known.min()}; look for NaN"
-            " in the simulation"
-        )
+        what, remedy = "times from 0 s on, infinity where silent", "look for NaN in the simulation"
+        raise ValueError(checks.error_text("times", what, known.min(), remedy))
 
 
 def _per_neuron(threshold: Scalar, times: Array, dtype: Any) -> Array:
-    if is_number(threshold):
-        return jnp.full(times.shape, threshold, dtype)
-    check_floating("threshold", threshold)
+    if not hasattr(threshold, "shape"):
+        return jnp.full(times.shape, checks.number("threshold", threshold), dtype)
+    checks.floating("threshold", threshold)
     if threshold.shape not in ((), times.shape[-1:]):
-        raise ValueError(
-            f"expected threshold to be a number or of shape {times.shape[-1:]}, got"
-            f" {threshold.shape}; give one per neuron"
-        )
+        what, came = f"a number or shape {times.shape[-1:]}", f"shape {threshold.shape}"
+        raise ValueError(checks.error_text("threshold", what, came, "give one per neuron"))
     return jnp.broadcast_to(threshold.astype(dtype), times.shape)
 
 
 def _check_silent_membranes(times: Array, v_max: Array, threshold: Array) -> None:
-    t, v, limit = values(times), values(v_max), values(threshold)
+    t, v, limit = (checks.known_values(x) for x in (times, v_max, threshold))
     if t is None or v is None or limit is None:
         return
     silent = np.isposinf(t)
     v, limit = v[silent].astype(np.float64), limit[silent].astype(np.float64)
     if not (np.isfinite(v) & (v <= limit + _ROUNDING * np.abs(limit))).all():
-        raise ValueError(
-            "expected v_max of silent neurons to be finite and no higher than their threshold, got"
-            f" {v.min()} to {v.max()} where it is {limit.min()} to {limit.max()}; take times and"
-            " v_max from one simulation, over one window"
-        )
+        what = "silent neurons to be finite and no higher than their threshold"
+        came = f"{v.min()} to {v.max()} where it is {limit.min()} to {limit.max()}"
+        remedy = "take times and v_max from one simulation, over one window"
+        raise ValueError(checks.error_text("v_max", what, came, remedy))

@@ -4,8 +4,8 @@
     margin    L = mean_b 1/2 SUM_n ((t_bn - t_b,label - margin [n != label]) / tau)^2
 
 Times are in seconds and come exactly from an event simulation, or from a raster by
-`first_spike_times`. A silent neuron has the time infinity; what it counts as is said in
-`flax_snn.losses.silence`.
+`first_spike_times`. There is no time axis, so nothing here takes the lengths of sequences. A silent
+neuron has the time infinity; `flax_snn.losses.silence` says which time a loss gives it.
 
 Sources: Göltz et al., DelGrad: Exact event-based gradients for training delays and weights on
 spiking neuromorphic hardware, Nature Communications 16, 2025 (margin); Müller et al., jaxsnn:
@@ -19,16 +19,11 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
+from flax_snn import checks
 from flax_snn.losses.cross_entropy import of_label
-from flax_snn.losses.precision import wide
-from flax_snn.losses.silence import check_silent_time, check_times, count_silent
-from flax_snn.losses.validity import (
-    check_classes,
-    check_floating,
-    check_labels,
-    check_positive,
-    values,
-)
+from flax_snn.losses.input_checks import check_classes, check_labels
+from flax_snn.losses.reduction_dtype import reduction_dtype
+from flax_snn.losses.silence import check_silent_time, check_times, replace_silent_times
 from flax_snn.typing import Array, Float, Int
 
 
@@ -59,17 +54,16 @@ def target_times(
       ValueError: fewer than 2 classes, no samples, a label outside, times that are not finite, not
         > 0 or in the wrong order.
     """
-    if isinstance(classes, bool) or not isinstance(classes, int):
-        raise TypeError(f"expected classes to be an integer, got {classes!r}; give their number")
-    check_positive("early", early, "seconds")
-    check_positive("late", late, "seconds")
+    if not checks.is_whole_number(classes):
+        remedy = "give the number of classes"
+        raise TypeError(checks.error_text("classes", "an integer", repr(classes), remedy))
+    checks.positive("early", early, unit="seconds")
+    checks.positive("late", late, unit="seconds")
     if late <= early:
-        raise ValueError(
-            f"expected late to be later than early={early!r} s, got {late!r}; the label neuron is"
-            " to fire first"
-        )
+        what, remedy = f"a time after early={early!r} s", "the label neuron is to fire first"
+        raise ValueError(checks.error_text("late", what, repr(late), remedy))
     class_BxC = jnp.broadcast_to(jnp.arange(classes, dtype=jnp.int32), (*labels.shape, classes))
-    check_classes(class_BxC)
+    check_classes("classes", class_BxC)
     check_labels(class_BxC, labels)
     label_Bx1 = labels.astype(jnp.int32)[..., None]
     targets = jnp.where(class_BxC == label_Bx1, jnp.asarray(early, float), late)
@@ -112,21 +106,17 @@ def mean_squared_spike_time(
         > 0, times of NaN or below 0, targets that are not finite, a spike after silent_time.
     """
     check_times(times)
-    check_floating("targets", targets)
-    check_positive("tau", tau, "seconds")
-    if targets.shape != times.shape:
-        raise ValueError(
-            f"expected targets of shape {times.shape}, one per spike time, got {targets.shape};"
-            " give one per output neuron"
-        )
-    if (known := values(targets)) is not None and not np.isfinite(known).all():
-        raise ValueError(
-            "expected finite targets, got infinity or NaN; a neuron that should stay silent has no"
-            " target time: give it a late one"
-        )
+    checks.floating("targets", targets)
+    checks.positive("tau", tau, unit="seconds")
+    checks.shape("targets", targets, times.shape, remedy="give one per output neuron")
+    if (known := checks.known_values(targets)) is not None and not np.isfinite(known).all():
+        remedy = "a neuron that should stay silent has no target time: give it a late one"
+        raise ValueError(checks.error_text("targets", "finite times", "infinity or NaN", remedy))
     check_silent_time(times, silent_time)
-    dtype = wide(times, targets)
-    error_BxN = (count_silent(times, silent_time).astype(dtype) - targets.astype(dtype)) / tau
+    dtype = reduction_dtype(times, targets)
+    error_BxN = (
+        replace_silent_times(times, silent_time).astype(dtype) - targets.astype(dtype)
+    ) / tau
     loss_B = jnp.mean(jnp.square(error_BxN), axis=-1)
     return loss_B if per_sample else jnp.mean(loss_B)
 
@@ -177,12 +167,12 @@ def spike_time_margin(
         silent_time.
     """
     check_times(times)
-    check_classes(times)
+    check_classes("times", times)
     check_labels(times, labels)
-    check_positive("margin", margin, "seconds")
-    check_positive("tau", tau, "seconds")
+    checks.positive("margin", margin, unit="seconds")
+    checks.positive("tau", tau, unit="seconds")
     check_silent_time(times, silent_time)
-    times_BxC = count_silent(times.astype(wide(times)), silent_time)
+    times_BxC = replace_silent_times(times.astype(reduction_dtype(times)), silent_time)
     label_Bx1 = of_label(times_BxC, labels)[..., None]
     class_C = jnp.arange(times.shape[-1], dtype=labels.dtype)
     is_label_BxC = labels[..., None] == jnp.broadcast_to(class_C, times.shape)

@@ -34,3 +34,7 @@ __all__ = [
     "spike_events",
     "spike_time_manifold",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

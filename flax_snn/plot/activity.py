@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from flax_snn import checks
 from flax_snn.plot.axes import mark, new_axes, size_in_points, time_axis
-from flax_snn.plot.checks import check_dt, is_index, sequence, spike_counts
+from flax_snn.plot.drawable import sequence, spike_counts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +29,7 @@ def raster(
     color: str | Sequence[Any] = "black",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw spikes over time, one row per neuron.
+    """Draws spikes over time, one row per neuron.
 
     Spikes are ticks where the rows are high enough, else dots. Several spikes in a step make a
     wider tick or a larger dot. The marks are pixels also in vector formats, so that a PDF of a
@@ -59,7 +59,7 @@ def raster(
         neurons.
     """
     spikes_TxN = spike_counts("spikes", spikes, sample)
-    check_dt(dt)
+    dt = checks.positive("dt", dt, unit="seconds")
     if not isinstance(color, str) and len(color) != spikes_TxN.shape[1]:
         raise ValueError(
             f"color: expected a name, or one colour for each of {spikes_TxN.shape[1]} neurons, got"
@@ -88,7 +88,7 @@ def membrane(
     unit: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    r"""Draw the membrane potential of some neurons over time, and their spikes above it.
+    r"""Draws the membrane potential of some neurons over time, and their spikes above it.
 
     >>> import numpy as np
     >>> from flax_snn import plot
@@ -115,13 +115,13 @@ def membrane(
       ImportError: matplotlib is not installed.
       TypeError: arrays that are not numbers.
       ValueError: arrays of another rank, without steps or neurons, not finite, or of different
-        shapes; a sample or a neuron that is not there; dt not above 0; a threshold that is not
+        shapes; a sample or a neuron outside the range; dt not above 0; a threshold that is not
         finite.
     """
     v_TxN = sequence("v", v, sample)
-    check_dt(dt)
-    if threshold is not None and not math.isfinite(threshold):
-        raise ValueError(f"threshold: expected a finite number or None, got {threshold!r}")
+    dt = checks.positive("dt", dt, unit="seconds")
+    if threshold is not None:
+        threshold = checks.number("threshold", threshold, remedy="leave it out to draw none")
     if spikes is not None and np.shape(spikes) != np.shape(v):
         raise ValueError(
             f"spikes: expected the shape {np.shape(v)} of v, got {np.shape(spikes)}; pass both of"
@@ -156,7 +156,7 @@ def membrane(
 
 
 def _rows_above(v_TxK: np.ndarray, threshold: float | None) -> tuple[float, float]:
-    """Where the traces end, and the height of a row of spikes above them."""
+    """Returns where the traces end, and the height of a row of spikes above them."""
     top, bottom = float(v_TxK.max()), float(v_TxK.min())
     if threshold is not None:
         top, bottom = max(top, threshold), min(bottom, threshold)
@@ -165,6 +165,8 @@ def _rows_above(v_TxK: np.ndarray, threshold: float | None) -> tuple[float, floa
 
 def _chosen(neurons: Sequence[int] | None, size: int) -> list[int]:
     chosen = list(range(min(size, _TRACES))) if neurons is None else list(neurons)
-    if not chosen or not all(is_index(n, size) for n in chosen):
-        raise ValueError(f"neurons: expected one or more indices in [0, {size}), got {neurons!r}")
+    if not chosen:
+        raise ValueError(f"neurons: expected one or more indices in [0, {size}), got none")
+    for neuron in chosen:
+        checks.index("neurons", neuron, size)
     return chosen

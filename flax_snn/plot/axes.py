@@ -1,4 +1,4 @@
-"""What the pictures have in common: new axes, the time axis, marks of spikes, colours, legends."""
+"""Axes, time axes, marks of spikes, colours and legends that all pictures share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LEGEND_ROWS = 12
 
 
 def new_axes(rows: int = 1, columns: int = 1, **options: Any) -> list[Axes]:
-    """Return the axes of a new figure, row by row; options as of ``plt.subplots``.
+    """Returns the axes of a new figure, row by row; options as of ``plt.subplots``.
 
     Raises:
       ImportError: matplotlib is not installed.
@@ -43,7 +43,7 @@ def size_in_points(ax: Axes) -> tuple[float, float]:
 
 
 def mark(ax: Axes, x: Any, y: Any, counts: Any, colors: Any, height: float) -> None:
-    """Draw a mark per spike in rows of so many points."""
+    """Draws a mark per spike in rows of so many points."""
     if height >= _TICK:
         length = min(0.8 * height, 12.0)
         ax.scatter(
@@ -57,13 +57,13 @@ def mark(ax: Axes, x: Any, y: Any, counts: Any, colors: Any, height: float) -> N
 
 
 def time_axis(ax: Axes, steps: int, dt: float) -> None:
-    """Show all the steps, in ms."""
+    """Shows all the steps, in ms."""
     ax.set_xlim(-0.5 * dt * 1e3, (steps - 0.5) * dt * 1e3)
     ax.set_xlabel("time (ms)")
 
 
 def class_colors(classes: int) -> list[Any]:
-    """Return a colour for each class, the same in every picture of so many classes."""
+    """Returns a colour for each class, the same in every picture of so many classes."""
     from matplotlib import colormaps
 
     if classes <= 20:
@@ -74,7 +74,7 @@ def class_colors(classes: int) -> list[Any]:
 def legend_beside(
     ax: Axes, handles: Sequence[Any] | None = None, x: float = 1.0, **options: Any
 ) -> None:
-    """Draw a legend to the right of the axes, from x on, in columns that are not too long."""
+    """Draws a legend to the right of the axes, from x on, in columns that are not too long."""
     handles = ax.get_legend_handles_labels()[0] if handles is None else handles
     ax.legend(
         handles=list(handles),

@@ -1,4 +1,4 @@
-"""What a network is worth on chips: scores against the age of chips, or a property of devices."""
+"""Scores of a network on chips, over the age of the chips or a property of their devices."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from flax_snn import checks
 from flax_snn.plot.axes import class_colors, new_axes
-from flax_snn.plot.checks import finite, numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,7 @@ def chip_scores(
     logarithmic: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw scores of chips against their age, or against a property of their devices.
+    """Draws scores of chips against their age, or against a property of their devices.
 
     A line is the mean over the chips, its band one standard deviation (ddof 1) to each side, and
     points are single chips.
@@ -57,7 +57,7 @@ def chip_scores(
       ValueError: no lines, shapes that do not fit, numbers that are not finite, values that do not
         rise, or are not above 0 on a logarithmic axis.
     """
-    x = finite("values", numbers("values", values)).astype(np.float64)
+    x = checks.finite_array("values", values)
     if x.ndim != 1 or not len(x) or (np.diff(x) <= 0).any():
         raise ValueError(f"values: expected rising values (K,), got {np.asarray(values).tolist()}")
     if logarithmic and x[0] <= 0:
@@ -73,15 +73,22 @@ def chip_scores(
     ax = new_axes()[0] if ax is None else ax
     place = x if logarithmic else np.arange(len(x), dtype=np.float64)
     for color, (name, given) in zip(class_colors(len(scores)), scores.items(), strict=True):
-        held = finite(name, numbers(name, given)).astype(np.float64) * factor
-        if held.ndim != 2 or held.shape[0] != len(x) or not held.shape[1]:
+        values_KxM = checks.finite_array(name, given) * factor
+        if values_KxM.ndim != 2 or values_KxM.shape[0] != len(x) or not values_KxM.shape[1]:
             raise ValueError(
-                f"scores: {name}: expected ({len(x)}, chips), a row per value, got {held.shape}"
+                f"scores: {name}: expected ({len(x)}, chips), a row per value, got"
+                f" {values_KxM.shape}"
             )
-        mean = held.mean(axis=1)
-        spread = held.std(axis=1, ddof=1) if held.shape[1] > 1 else np.zeros_like(mean)
+        mean = values_KxM.mean(axis=1)
+        spread = values_KxM.std(axis=1, ddof=1) if values_KxM.shape[1] > 1 else np.zeros_like(mean)
         ax.fill_between(place, mean - spread, mean + spread, color=color, alpha=0.2, linewidth=0)
-        ax.plot(np.repeat(place, held.shape[1]), held.ravel(), ".", color=color, markersize=2.5)
+        ax.plot(
+            np.repeat(place, values_KxM.shape[1]),
+            values_KxM.ravel(),
+            ".",
+            color=color,
+            markersize=2.5,
+        )
         ax.plot(place, mean, color=color, label=name, linewidth=1.6)
     if digital is not None:
         ax.axhline(factor * digital, color="black", linestyle="--", linewidth=1.0, label="digital")

@@ -1,4 +1,4 @@
-"""Confusion matrix: which class is taken for which."""
+"""Confusion matrix: how often each class is predicted for each true class."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LABELLED = 20
 
 
 def confusion_matrix(matrix: npt.ArrayLike, *, ax: Axes | None = None) -> Axes:
-    """Draw a confusion matrix: counts in the cells, coloured by their share of the true class.
+    """Draws a confusion matrix: counts in the cells, coloured by their share of the true class.
 
     Cells without samples are left empty; rows of classes without samples are grey. Up to 20 classes
     have their counts written.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from flax_snn import checks
 from flax_snn.plot.axes import legend_beside, mark, new_axes, size_in_points
-from flax_snn.plot.checks import is_index, numbers
 from flax_snn.plot.roles import OTHER, Roles, class_roles
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def spike_events(
     legend: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the spikes of one layer in one sample, at their exact times, one row per neuron.
+    """Draws the spikes of one layer in one sample, at their exact times, one row per neuron.
 
     Of output neurons, one per class, the rows of the true and of the predicted class are coloured,
     also where the neuron is silent.
@@ -73,8 +73,7 @@ def spike_events(
         is not there, or is missing; classes that are not there; an end that is not finite, or
         before the last spike.
     """
-    if size < 1:
-        raise ValueError(f"size: expected at least one neuron, got {size}")
+    size = checks.whole_number("size", size)
     roles = class_roles(label, predicted, size)
     time_S, index_S = _spikes(time, index, size, sample)
     last = float(time_S.max(initial=0.0))
@@ -101,14 +100,14 @@ def spike_events(
 
 
 def _is_later(index_S: np.ndarray) -> np.ndarray:
-    """Return whether the neuron of each spike has spiked before."""
+    """Returns whether the neuron of each spike has spiked before."""
     later = np.ones(index_S.shape, bool)
     later[np.unique(index_S, return_index=True)[1]] = False
     return later
 
 
 def _time_axis(ax: Axes, start: float, end: float) -> None:
-    """Show the time from start to end in ms; a spike at the start is not on the edge."""
+    """Shows the time from start to end in ms; a spike at the start is not on the edge."""
     ax.set_xlim(1e3 * (start - 0.02 * (end - start)), 1e3 * end)
     ax.set_xlabel("time (ms)")
 
@@ -137,8 +136,8 @@ def _handles(roles: Roles, later: bool) -> list[Any]:
 def _spikes(
     time: npt.ArrayLike, index: npt.ArrayLike, size: int, sample: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return times and neurons of the S spikes of the sample, without the empty slots."""
-    times, neurons = numbers("time", time), np.asarray(index)
+    """Returns times and neurons of the S spikes of the sample, without the empty slots."""
+    times, neurons = checks.real_array("time", time), np.asarray(index)
     if times.ndim != (1 if sample is None else 2):
         wanted = "(K,)" if sample is None else "(B, K) with a sample index"
         raise ValueError(
@@ -150,11 +149,10 @@ def _spikes(
             f"index: expected the shape {times.shape} of time, got {neurons.shape}; pass both of"
             " the same spikes"
         )
-    if neurons.size and not np.issubdtype(neurons.dtype, np.integer):
-        raise TypeError(f"index: expected neurons as integers, got {neurons.dtype}")
+    if neurons.size:
+        checks.integers("index", neurons)
     if sample is not None:
-        if not is_index(sample, len(times)):
-            raise ValueError(f"sample: expected an index in [0, {len(times)}), got {sample!r}")
+        sample = checks.index("sample", sample, len(times))
         times, neurons = times[sample], neurons[sample]
     time_K = times.astype(np.float64)
     _check_slots(time_K, neurons, size)

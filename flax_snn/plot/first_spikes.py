@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from flax_snn import checks
 from flax_snn.plot.axes import new_axes
-from flax_snn.plot.checks import Extent, check_extent, numbers
+from flax_snn.plot.drawable import Extent, check_extent
 from flax_snn.plot.outline import draw_outline, outline_grid
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def first_spike_map(
     extent: Extent = (0.0, 1.0, 0.0, 1.0),
     axes: Sequence[Axes] | None = None,
 ) -> list[Axes]:
-    """Draw the time of the first spike of some neurons over the plane of inputs.
+    """Draws the time of the first spike of some neurons over the plane of inputs.
 
     The neurons share one scale of colours. Where a neuron is silent, its panel is grey.
 
@@ -103,7 +104,7 @@ def first_spike_map(
 
 
 def _new_panels(neurons: int) -> list[Axes]:
-    """Return square panels in rows of at most so many that they fit a page."""
+    """Returns square panels in rows of at most so many that they fit a page."""
     columns = min(neurons, _COLUMNS)
     rows = -(-neurons // columns)
     size = (2.2 * columns + 1.2, 2.2 * rows + 0.4)
@@ -133,8 +134,8 @@ def _shade_silence(ax: Axes, ms_HxW: np.ndarray, extent: Extent) -> None:
 
 
 def _times(times: npt.ArrayLike) -> np.ndarray:
-    """Return times ``(N, H, W)`` in float64."""
-    array = numbers("times", times).astype(np.float64)
+    """Returns times ``(N, H, W)`` in float64."""
+    array = checks.real_array("times", times).astype(np.float64)
     array = array[None] if array.ndim == 2 else array
     if array.ndim != 3 or array.size == 0:
         raise ValueError(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from flax_snn import checks
 from flax_snn.plot.axes import class_colors, legend_beside, new_axes
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def learning_curves(
     loss: str = "loss",
     axes: Sequence[Axes] | None = None,
 ) -> list[Axes]:
-    """Draw loss, score and firing rates against epochs; a star marks the best epoch.
+    """Draws loss, score and firing rates against epochs; a star marks the best epoch.
 
     The best epoch is that of the highest validation score, of equal ones the last. The axis of the
     loss is logarithmic where the losses span a factor of 10 or more. An accuracy is drawn in %; R2
@@ -89,8 +89,8 @@ def learning_curves(
 
     new = axes is None
     axes = new_axes(panels, sharex=True, figsize=(8.0, 2.3 * panels)) if axes is None else axes
-    points = all(len(run.epochs) <= _POINTS for run in drawn)
-    marker: dict[str, Any] = {"marker": "o", "markersize": 3.0} if points else {}
+    few_epochs = all(len(run.epochs) <= _POINTS for run in drawn)
+    marker: dict[str, Any] = {"marker": "o", "markersize": 3.0} if few_epochs else {}
     for ax, what, factor in zip(axes, ("loss", score), (1.0, _factor(score)), strict=False):
         for run in drawn:
             _draw_curves(ax, run, what, factor, marker)
@@ -121,7 +121,7 @@ class _Run:
 
 
 def _run(name: str, color: Any, records: Records, score: str) -> _Run:
-    """Check the records of a run and turn them into columns."""
+    """Checks the records of a run and turn them into columns."""
     which = f"run {name!r}" if name else "runs"
     if len(records) == 0:
         raise ValueError(f"{which}: expected records of at least one epoch, got none")
@@ -137,9 +137,9 @@ def _run(name: str, color: Any, records: Records, score: str) -> _Run:
     rates: dict[str, list[tuple[float, float]]] = {}
     for record in records:
         for layer, rate in (record.get("rates_hz") or {}).items():
-            _check_finite(f"{which}, rate of {layer}", rate)
+            checks.number(f"{which}, rate of {layer}", rate, remedy="leave that epoch out")
             rates.setdefault(layer, []).append((record["epoch"], rate))
-    columns = {layer: tuple(np.array(held, np.float64).T) for layer, held in rates.items()}
+    columns = {layer: tuple(np.array(means, np.float64).T) for layer, means in rates.items()}
     return _Run(name, color, metrics, best, columns)
 
 
@@ -150,17 +150,12 @@ def _column(which: str, records: Records, key: str) -> np.ndarray:
                 f"{which}: expected the metric {key!r} in every record, got {sorted(record)}; pass"
                 " score=... if the score has another name"
             )
-        _check_finite(f"{which}, {key}", record[key])
+        checks.number(f"{which}, {key}", record[key], remedy="leave that epoch out")
     return np.array([record[key] for record in records], np.float64)
 
 
-def _check_finite(what: str, value: Any) -> None:
-    if not math.isfinite(value):
-        raise ValueError(f"{what}: expected a finite number, got {value!r}; leave that epoch out")
-
-
 def _draw_curves(ax: Axes, run: _Run, what: str, factor: float, marker: Mapping[str, Any]) -> None:
-    """Draw training, validation and best epoch of one metric."""
+    """Draws training, validation and best epoch of one metric."""
     for part, style in (("train", _TRAINING), ("validation", _VALIDATION)):
         values = factor * run.metrics[f"{part}_{what}"]
         ax.plot(run.epochs, values, color=run.color, **style, **marker)
@@ -184,7 +179,7 @@ def _loss_axis(ax: Axes, name: str) -> None:
 
 
 def _score_axis(ax: Axes, score: str) -> None:
-    """Show the accuracy up to 100 %, R2 up to 1, where the curves should arrive."""
+    """Shows the accuracy up to 100 %, R2 up to 1, where the curves should arrive."""
     names = {"accuracy": "accuracy (%)", "r2": "R²"}
     ax.set_ylabel(names.get(score, score.replace("_", " ")))
     if score in names:
@@ -198,7 +193,7 @@ def _score_axis(ax: Axes, score: str) -> None:
 def _draw_rates(
     ax: Axes, runs: Sequence[_Run], layers: Sequence[str], marker: Mapping[str, Any]
 ) -> None:
-    """Draw the rates; colours tell runs apart and line styles layers, of one run colours do."""
+    """Draws the rates; colours tell runs apart and line styles layers, of one run colours do."""
     from matplotlib.lines import Line2D
 
     several = len(runs) > 1
@@ -218,7 +213,7 @@ def _draw_rates(
 
 
 def _legend(ax: Axes, runs: Sequence[_Run], score: str) -> None:
-    """Say which line is training and which validation, which colour is which run, and its best."""
+    """Says which line is training and which validation, which colour is which run, and its best."""
     from matplotlib.lines import Line2D
 
     several = len(runs) > 1

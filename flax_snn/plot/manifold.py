@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from flax_snn import checks
 from flax_snn.plot.axes import class_colors, legend_beside, new_axes
-from flax_snn.plot.checks import check_dt, finite, is_index, numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ def spike_time_manifold(
     coordinate: str = "coordinate on the manifold",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the spike times of three units in 3-D, one point per sample.
+    """Draws the spike times of three units in 3-D, one point per sample.
 
     The picture of a Randman data set: the samples of a class lie on one smooth manifold.
 
@@ -57,7 +57,7 @@ def spike_time_manifold(
         units that are not three columns; dt not above 0; axes that are not 3-D.
     """
     times_Sx3 = _times(times, units)
-    check_dt(dt)
+    dt = checks.positive("dt", dt, unit="seconds")
     labels_S = _labels(labels, len(times_Sx3))
     if ax is not None and ax.name != "3d":
         raise ValueError(f"ax: expected 3-D axes, got {ax.name}; make them with projection='3d'")
@@ -76,7 +76,7 @@ def spike_time_manifold(
 
 
 def _scatter(box: Any, ms_Sx3: np.ndarray, labels_S: np.ndarray, coordinate: str) -> None:
-    """Draw the points: a colour and a legend entry per class, or a colour bar of the numbers."""
+    """Draws the points: a colour and a legend entry per class, or a colour bar of the numbers."""
     style: dict[str, Any] = {"s": 8.0, "alpha": 0.8, "linewidths": 0.0, "depthshade": False}
     if not np.issubdtype(labels_S.dtype, np.integer):
         points = box.scatter(*ms_Sx3.T, c=labels_S, cmap="viridis", **style)
@@ -84,38 +84,37 @@ def _scatter(box: Any, ms_Sx3: np.ndarray, labels_S: np.ndarray, coordinate: str
         return
     colors = class_colors(int(labels_S.max()) + 1)
     for label in np.unique(labels_S):
-        own = ms_Sx3[labels_S == label]
-        box.scatter(*own.T, color=colors[int(label)], label=f"class {label}", **style)
+        members = ms_Sx3[labels_S == label]
+        box.scatter(*members.T, color=colors[int(label)], label=f"class {label}", **style)
     legend_beside(box, x=1.05, markerscale=2.5)
 
 
 def _times(times: npt.ArrayLike, units: Sequence[int]) -> np.ndarray:
-    """Return the three columns ``(S, 3)`` in float64."""
-    array = numbers("times", times)
+    """Returns the three columns ``(S, 3)`` in float64."""
+    array = checks.real_array("times", times)
     if array.ndim != 2 or len(array) == 0:
         raise ValueError(
             f"times: expected shape (S, M) with at least one sample, got {array.shape}; give one"
             " spike time per unit"
         )
-    if len(units) != 3 or not all(is_index(unit, array.shape[1]) for unit in units):
-        raise ValueError(
-            f"units: expected three indices in [0, {array.shape[1]}), got {tuple(units)!r}"
-        )
-    return finite(
-        "times", array[:, list(units)], "leave out samples in which one of the units is silent"
-    )
+    if len(units) != 3:
+        raise ValueError(f"units: expected three indices, got {tuple(units)!r}")
+    for unit in units:
+        checks.index("units", unit, array.shape[1])
+    remedy = "leave out samples in which one of the units is silent"
+    return checks.finite_array("times", array[:, list(units)], remedy=remedy)
 
 
 def _labels(labels: npt.ArrayLike, samples: int) -> np.ndarray:
-    """Return one label per sample: an integer dtype for classes, float64 for numbers."""
-    array = numbers("labels", labels)
+    """Returns one label per sample: an integer dtype for classes, float64 for numbers."""
+    array = checks.real_array("labels", labels)
     if array.shape != (samples,):
         raise ValueError(
             f"labels: expected shape {(samples,)}, one per sample, got {array.shape}; of several"
             " coordinates pass one"
         )
     if not np.issubdtype(array.dtype, np.integer):
-        return finite("labels", array)
+        return checks.finite_array("labels", array)
     if array.min() < 0:
         raise ValueError(f"labels: expected classes >= 0, got {array.min()}")
     return array

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from flax_snn.plot.checks import Extent, classes
+from flax_snn.plot.drawable import Extent, classes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ OUTLINE = "0.25"
 
 
 def class_grid(name: str, values: npt.ArrayLike, cells: int = 1) -> np.ndarray:
-    """Return classes ``(H, W)`` as int64, -1 where there is none.
+    """Returns classes ``(H, W)`` as int64, -1 where there is none.
 
     Args:
       name: of the argument, for the errors.
@@ -40,13 +40,13 @@ def class_grid(name: str, values: npt.ArrayLike, cells: int = 1) -> np.ndarray:
 
 
 def outline_grid(values: npt.ArrayLike | None) -> np.ndarray | None:
-    """Return the classes that `draw_outline` draws the boundaries of; errors as `class_grid`."""
+    """Returns the classes that `draw_outline` draws the boundaries of; errors as `class_grid`."""
     # Contours run between the centres of cells.
     return None if values is None else class_grid("outline", values, cells=2)
 
 
 def draw_outline(ax: Axes, classes_HxW: np.ndarray, extent: Extent) -> None:
-    """Draw the boundaries between classes; -1 counts as a class."""
+    """Draws the boundaries between classes; -1 counts as a class."""
     edges_x = np.linspace(*extent[:2], classes_HxW.shape[1] + 1)
     edges_y = np.linspace(*extent[2:], len(classes_HxW) + 1)
     centres = [0.5 * (edges[1:] + edges[:-1]) for edges in (edges_x, edges_y)]

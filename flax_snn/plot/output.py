@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from flax_snn import checks
 from flax_snn.plot.axes import (
     class_colors,
     legend_beside,
@@ -16,7 +17,7 @@ from flax_snn.plot.axes import (
     size_in_points,
     time_axis,
 )
-from flax_snn.plot.checks import check_dt, finite, numbers, sequence, spike_counts
+from flax_snn.plot.drawable import sequence, spike_counts
 from flax_snn.plot.roles import OTHER, Roles, class_roles
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def readout(
     unit: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the output neurons over time, one per class, with the true and the predicted class.
+    """Draws the output neurons over time, one per class, with the true and the predicted class.
 
     Membranes are drawn as they are; of spiking neurons the running numbers of spikes, and above
     them the spikes, a row per neuron from the lowest class at the bottom.
@@ -77,7 +78,7 @@ def readout(
     check = spike_counts if spiking else sequence
     outputs_TxC = check("outputs", outputs, sample)
     steps, classes = outputs_TxC.shape
-    check_dt(dt)
+    dt = checks.positive("dt", dt, unit="seconds")
     roles = class_roles(label, predicted, classes)
     targets_C = _targets(targets, classes)
     if targets_C is not None and not (label is None and predicted is None and not spiking):
@@ -113,7 +114,7 @@ def _style(highlighted: bool) -> dict[str, Any]:
 def _draw_counts(
     ax: Axes, spikes_TxC: np.ndarray, dt: float, colors: Sequence[Any], roles: Roles
 ) -> None:
-    """Draw the running numbers of spikes as steps, to the edge of the axes."""
+    """Draws the running numbers of spikes as steps, to the edge of the axes."""
     steps = len(spikes_TxC)
     times = np.append(np.arange(steps), steps - 0.5) * dt * 1e3
     counts_TxC = np.cumsum(np.pad(spikes_TxC, ((0, 1), (0, 0))), axis=0)
@@ -124,7 +125,7 @@ def _draw_counts(
 def _draw_spikes(
     ax: Axes, spikes_TxC: np.ndarray, times: np.ndarray, colors: Sequence[Any]
 ) -> None:
-    """Draw a row of spikes per class above the counts."""
+    """Draws a row of spikes per class above the counts."""
     from matplotlib.ticker import MaxNLocator
 
     classes, top = len(colors), max(float(spikes_TxC.sum(axis=0).max()), 1.0)
@@ -167,9 +168,9 @@ def _legend(ax: Axes, colors: Sequence[Any], roles: Roles, regression: bool) -> 
 def _targets(targets: npt.ArrayLike | None, outputs: int) -> np.ndarray | None:
     if targets is None:
         return None
-    array = numbers("targets", targets)
+    array = checks.real_array("targets", targets)
     if array.shape != (outputs,):
         raise ValueError(
             f"targets: expected shape {(outputs,)}, one value per output, got {array.shape}"
         )
-    return finite("targets", array)
+    return checks.finite_array("targets", array)

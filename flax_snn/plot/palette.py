@@ -45,7 +45,7 @@ class ClassStyle(NamedTuple):
 
 
 def class_style(label: int) -> ClassStyle:
-    """Return the style of a class below `MOST_CLASSES`."""
+    """Returns the style of a class below `MOST_CLASSES`."""
     from matplotlib.colors import to_rgb
 
     red, green, blue = (1.0 - _PALE * (1.0 - part) for part in to_rgb(_COLORS[label]))

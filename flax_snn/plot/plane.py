@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from flax_snn import checks
 from flax_snn.plot.axes import legend_beside, new_axes
-from flax_snn.plot.checks import Extent, check_extent, classes, finite, numbers
+from flax_snn.plot.drawable import Extent, check_extent, classes
 from flax_snn.plot.outline import OUTLINE, class_grid, draw_outline, outline_grid
 from flax_snn.plot.palette import MOST_CLASSES, class_style
 
@@ -21,14 +22,14 @@ else:
 def decision_regions(
     regions: npt.ArrayLike,
     points: npt.ArrayLike,
-    labels: npt.ArrayLike,
     predictions: npt.ArrayLike,
+    labels: npt.ArrayLike,
     *,
     outline: npt.ArrayLike | None = None,
     extent: Extent = (0.0, 1.0, 0.0, 1.0),
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the decision regions of a classifier in the plane, and samples on top of them.
+    """Draws the decision regions of a classifier in the plane, and samples on top of them.
 
     A sample has the colour and the shape of its true class; one that is taken for another class is
     large and has a black edge. Colours and shapes tell up to ten classes apart, also for the
@@ -39,7 +40,7 @@ def decision_regions(
     >>> centres = (np.arange(50) + 0.5) / 50
     >>> x, y = np.meshgrid(centres, centres)
     >>> points = np.array([[0.2, 0.3], [0.9, 0.1]])
-    >>> ax = plot.decision_regions((x + y > 1.1).astype(int), points, [0, 1], [0, 0])
+    >>> ax = plot.decision_regions((x + y > 1.1).astype(int), points, [0, 0], [0, 1])
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['class 0', 'class 1', 'wrong: 1 of 2']
 
@@ -48,8 +49,8 @@ def decision_regions(
         ``(H, W)``, rows from low to high y, columns from low to high x, as ``np.meshgrid`` orders
         them; -1 leaves a cell white.
       points: samples ``(S, 2)``: x, y.
-      labels: true class of each sample, integers ``(S,)``.
       predictions: predicted class of each sample, integers ``(S,)``.
+      labels: true class of each sample, integers ``(S,)``.
       outline: true classes on a grid over the same extent, as `regions` but as fine as wished,
         -1 outside of what the data cover: the boundaries between them are drawn.
       extent: edges of the grids: x low, x high, y low, y high; the unit square by default.
@@ -106,7 +107,7 @@ def _fill(ax: Axes, regions_HxW: np.ndarray, extent: Extent) -> None:
 def _draw_samples(
     ax: Axes, points_Sx2: np.ndarray, labels_S: np.ndarray, predictions_S: np.ndarray
 ) -> None:
-    """Draw those that are right, then above them those that are wrong."""
+    """Draws those that are right, then above them those that are wrong."""
     for wrong in (False, True):
         for label in np.unique(labels_S).tolist():
             style = class_style(label)
@@ -139,13 +140,13 @@ def _legend(ax: Axes, labels_S: np.ndarray, predictions_S: np.ndarray, outlined:
 
 
 def _points(points: npt.ArrayLike, extent: Extent) -> np.ndarray:
-    array = numbers("points", points)
+    array = checks.real_array("points", points)
     if array.ndim != 2 or array.shape[1:] != (2,) or len(array) == 0:
         raise ValueError(
             f"points: expected shape (S, 2) with at least one sample, got {array.shape}; give x and"
             " y of each sample"
         )
-    points_Sx2 = finite("points", array)
+    points_Sx2 = checks.finite_array("points", array)
     low, high = np.array(extent[::2]), np.array(extent[1::2])
     outside = int(((points_Sx2 < low) | (points_Sx2 > high)).any(axis=1).sum())
     if outside:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from flax_snn import checks
 from flax_snn.plot.axes import class_colors, legend_beside, new_axes
-from flax_snn.plot.checks import finite, numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ def firing_rates(
     bins: int = 30,
     ax: Axes | None = None,
 ) -> Axes:
-    r"""Draw a histogram of the firing rates of neurons, of one layer or several.
+    r"""Draws a histogram of the firing rates of neurons, of one layer or several.
 
     Layers share the bins, which reach from 0 to the highest rate, and are scaled to their size. A
     triangle on the upper edge marks the mean of a layer; the legend gives it in figures, with the
@@ -59,7 +59,7 @@ def spike_counts(
     bins: int = 30,
     ax: Axes | None = None,
 ) -> Axes:
-    r"""Draw a histogram of the numbers of spikes of neurons, of one layer or several.
+    r"""Draws a histogram of the numbers of spikes of neurons, of one layer or several.
 
     As `firing_rates`, for spikes in continuous time, where a sample need not have an end: the
     number of spikes of a neuron is the mean over samples, and silent is one without a spike in any
@@ -92,9 +92,8 @@ def spike_counts(
 def _histogram(
     layers: Mapping[str, np.ndarray], bins: int, ax: Axes | None, xlabel: str, mean: str
 ) -> Axes:
-    """Draw the histogram of the values ``(N,)`` of each layer; `mean` says their mean."""
-    if bins < 1:
-        raise ValueError(f"bins: expected at least 1, got {bins}")
+    """Draws the histogram of the values ``(N,)`` of each layer; `mean` says their mean."""
+    bins = checks.whole_number("bins", bins)
     ax = new_axes(figsize=(8.0, 4.0))[0] if ax is None else ax
     top = max(float(values.max()) for values in layers.values())
     edges = np.linspace(0.0, top or 1.0, bins + 1)
@@ -114,7 +113,7 @@ def _histogram(
 def _draw_layer(
     ax: Axes, values_N: np.ndarray, edges: np.ndarray, color: Any, alone: bool
 ) -> float:
-    """Draw histogram and mean of a layer; returns the mean."""
+    """Draws histogram and mean of a layer; returns the mean."""
     shares = 100.0 * np.histogram(values_N, edges)[0] / values_N.size
     ax.stairs(shares, edges, fill=alone, color=color, linewidth=1.5)
     mean = float(values_N.mean())
@@ -133,7 +132,7 @@ def _entry(text: str, color: Any) -> Line2D:
 def _by_name(
     what: str, values: npt.ArrayLike | Mapping[str, npt.ArrayLike]
 ) -> Mapping[str, npt.ArrayLike]:
-    """Return the arrays by name of the layer, with the empty name for one that has none."""
+    """Returns the arrays by the names of their layers; a single array has the empty name."""
     layers: Mapping[str, npt.ArrayLike] = values if isinstance(values, Mapping) else {"": values}
     if not layers:
         raise ValueError(f"{what}: expected at least one layer, got none; pass the {what} of one")
@@ -142,28 +141,28 @@ def _by_name(
 
 def _rates(name: str, values: npt.ArrayLike) -> np.ndarray:
     what = f"rates of {name}" if name else "rates"
-    array = numbers(what, values)
+    array = checks.real_array(what, values)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(
             f"{what}: expected shape (N,) with at least one neuron, got {array.shape}; give one"
             " rate per neuron, the mean over samples and time"
         )
-    rates_N = finite(what, array)
+    rates_N = checks.finite_array(what, array)
     if rates_N.min() < 0.0:
         raise ValueError(f"{what}: expected rates >= 0 Hz, got {rates_N.min():g}")
     return rates_N
 
 
 def _counts(name: str, values: npt.ArrayLike) -> np.ndarray:
-    """Return the mean over samples, ``(N,)``."""
+    """Returns the mean over samples, ``(N,)``."""
     what = f"counts of {name}" if name else "counts"
-    array = numbers(what, values)
+    array = checks.real_array(what, values)
     if array.ndim != 2 or array.size == 0:
         raise ValueError(
             f"{what}: expected shape (S, N) with at least one sample and one neuron, got"
             f" {array.shape}; give the number of spikes of each neuron in each sample"
         )
-    counts_SxN = finite(what, array)
+    counts_SxN = checks.finite_array(what, array)
     if counts_SxN.min() < 0.0:
         raise ValueError(f"{what}: expected numbers of spikes >= 0, got {counts_SxN.min():g}")
     mean_N: np.ndarray = counts_SxN.mean(axis=0)

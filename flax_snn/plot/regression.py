@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from flax_snn import checks
 from flax_snn.metrics import r2
 from flax_snn.plot.axes import class_colors, new_axes
-from flax_snn.plot.checks import finite, numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,22 +18,22 @@ else:
 
 
 def predictions(
-    true: npt.ArrayLike,
-    predicted: npt.ArrayLike,
+    predictions: npt.ArrayLike,
+    targets: npt.ArrayLike,
     *,
     quantity: str = "value",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw predicted against true values, with the line on which they agree and R2.
+    """Draws predictions over their targets, with the line on which they agree and R2.
 
     >>> from flax_snn import plot
-    >>> ax = plot.predictions([0.0, 1.0, 2.0], [0.0, 1.0, 1.0], quantity="position (m)")
+    >>> ax = plot.predictions([0.0, 1.0, 1.0], [0.0, 1.0, 2.0], quantity="position (m)")
     >>> ax.get_xlabel(), ax.get_legend().get_texts()[0].get_text()
     ('true position (m)', 'R² = 0.500')
 
     Args:
-      true: true values, ``(S,)``, or ``(S, D)`` for D coordinates, each in its own colour.
-      predicted: predicted values, of the same shape.
+      predictions: predicted values, ``(S,)``, or ``(S, D)`` for D coordinates, each in a colour.
+      targets: true values, of the same shape.
       quantity: what the values are, with their unit; "value" by default.
       ax: axes to draw into; those of a new figure by default.
 
@@ -46,12 +46,9 @@ def predictions(
       TypeError: values that are not numbers.
       ValueError: arrays of another rank, empty, of different shapes, or not finite.
     """
-    true_SxD, predicted_SxD = _values("true", true), _values("predicted", predicted)
-    if true_SxD.shape != predicted_SxD.shape:
-        raise ValueError(
-            f"predicted: expected the shape {np.shape(true)} of true, got {np.shape(predicted)};"
-            " give one prediction for each sample"
-        )
+    predicted_SxD, true_SxD = _values("predictions", predictions), _values("targets", targets)
+    remedy = "give one target for each prediction"
+    checks.shape("targets", targets, np.shape(predictions), remedy=remedy)
     ax = new_axes(figsize=(5.6, 5.4))[0] if ax is None else ax
     coordinates = true_SxD.shape[1]
     for d, color in enumerate(class_colors(coordinates)):
@@ -81,13 +78,13 @@ def predictions(
 
 
 def _r2(true_S: np.ndarray, predicted_S: np.ndarray) -> str:
-    return f"R² = {r2(true_S, predicted_S):.3f}" if np.ptp(true_S) > 0.0 else ""
+    return f"R² = {r2(predicted_S, true_S):.3f}" if np.ptp(true_S) > 0.0 else ""
 
 
 def _values(name: str, values: npt.ArrayLike) -> np.ndarray:
-    array = numbers(name, values)
+    array = checks.real_array(name, values)
     if array.ndim not in (1, 2) or array.size == 0:
         raise ValueError(
             f"{name}: expected shape (S,) or (S, D) with at least one sample, got {array.shape}"
         )
-    return finite(name, array).reshape(len(array), -1)
+    return checks.finite_array(name, array).reshape(len(array), -1)

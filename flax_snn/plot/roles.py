@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from flax_snn.plot.checks import is_index
+from flax_snn import checks
 
 Roles: TypeAlias = dict[int, tuple[str, str]]
 """Role of a class, in words, and its colour."""
@@ -14,7 +14,7 @@ TRUE, PREDICTED, OTHER = "tab:blue", "tab:red", "0.7"
 
 
 def class_roles(label: int | None, predicted: int | None, classes: int) -> Roles:
-    """Return name and colour of the role of each class that has one.
+    """Returns name and colour of the role of each class with a role.
 
     Args:
       label: true class, or none.
@@ -22,11 +22,11 @@ def class_roles(label: int | None, predicted: int | None, classes: int) -> Roles
       classes: number of classes.
 
     Raises:
-      ValueError: a class that is not there.
+      ValueError: a class outside the range.
     """
     for name, value in (("label", label), ("predicted", predicted)):
-        if value is not None and not is_index(value, classes):
-            raise ValueError(f"{name}: expected a class in [0, {classes}), got {value!r}")
+        if value is not None:
+            checks.index(name, value, classes, noun="a class")
     if label is not None and label == predicted:
         return {int(label): ("true and predicted", TRUE)}
     named = ((label, "true", TRUE), (predicted, "predicted", PREDICTED))

@@ -241,7 +241,7 @@ def test_recurrent_layers_with_time_constants_of_their_own(device, train, tmp_pa
         ("--crossbar-time 5 --weight-clip 3", r"--crossbar-time, --weight-clip: .* add --crossbar"),
         ("--crossbar pcm --crossbar-noise -1", r"--crossbar-noise: expected .* >= 0, got -1"),
         ("--crossbar pcm --crossbar-noise nan", r"--crossbar-noise: expected a finite number"),
-        ("--crossbar pcm --crossbar-time -1", r"--crossbar-time: expected .* >= 0, in seconds"),
+        ("--crossbar pcm --crossbar-time -1", r"--crossbar-time: expected .* of seconds >= 0"),
         ("--crossbar pcm --weight-clip -1", r"--weight-clip: expected .* >= 0"),
         ("--crossbar pcm --weight-clip 1", r"--weight-clip: expected 0 .* or more than 1"),
         ("--crossbar reram --crossbar-time 3600", r"--crossbar-time: .* 1, 86400 and 172800 s"),

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from flax_snn.diagnosis import SATURATED
 from train.health import Health
 
 
@@ -33,8 +34,9 @@ def test_seventeen_of_twenty_neurons_may_be_silent():
 
 
 def test_a_saturated_layer_is_named():
-    (words,) = Health().findings({"a": layer(0.6)})
-    assert words.startswith("a is saturated") and "half of all slots" in words
+    assert Health().findings({"a": layer(SATURATED - 0.01)}) == []
+    (words,) = Health().findings({"a": layer(SATURATED)})
+    assert words.startswith("a is saturated") and "a quarter of all slots" in words
 
 
 def test_a_vanished_gradient_is_named():

@@ -151,10 +151,10 @@ def test_a_state_of_something_else_is_refused(change, words):
     ("options", "words"),
     [
         ({"batch_size": 24}, "at most the 23 samples, got 24"),
-        ({"batch_size": 0}, "batch_size to be a whole number >= 1, got 0"),
-        ({"seed": -1}, "seed to be a whole number >= 0, got -1"),
-        ({"threads": 1.0}, "threads to be a whole number >= 0, got 1.0"),
-        ({"ahead": 1, "threads": 2}, "ahead to be a whole number >= 2, got 1"),
+        ({"batch_size": 0}, "batch_size: expected a whole number >= 1, got 0"),
+        ({"seed": -1}, "seed: expected a whole number >= 0, got -1"),
+        ({"threads": 1.0}, "threads: expected a whole number >= 0, got 1.0"),
+        ({"ahead": 1, "threads": 2}, "ahead: expected a whole number >= 2, got 1"),
         ({"label": "y"}, r"inputs and y, got none of \['y'\]; .*\['inputs', 'label'\]"),
     ],
 )
@@ -164,7 +164,7 @@ def test_what_cannot_work_is_refused(options, words):
 
 
 def test_a_count_of_batches_is_at_least_one():
-    with stream_of() as stream, pytest.raises(ValueError, match="count .* >= 1, got 0"):
+    with stream_of() as stream, pytest.raises(ValueError, match="count: .* >= 1, got 0"):
         stream.take(0)
 
 

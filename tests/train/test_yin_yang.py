@@ -108,7 +108,7 @@ def test_the_default_room_holds_all_spikes_before_training():
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("--tau-mem 0", "--tau-mem: expected a finite number > 0, in seconds, got 0"),
+        ("--tau-mem 0", "--tau-mem: expected a finite number of seconds > 0, got 0"),
         ("--tau-syn nan", "--tau-syn"),
         ("--threshold 0", "--threshold: expected a finite number > 0"),
         ("--threshold -1", "--threshold"),
@@ -129,7 +129,7 @@ def test_the_default_room_holds_all_spikes_before_training():
         ("--loss-tau 0", "--loss-tau"),
         ("--late-penalty -1", "--late-penalty"),
         ("--late-tau 0", "--late-tau"),
-        ("--continuation-slope 0", "--continuation-slope: expected a finite number > 0"),
+        ("--continuation-slope 0", "--continuation-slope: expected a finite"),
         ("--max-scale 0", "--max-scale"),
         ("--loss mse --target-early 31e-3", "expected early before late"),
         ("--loss mse --target-late 1", "late within --duration"),

@@ -109,12 +109,12 @@ def _decision_regions(plane: Plane, part: str) -> Figure:
     plot.decision_regions(
         plane.regions,
         plane.points,
-        plane.targets,
         plane.predictions,
+        plane.targets,
         outline=plane.outline,
         ax=figure.add_subplot(),
     )
-    share = metrics.accuracy(plane.targets, plane.predictions)
+    share = metrics.accuracy(plane.predictions, plane.targets)
     figure.suptitle(f"{part}: {100.0 * share:.2f} % of {len(np.asarray(plane.targets))} right")
     return figure
 

@@ -50,11 +50,11 @@ def draw_confusion(
     Returns:
       The figure.
     """
-    counts = metrics.confusion_matrix(targets, predictions, classes)
+    counts = metrics.confusion_matrix(predictions, targets, classes)
     side = min(max(0.36 * classes, 3.8), 7.6)
     figure = new_figure(side + 1.6, side + 0.8)
     plot.confusion_matrix(counts, ax=figure.add_subplot())
-    share = metrics.accuracy(targets, predictions)
+    share = metrics.accuracy(predictions, targets)
     figure.suptitle(f"{part}: {100.0 * share:.2f} % of {counts.sum()} samples right")
     return figure
 
@@ -74,6 +74,6 @@ def draw_predictions(
       The figure.
     """
     figure = new_figure(5.6, 5.7)
-    plot.predictions(targets, predictions, quantity=quantity, ax=figure.add_subplot())
+    plot.predictions(predictions, targets, quantity=quantity, ax=figure.add_subplot())
     figure.suptitle(f"{len(np.asarray(targets))} samples of the {part} part")
     return figure

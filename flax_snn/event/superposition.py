@@ -1,4 +1,4 @@
-"""Membranes as sums over arrivals: what a neuron feels at a time, spike times being known.
+"""Membranes as sums over arrivals, at given times and for known spike times.
 
 A membrane is linear between its resets. With the arrivals ``x_m`` of weights ``w_m``, and the last
 end ``r`` of a reset before ``t`` (the end of the refractory period; before the first spike the
@@ -26,10 +26,10 @@ from flax_snn.typing import Array, Float
 
 
 class Lanes(NamedTuple):
-    """Questions, one per lane: the membrane of a neuron at a time.
+    """Queries, one per lane: a neuron, and the time at which its membrane is wanted.
 
     Attributes:
-      time: when, ``(B, L)``; anything not finite asks nothing.
+      time: the time, ``(B, L)``; a lane whose time is not finite has no query.
       restart: end of the last reset before it, ``(B, L)``; ``-inf`` for none; ``None`` where no
         lane has one.
       numbers: the neurons, each field ``(B, L)`` or ``(1, L)`` or ``(1, 1)``.
@@ -43,7 +43,7 @@ class Lanes(NamedTuple):
 def potential(
     lanes: Lanes, arrival: Float[Array, "B M _"], weight: Float[Array, "B M _"]
 ) -> Float[Array, "B L"]:
-    """Return the potential above rest, 0 for lanes that ask nothing.
+    """Returns the potential above rest, 0 for lanes without a query.
 
     Args:
       lanes: where and when.
@@ -56,7 +56,7 @@ def potential(
 def driven(
     lanes: Lanes, arrival: Float[Array, "B M _"], weight: Float[Array, "B M _"]
 ) -> Float[Array, "B L"]:
-    """Return what arrivals contribute to the potential; see `potential`."""
+    """Returns the contribution of arrivals to the potential; see `potential`."""
     numbers = _with_arrivals(lanes.numbers)
     time = lanes.time[:, None, :]
     felt = jnp.isfinite(time) & (arrival < time)
@@ -72,7 +72,7 @@ def driven(
 
 
 def left_of_reset(lanes: Lanes) -> Float[Array, "B L"]:
-    """Return what the last reset contributes to the potential, that of time 0 without one."""
+    """Returns the contribution of the last reset to the potential, or of time 0 if none came."""
     first = _left_of_start(lanes)
     if lanes.restart is None:
         return first
@@ -86,7 +86,7 @@ def current(
     *,
     at_restart: bool = False,
 ) -> Float[Array, "B L"]:
-    """Return the synaptic current at the time of each lane, or at its last reset.
+    """Returns the synaptic current at the time of each lane, or at its last reset.
 
     An arrival at that very time counts at a reset, and not at the time of a lane: a spike of a
     neuron that feeds itself without delay arrives behind the spike, and at its reset.
@@ -109,7 +109,7 @@ def current(
 
 
 def remaining(lanes: Lanes) -> Float[Array, "B L"]:
-    """Return what is left of a reset potential, ``exp(-(t - r) / tau_mem)``; 1 without one."""
+    """Returns the decay of a reset potential, ``exp(-(t - r) / tau_mem)``, or 1 without a reset."""
     reset = _was_reset(lanes)
     age = jnp.where(reset, lanes.time, 0.0) - jnp.where(reset, lanes.restart, 0.0)
     return jnp.exp(-jnp.maximum(age, 0.0) / lanes.numbers.tau_mem)
@@ -128,6 +128,6 @@ def _was_reset(lanes: Lanes) -> Array:
 
 
 def _with_arrivals(numbers: Physics) -> Physics:
-    """Return the numbers of lanes with an axis for the arrivals in the middle."""
+    """Returns the numbers of lanes with an axis for the arrivals in the middle."""
     wider: Physics = jax.tree.map(lambda x: x[:, None, :], numbers)
     return wider

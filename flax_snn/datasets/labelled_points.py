@@ -1,4 +1,4 @@
-"""Points with a class each, what the data sets on a plane are made of."""
+"""Labelled points of a plane."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flax_snn.typing import Float, Int
 
 
 class Points(NamedTuple):
-    """Points, mirrored, and their classes; S samples.
+    """Points of a plane with mirrored coordinates, and their classes; S samples.
 
     Attributes:
       x: features (x, y, a - x, a - y) from 0 to a, the side of the square that the points lie in,
@@ -29,7 +29,7 @@ def mirrored(xy: Float[np.ndarray, "S 2"], side: float = 1.0) -> Float[np.ndarra
 
 
 def coordinates(xy: ArrayLike) -> Float[np.ndarray, "*B 2"]:
-    """Points as float64.
+    """Returns points as an array in float64.
 
     Raises:
       ValueError: the last axis is not x and y, or a coordinate is not a finite real number.

@@ -1,4 +1,4 @@
-"""What conventions check at their door, and surrogates by the names of the frameworks."""
+"""Surrogates by the names and parameters of other frameworks, as conventions take them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from flax_snn import surrogate as surrogates
-from flax_snn.dynamics.parameters import number
 from flax_snn.surrogate import Surrogate
 
 PeerSurrogate: TypeAlias = Surrogate | tuple[str, Mapping[str, float]] | list[Any] | None
-"""A surrogate of `flax_snn`, or a framework's own as ``(name, parameters)``."""
+"""A `Surrogate`, or the name and parameters that another framework gives it, as a pair."""
 
 _BY_PEER_NAME = {
     "atan": (surrogates.arctan, {"alpha": "alpha"}),
@@ -26,7 +25,7 @@ _BY_PEER_NAME = {
 
 
 def surrogate_of(peer: PeerSurrogate, default: Surrogate, **extra: float) -> Surrogate:
-    """Return the surrogate that a framework's own name and parameters mean.
+    """Returns the surrogate that a name and parameters of another framework mean.
 
     Args:
       peer: a `Surrogate`, ``(name, parameters)`` with the framework's names, or ``None``.
@@ -61,53 +60,3 @@ def surrogate_of(peer: PeerSurrogate, default: Surrogate, **extra: float) -> Sur
     else:
         extra = {}
     return constructor(**{names[key]: value for key, value in parameters.items()}, **extra)
-
-
-def decay(name: str, value: float) -> float:
-    """Return a decay per step.
-
-    Raises:
-      ValueError: outside 0..1, where frameworks clip in silence.
-    """
-    result = number(name, value)
-    if not 0.0 <= result <= 1.0:
-        raise ValueError(
-            f"{name}: expected a decay per step from 0 to 1, got {value!r} (the framework clips it"
-            " in silence)"
-        )
-    return result
-
-
-def choice(name: str, value: Any, options: tuple[Any, ...]) -> Any:
-    """Return ``value`` if it is one of ``options``.
-
-    Raises:
-      ValueError: it is not.
-    """
-    if value not in options:
-        listed = ", ".join(repr(option) for option in options)
-        raise ValueError(f"{name}: expected one of {listed}, got {value!r}")
-    return value
-
-
-def flag(name: str, value: Any) -> bool:
-    """Return a switch.
-
-    Raises:
-      TypeError: not a bool.
-    """
-    if not isinstance(value, bool):
-        raise TypeError(f"{name}: expected True or False, got {value!r}")
-    return value
-
-
-def steps(name: str, value: float, dt: float, above: float = 0.0) -> float:
-    """Return a time constant given in steps in seconds.
-
-    Raises:
-      ValueError: not above ``above`` steps.
-    """
-    count = number(name, value, positive=True, unit="steps")
-    if count <= above:
-        raise ValueError(f"{name}: expected more than {above:g} steps, got {value!r}")
-    return count * number("dt", dt, positive=True, unit="seconds")

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from flax_snn import checks
 from flax_snn.dynamics import LIFParameters
 from flax_snn.event import event_loop
 from flax_snn.event.adjoint import gradient
@@ -51,7 +52,7 @@ def simulate(
     recorded: Spikes | None = None,
     slope_floor: float = SLOPE_FLOOR,
 ) -> Spikes:
-    """Simulate a layer of leaky integrate-and-fire neurons exactly, with exact gradients.
+    """Simulates a layer of leaky integrate-and-fire neurons exactly, with exact gradients.
 
         tau_mem dV/dt = -(V - v_rest) + resistance (I + bias),    tau_syn dI/dt = -I
         an event over a weight w:  I <- I + w;    V reaches threshold:  spike, V <- v_reset
@@ -111,9 +112,9 @@ def simulate(
     layer, numbers = checked_layer(what, spikes, kernel, parameters, delay, duration, v_init)
     check_start(what, numbers)
     size = layer.kernel.shape[1]
-    check_count(what, "budget", budget)
+    checks.whole_number(f"{what}: budget", budget)
     if max_spikes is not None:
-        check_count(what, "max_spikes", max_spikes)
+        checks.whole_number(f"{what}: max_spikes", max_spikes)
     if not slope_floor >= 0:
         raise ValueError(f"{what}: slope_floor: expected a number >= 0, got {slope_floor!r}")
     if recurrent_kernel is not None:
@@ -165,7 +166,7 @@ def first_spikes(
     v_init: Any = None,
     slope_floor: float = SLOPE_FLOOR,
 ) -> Float[Array, "B N"]:
-    """Return when each neuron of a layer spikes first, with the exact gradient.
+    """Returns when each neuron of a layer spikes first, with the exact gradient.
 
     The same as the first spikes of `simulate`, found for all neurons at once from prefix sums over
     the sorted inputs.
@@ -215,7 +216,7 @@ def _simulated(
 def _run(
     limits: Limits, layer: Layer, source: Array, recorded: Any
 ) -> tuple[Array, Array, Any, Array]:
-    """Return spike times, neurons, currents (``None`` where not known), spikes without a slot."""
+    """Returns spike times, neurons, currents (None if unknown) and numbers of lost spikes."""
     if recorded is not None:
         return *recorded, None, jnp.zeros(len(source), jnp.int32)
     recurrence = None
@@ -231,8 +232,8 @@ def _simulated_forward(
     return (time, index, lost), (layer, Events(source, time, index, current))
 
 
-def _simulated_backward(limits: Limits, floor: float, kept: Any, cotangents: Any) -> Any:
-    layer, events = kept
+def _simulated_backward(limits: Limits, floor: float, residuals: Any, cotangents: Any) -> Any:
+    layer, events = residuals
     single, holds = limits.max_spikes == 1, limits.holds
     grads = gradient(layer, events, cotangents[0], single=single, holds=holds, floor=floor)
     return grads, None, None
@@ -251,8 +252,8 @@ def _first_forward(duration: float, floor: float, layer: Layer, source: Array) -
     return time, (layer, Events(source, time, None, current))
 
 
-def _first_backward(duration: float, floor: float, kept: Any, cotangent: Array) -> Any:
-    layer, events = kept
+def _first_backward(duration: float, floor: float, residuals: Any, cotangent: Array) -> Any:
+    layer, events = residuals
     grads = gradient(layer, events, cotangent, single=True, holds=False, floor=floor)
     return grads, None
 
@@ -265,7 +266,7 @@ def _ordered(layer: Layer, source: Array) -> Arrivals:
 
 
 def _valid(spikes: Spikes, numbers: Physics, tonic: bool) -> Array:
-    """Whether what could not be checked under ``jit`` is as it should be, ``(B, 1)``."""
+    """Returns whether each sample passes the checks that ``jit`` hides, ``(B, 1)``."""
     posed = jnp.all(numbers.reset < numbers.threshold)
     if not tonic:
         posed &= jnp.all(numbers.threshold > 0)
@@ -283,10 +284,10 @@ def checked_layer(
     duration: float,
     v_init: Any = None,
 ) -> tuple[Layer, Physics]:
-    """Return what a feed-forward layer is made of, checked, and its neurons.
+    """Returns a checked feed-forward layer, and the numbers of its neurons.
 
     Args:
-      what: who asks, for errors.
+      what: name of the caller, for errors.
       spikes: input spikes.
       kernel: weights ``(F, N)``.
       parameters: the neurons.
@@ -334,13 +335,3 @@ def _delay(what: str, name: str, delay: Any, sources: int, size: int, dtype: Any
         worst = delay[~(delay >= 0)][0]
         raise ValueError(f"{what}: {name}: expected seconds >= 0, got {worst}")
     return delay
-
-
-def check_count(what: str, name: str, value: Any) -> None:
-    """Raise where a count is no whole number >= 1.
-
-    Raises:
-      ValueError: so it is.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{what}: {name}: expected a whole number >= 1, got {value!r}")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from flax_snn import surrogate
+from flax_snn.dynamics.adex import AdExDynamics
 from flax_snn.dynamics.adlif import AdLIFDynamics, AdLIFState, slayer
 from flax_snn.dynamics.alif import ALIFDynamics, ALIFState
 from flax_snn.dynamics.izhikevich import IzhikevichDynamics, IzhikevichState
@@ -31,6 +32,7 @@ NEURONS: dict[str, Neuron] = {
     "lsnn_levels": LSNNDynamics(v_rest=0.2, v_reset=-0.3, reset_gradient="stop"),
     "izhikevich": IzhikevichDynamics(),
     "izhikevich_fine": IzhikevichDynamics(substeps=8, reset_gradient="flow", dt=2e-3),
+    "adex": AdExDynamics(),
 }
 
 every_neuron = pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
@@ -121,7 +123,8 @@ def test_gradients_of_values_are_those_of_finite_differences(neuron: Neuron):
     """Below threshold and without a surrogate every state is smooth in every value."""
     neuron = neuron.replace(surrogate=surrogate.custom(nothing))
     rng = np.random.default_rng(0)
-    v = neuron.v_init - 2.0 if isinstance(neuron, IzhikevichDynamics) else 0.1
+    millivolts = isinstance(neuron, IzhikevichDynamics | AdExDynamics)
+    v = neuron.v_init - 2.0 if millivolts else 0.1
     with jax.enable_x64(True):
         x = jnp.asarray(0.1 * rng.normal(size=(12, 3)))
         state = neuron.initial_state(jnp.full(3, v))
@@ -201,6 +204,18 @@ REFUSED = [
     (IzhikevichDynamics, {"v_init": (-65.0, 40.0)}, ValueError, "v_init.*below v_peak"),
     (IzhikevichDynamics, {"substeps": 0}, ValueError, "substeps"),
     (IzhikevichDynamics, {"substeps": 2.0}, TypeError, "substeps"),
+    (AdExDynamics, {"tau_mem": 0.2e-3}, ValueError, "tau_mem: expected more than a substep"),
+    (AdExDynamics, {"tau_w": 0.25e-3}, ValueError, "tau_w: expected more than a substep"),
+    (AdExDynamics, {"a": -1.0}, ValueError, "a: expected a number > -1, got -1.0"),
+    (AdExDynamics, {"b": -0.1}, ValueError, "b: expected a number >= 0"),
+    (AdExDynamics, {"delta_t": 0.0}, ValueError, "delta_t: expected a number > 0"),
+    (AdExDynamics, {"v_t": 0.0}, ValueError, "v_t: expected a potential below v_peak"),
+    (AdExDynamics, {"v_reset": 20.0}, ValueError, "v_reset: expected a potential below v_peak"),
+    (AdExDynamics, {"v_rest": 0.0}, ValueError, "v_rest: expected a potential below v_peak"),
+    (AdExDynamics, {"v_init": (-70.0, 1.0)}, ValueError, "v_init.*below v_peak"),
+    (AdExDynamics, {"reset_gradient": "norse"}, ValueError, "stop, flow, got 'norse'"),
+    (AdExDynamics, {"substeps": 0}, ValueError, "substeps: expected an int >= 1, got 0"),
+    (AdExDynamics, {"substeps": 4.0}, TypeError, "substeps: expected an int >= 1, got 4.0"),
 ]
 
 
@@ -297,6 +312,8 @@ def static_gain(neuron: Any) -> float:
         return 1.0 / (1.0 + c.a / (1.0 - c.beta))
     if isinstance(neuron, LSNNDynamics):
         return 1.0 / c.k_syn
+    if isinstance(neuron, AdExDynamics):
+        return 1.0 / (1.0 + c.a - math.exp((neuron.resting_potential(c) - c.v_t) / c.delta_t))
     return 1.0 / (c.b - (0.08 * neuron.resting_potential(c) + 5.0))
 
 

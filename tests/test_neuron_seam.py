@@ -77,6 +77,7 @@ KINDS: dict[str, Neuron] = {
     "adlif, euler": snn.AdLIFDynamics(scheme="euler", q=10.0),
     "silif": snn.SiLIFDynamics(),
     "izhikevich": snn.IzhikevichDynamics(),
+    "adex": snn.AdExDynamics(),
 }
 
 

@@ -1,5 +1,6 @@
 """Kinds of neurons: each one object behind one protocol, its equations said once."""
 
+from flax_snn.dynamics.adex import AdExDynamics
 from flax_snn.dynamics.adlif import AdLIFDynamics
 from flax_snn.dynamics.alif import ALIFDynamics
 from flax_snn.dynamics.base import Dynamics
@@ -19,6 +20,7 @@ from flax_snn.dynamics.step import aligned, fire, initial_state, step
 
 __all__ = [
     "ALIFDynamics",
+    "AdExDynamics",
     "AdLIFDynamics",
     "Coefficients",
     "Discretization",
@@ -46,3 +48,7 @@ __all__ = [
     "step",
     "time_constant",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -43,10 +43,14 @@ def load(stem: str, k: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return json.loads(str(arrays.pop("params"))), arrays
 
 
+def dynamics_of(stem: str, k: int) -> Any:
+    return getattr(snn.conventions, stem)(**load(stem, k)[0]["peer_params"])
+
+
 def build(stem: str, k: int, dtype: Any) -> Any:
     """Return the weightless cell of a golden case and its variables."""
     meta, arrays = load(stem, k)
-    dynamics = getattr(snn.conventions, stem)(**meta["peer_params"])
+    dynamics = dynamics_of(stem, k)
     if meta["kind"] == "leak":
         return snn.LeakyIntegratorReadout(dynamics=dynamics, param_dtype=dtype), {}
     if "wrec" in arrays:
@@ -76,11 +80,14 @@ def channels(state: Any) -> dict[str, jax.Array]:
     return {"i": state.i[0], "ir": state.i[1]}
 
 
+def rule_of(case: tuple[str, int]) -> Any:
+    return case[0], dynamics_of(*case).rule
+
+
 def covering() -> list[tuple[str, int, str]]:
     """The first case of each rule that a convention makes, in its highest precision."""
     highest = {(stem, k): suffix for stem, k, suffix in recorded("v")}  # float64 comes last
-    rules = first_of_each(CASES, lambda case: (case[0], build(*case, jnp.float32)[0].dynamics.rule))
-    return [(stem, k, highest[stem, k]) for stem, k in rules]
+    return [(stem, k, highest[stem, k]) for stem, k in first_of_each(CASES, rule_of)]
 
 
 @pytest.mark.parametrize(("stem", "k", "suffix"), covered_by(recorded("v"), covering()))

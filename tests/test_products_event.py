@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import flax_snn as snn
-from flax_snn.products import break_even, choice, event_kernel_gradient, event_product, product_for
+from flax_snn.products import choice, event_kernel_gradient, event_product, product_for
 from flax_snn.products.native import library
 
 pytest.importorskip("numba")
@@ -178,11 +178,9 @@ def test_second_derivatives_of_event_driven_layers() -> None:
 
 
 def test_auto_takes_events_for_wide_layers_only() -> None:
-    assert break_even(20, 500) == break_even(500, 20) == 0.0
-    shares = [break_even(128, width) for width in (32, 64, 128, 1024)]
-    assert 0.0 < shares[0] < shares[1] < shares[2] < shares[3] <= 1.0
-    wide = product_for("auto", 128, 128, 10_000, "float32")
-    assert isinstance(wide, snn.EventDotGeneral) and 0.1 < wide.share < 0.5
+    narrow, wide = (product_for("auto", n, n, 10_000, "float32") for n in (128, 1024))
+    assert 0.1 < narrow.share == wide.share < 0.5
+    assert 0.0 < wide.gradient_share < narrow.gradient_share <= narrow.share
     for features, width, rows, dtype in (
         (16, 128, 10_000, "float32"),
         (128, 16, 10_000, "float32"),
@@ -191,7 +189,7 @@ def test_auto_takes_events_for_wide_layers_only() -> None:
     ):
         assert product_for("auto", features, width, rows, dtype) is jax.lax.dot_general
     assert product_for("dense", 128, 128, 10_000, "float32") is jax.lax.dot_general
-    assert product_for("event", 3, 3, 1, "float32") == snn.EventDotGeneral(share=1.0)
+    assert product_for("event", 3, 3, 1, "float32") == snn.EventDotGeneral(1.0, 1.0)
 
 
 def test_several_devices_have_dense_products(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,12 +118,12 @@ def at_time(
       The variables with what was found in the collection ``crossbar``.
 
     Raises:
+      TypeError: a time that is not one number.
       ValueError: nothing is programmed; a negative time, or one for which a device has no data;
         read noise without a key.
     """
     if not isinstance(seconds, jax.core.Tracer):
-        when = np.asarray(seconds, np.float64)
-        checks.non_negative("at_time: seconds", when, unit="seconds")
+        checks.non_negative("at_time: seconds", seconds, unit="seconds")
     if drift_compensation != AS_DEVICE:
         choices = (None, "global", "column")
         checks.choice("at_time: drift_compensation", drift_compensation, choices)

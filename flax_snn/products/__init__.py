@@ -1,6 +1,6 @@
 """Matrix products of layers of neurons."""
 
-from flax_snn.products.choice import CHOICES, break_even, product_for, why_not_events
+from flax_snn.products.choice import CHOICES, product_for, why_not_events
 from flax_snn.products.dense import as_floating, as_kernel, feed_back, is_kernel, project
 from flax_snn.products.event import EventDotGeneral, event_kernel_gradient, event_product
 
@@ -9,7 +9,6 @@ __all__ = [
     "EventDotGeneral",
     "as_floating",
     "as_kernel",
-    "break_even",
     "event_kernel_gradient",
     "event_product",
     "feed_back",

@@ -1,4 +1,10 @@
-"""Which matrix product a layer takes: dense, or event-driven where that was measured to win."""
+"""Which matrix product a layer takes: dense, or event-driven where that was measured to win.
+
+The figures behind the numbers here: ``python -m benchmarks.event_products``. From 32 inputs and
+columns on, events take half the time of the dense product or less where up to a quarter of the
+inputs are not zero. The gradient of a kernel that does not fit into the cache next to a core does
+so up to a tenth; it is worked on by one thread, the dense one by all.
+"""
 
 from __future__ import annotations
 
@@ -6,39 +12,17 @@ from typing import Any
 
 import jax
 
-from flax_snn.products.event import FEWEST_ROWS, EventDotGeneral
+from flax_snn.products.event import FEWEST_ROWS, EventDotGeneral, threads
 
 CHOICES = ("auto", "dense", "event")
 
 SMALLEST = 32
-"""Fewest features and fewest columns with which events were measured to win."""
+"""Fewest inputs, and fewest columns of a kernel, for which ``auto`` takes events."""
 
-READ, ADD, START = 0.5, 0.023, 1.0
-"""Nanoseconds of a thread: to look at an input, to add a value of a row, to find the row."""
+SHARE, LARGE_SHARE = 0.25, 0.08
+"""Largest share of inputs that are not zero; that in gradients of kernels of `LARGE` entries."""
 
-MULTIPLY = 0.023
-"""Nanoseconds of a thread for one multiplication and addition of a dense product."""
-
-MARGIN = 0.35
-"""Part of the share at which both products take the same time up to which events are taken: the
-gradient of the kernel is worked on by one thread."""
-
-
-def break_even(features: int, width: int) -> float:
-    """Return the share of inputs that are not zero at which both products take the same time.
-
-    Args:
-      features: inputs F.
-      width: columns M of the kernel.
-
-    Returns:
-      The share, 0 where events never win: with a row of F inputs the dense product takes
-      ``F M MULTIPLY``, the event-driven one ``F (READ + share (START + M ADD))``.
-    """
-    if min(features, width) < SMALLEST:
-        return 0.0
-    share = (width * MULTIPLY - READ) / (START + width * ADD)
-    return min(max(share, 0.0), 1.0)
+LARGE = 2**18
 
 
 def why_not_events(dtype: Any) -> str | None:
@@ -55,12 +39,12 @@ def product_for(products: str, features: int, width: int, rows: int, dtype: Any)
       products: one of `CHOICES`.
       features: inputs F of the layer.
       width: columns M of its kernel.
-      rows: rows that are multiplied at once.
+      rows: rows of the whole sequence.
       dtype: dtype of the product.
 
     Returns:
-      `jax.lax.dot_general` or an `EventDotGeneral`. With ``event`` events are taken at any density;
-      with ``auto`` up to a third of that of `break_even`.
+      `jax.lax.dot_general` or an `EventDotGeneral`. With ``event`` events are taken at any density,
+      with ``auto`` up to the shares above.
 
     Raises:
       ValueError: ``event`` where the native kernels cannot be used; says why.
@@ -74,8 +58,8 @@ def product_for(products: str, features: int, width: int, rows: int, dtype: Any)
                 f"RNN: products='event' cannot be had: {reason}; use products='auto', which is"
                 " dense where events cannot be used"
             )
-        return EventDotGeneral(share=1.0)
-    share = round(MARGIN * break_even(features, width), 3)
-    if not share or rows < FEWEST_ROWS or why_not_events(dtype) is not None:
+        return EventDotGeneral(share=1.0, gradient_share=1.0)
+    if min(features, width) < SMALLEST or rows < FEWEST_ROWS or why_not_events(dtype) is not None:
         return jax.lax.dot_general
-    return EventDotGeneral(share=share)
+    gradient_share = (LARGE_SHARE if features * width >= LARGE else SHARE) * min(2 / threads(), 1.0)
+    return EventDotGeneral(share=SHARE, gradient_share=gradient_share)

@@ -40,20 +40,26 @@ class EventDotGeneral:
     Attributes:
       share: largest share of inputs that are not zero with which the events are worth it; denser
         inputs take the dense product. 1 never does.
+      gradient_share: the same for the gradient of the kernel.
 
     Raises:
       RuntimeError: the native kernels cannot be used; says why. (When called.)
       ValueError: a share outside 0 to 1.
     """
 
-    share: float = 0.2
+    share: float = 0.25
+    gradient_share: float = 0.25
 
     linear: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Check the share."""
-        if not 0.0 <= self.share <= 1.0:
-            raise ValueError(f"share: expected a number from 0 to 1, got {self.share!r}")
+        """Check the shares."""
+        for name in ("share", "gradient_share"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                given = getattr(self, name)
+                raise ValueError(
+                    f"EventDotGeneral: {name}: expected a number from 0 to 1, got {given!r}"
+                )
 
     def __call__(
         self,
@@ -82,13 +88,13 @@ class EventDotGeneral:
         if rhs.ndim != 2 or given != expected:
             raise ValueError(
                 "EventDotGeneral: expected the product of the last axis of the inputs with the"
-                f" first of a kernel (F, M), {expected}, got {dimension_numbers} for shapes {lhs.shape}"
-                f" and {rhs.shape}; use jax.lax.dot_general for it"
+                f" first of a kernel (F, M), {expected}, got {dimension_numbers} for shapes"
+                f" {lhs.shape} and {rhs.shape}; use jax.lax.dot_general for it"
             )
         reason = self.why_not(lhs.dtype)
         if reason is not None:
             raise RuntimeError(f"EventDotGeneral: no event-driven product: {reason}")
-        out = event_product(lhs, rhs, self.share)
+        out = event_product(lhs, rhs, self.share, self.gradient_share)
         return out if preferred_element_type is None else out.astype(preferred_element_type)
 
     def as_kernel(self, kernel: Array) -> Array:
@@ -97,7 +103,7 @@ class EventDotGeneral:
 
     def kernel_gradient(self, inputs: Array, d_outputs: Array) -> Array:
         """Return the cotangent ``(F, M)`` of the kernel, of inputs ``(*B, F)``."""
-        return event_kernel_gradient(inputs, d_outputs, self.share)
+        return event_kernel_gradient(inputs, d_outputs, self.gradient_share)
 
     @staticmethod
     def why_not(dtype: Any) -> str | None:
@@ -105,19 +111,27 @@ class EventDotGeneral:
         return why_unavailable(jnp.dtype(dtype).name)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def event_product(inputs: Array, kernel: Array, share: float) -> Array:
+def event_product(
+    inputs: Array, kernel: Array, share: float, gradient_share: float | None = None
+) -> Array:
     """Return ``inputs @ kernel``.
 
     Args:
       inputs: ``(*B, F)``.
       kernel: ``(F, M)`` of the same dtype.
       share: largest share of inputs that are not zero with which the dense product is not taken.
+      gradient_share: the same for the gradient of the kernel; ``None``: ``share``.
 
     Returns:
       The product ``(*B, M)``. Its derivatives are event-driven with respect to the kernel and dense
       with respect to the inputs, in reverse mode of any order.
     """
+    return _product(inputs, kernel, (share, share if gradient_share is None else gradient_share))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _product(inputs: Array, kernel: Array, shares: tuple[float, float]) -> Array:
+    share = shares[0]
     flat = _rows(inputs)
     shape = (*inputs.shape[:-1], kernel.shape[-1])
     if 0 in (flat.size, kernel.size):
@@ -132,16 +146,16 @@ def event_product(inputs: Array, kernel: Array, share: float) -> Array:
     return found.reshape(shape)
 
 
-def _product_forward(inputs: Array, kernel: Array, share: float) -> Any:
-    return event_product(inputs, kernel, share), (inputs, kernel)
+def _product_forward(inputs: Array, kernel: Array, shares: tuple[float, float]) -> Any:
+    return _product(inputs, kernel, shares), (inputs, kernel)
 
 
-def _product_backward(share: float, residuals: Any, d_out: Array) -> Any:
+def _product_backward(shares: tuple[float, float], residuals: Any, d_out: Array) -> Any:
     inputs, kernel = residuals
-    return d_out @ kernel.T, event_kernel_gradient(inputs, d_out, share)
+    return d_out @ kernel.T, event_kernel_gradient(inputs, d_out, shares[1])
 
 
-event_product.defvjp(_product_forward, _product_backward)
+_product.defvjp(_product_forward, _product_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -198,13 +212,13 @@ def _limit(x: Array, share: float) -> int:
 
 def _parts(rows: Array) -> list[Array]:
     """Cut rows into as many parts as there are threads to work on them."""
-    count = max(min(_threads(), rows.shape[0] // FEWEST_ROWS), 1)
+    count = max(min(threads(), rows.shape[0] // FEWEST_ROWS), 1)
     bounds = [round(k * rows.shape[0] / count) for k in range(count + 1)]
     return [rows[low:high] for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
 
 
 @functools.cache
-def _threads() -> int:
+def threads() -> int:
     """Return how many threads XLA has on this machine."""
     available = getattr(os, "sched_getaffinity", None)
     return len(available(0)) if available is not None else os.cpu_count() or 1

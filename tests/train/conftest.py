@@ -1,5 +1,6 @@
 """Runs of the app that take seconds: a handful of samples, units and neurons."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,3 +65,16 @@ def tiny_run(train: Callable[..., int], tmp_path_factory: pytest.TempPathFactory
     workdir = tmp_path_factory.mktemp("runs") / "tiny"
     assert train(workdir) == 0
     return workdir
+
+
+@pytest.fixture
+def copy_of_run(tiny_run: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny run, for tests that change it: copying costs less than training."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "copy"))
+
+
+@pytest.fixture
+def stopped_run(copy_of_run: Path) -> Path:
+    """A copy of the tiny run as if it had been stopped after its last epoch, before its result."""
+    (copy_of_run / "result.json").unlink()
+    return copy_of_run

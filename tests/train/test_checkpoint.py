@@ -3,7 +3,6 @@
 import json
 import shutil
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -46,12 +45,6 @@ def write(run, accuracies, first=1, score="accuracy", every=0.0):
         for epoch, accuracy in enumerate(accuracies, first):
             metrics = {f"validation_{score}": accuracy}
             writer.save(epoch, state(float(epoch)), {"epochs_done": epoch}, metrics)
-
-
-@pytest.fixture
-def copy(tiny_run, tmp_path) -> Path:
-    """A copy of the tiny run, to damage."""
-    return Path(shutil.copytree(tiny_run, tmp_path / "copy"))
 
 
 def steps(run):
@@ -198,9 +191,9 @@ def test_a_file_is_no_checkpoint(tmp_path, capsys):
     assert "holds no checkpoint" in refusal(tmp_path / "file", capsys)
 
 
-def test_an_empty_numbered_folder(copy, capsys):
-    (copy / "checkpoints" / "9").mkdir()
-    for path in (copy, copy / "checkpoints" / "9"):
+def test_an_empty_numbered_folder(copy_of_run, capsys):
+    (copy_of_run / "checkpoints" / "9").mkdir()
+    for path in (copy_of_run, copy_of_run / "checkpoints" / "9"):
         message = refusal(path, capsys)
         assert "checkpoints/9 is incomplete or damaged" in message and "delete" in message
 
@@ -236,8 +229,8 @@ def cut_meta(step):
 @pytest.mark.parametrize(
     "damage", [remove_state, empty_state, cut_arrays, overwrite_arrays, remove_meta, cut_meta]
 )
-def test_damage_is_named(copy, capsys, damage):
-    step = find_checkpoint(copy)
+def test_damage_is_named(copy_of_run, capsys, damage):
+    step = find_checkpoint(copy_of_run)
     damage(step)
     message = refusal(step, capsys)
     assert f"{step} is incomplete or damaged" in message and "train again" in message
@@ -248,31 +241,31 @@ def change_meta(step, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_another_format_version(copy, capsys):
-    change_meta(find_checkpoint(copy), format_version=FORMAT_VERSION + 1)
-    message = refusal(copy, capsys)
+def test_another_format_version(copy_of_run, capsys):
+    change_meta(find_checkpoint(copy_of_run), format_version=FORMAT_VERSION + 1)
+    message = refusal(copy_of_run, capsys)
     assert f"format version {FORMAT_VERSION + 1}" in message
     assert "release of flax_snn that wrote it" in message
 
 
-def test_another_task(copy, capsys):
-    step = find_checkpoint(copy)
+def test_another_task(copy_of_run, capsys):
+    step = find_checkpoint(copy_of_run)
     settings = open_checkpoint(step).meta["settings"]
     change_meta(step, settings=settings | {"task": "chess"})
     assert "task 'chess'" in refusal(step, capsys)
 
 
 @pytest.mark.parametrize("hidden", [[9], [8, 8]])
-def test_another_model(copy, capsys, hidden):
-    step = find_checkpoint(copy)
+def test_another_model(copy_of_run, capsys, hidden):
+    step = find_checkpoint(copy_of_run)
     settings = open_checkpoint(step).meta["settings"]
     settings["config"]["network"]["hidden"] = hidden
     change_meta(step, settings=settings)
     assert "checkpoint of another model" in refusal(step, capsys)
 
 
-def test_a_setting_of_another_release(copy, capsys):
-    step = find_checkpoint(copy)
+def test_a_setting_of_another_release(copy_of_run, capsys):
+    step = find_checkpoint(copy_of_run)
     settings = open_checkpoint(step).meta["settings"]
     settings["config"]["network"]["wings"] = 2
     change_meta(step, settings=settings)

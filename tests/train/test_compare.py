@@ -1,17 +1,33 @@
 """Runs side by side."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
 from train.compare import compare, main
 
 
-@pytest.fixture(scope="module")
-def other_run(train, tmp_path_factory):
-    run = tmp_path_factory.mktemp("runs") / "other"
-    assert train(run, "--epochs", "3", "--readout", "max") == 0
-    return run
+def copy_with(run, folder, network, epochs):
+    """A copy of a run that says that it had other settings, and so many epochs."""
+    copy = Path(shutil.copytree(run, folder))
+    content = json.loads((copy / "config.json").read_text())
+    content["config"]["network"] |= network
+    content["config"]["training"]["epochs"] = epochs
+    (copy / "config.json").write_text(json.dumps(content))
+    lines = (copy / "metrics.jsonl").read_text().splitlines()
+    more = [json.loads(lines[-1]) | {"epoch": k + 1} for k in range(len(lines), epochs)]
+    (copy / "metrics.jsonl").write_text("\n".join([*lines, *map(json.dumps, more)]) + "\n")
+    result = json.loads((copy / "result.json").read_text())
+    result |= {"test_accuracy": 0.25, "validation_accuracy": 0.75, "best_epoch": 3}
+    (copy / "result.json").write_text(json.dumps(result))
+    return copy
+
+
+@pytest.fixture
+def other_run(tiny_run, tmp_path):
+    return copy_with(tiny_run, tmp_path / "other", {"readout": "max"}, 3)
 
 
 def test_the_table_says_what_differs(tiny_run, other_run, tmp_path, capsys):

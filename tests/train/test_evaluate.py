@@ -30,12 +30,11 @@ def test_the_confusion_matrix_counts_every_sample(tiny_run):
     assert np.trace(confusion) / confusion.sum() == pytest.approx(found["test_accuracy"])
 
 
-def test_a_diagnosis_and_pictures_on_request(train, tmp_path, capsys):
-    assert train(tmp_path) == 0
-    assert main(["--checkpoint", str(tmp_path), "--diagnose", "--plots"]) == 0
+def test_a_diagnosis_and_pictures_on_request(copy_of_run, capsys):
+    assert main(["--checkpoint", str(copy_of_run), "--diagnose", "--plots"]) == 0
     shown = capsys.readouterr().out
     assert "cells_0" in shown and "spread" in shown
-    drawn = sorted(p.name for p in (tmp_path / "plots").iterdir())
+    drawn = sorted(p.name for p in (copy_of_run / "plots").iterdir())
     assert drawn == [
         "confusion.png",
         "firing_rates.png",

@@ -39,6 +39,7 @@ def test_an_exported_network_is_the_same_network(
     assert after["checkpoint"] == file
 
 
+@pytest.mark.slow
 def test_portable_neurons_stay_within_nir(train: Any, tmp_path: Path, capsys: Any) -> None:
     run = tmp_path / "run"
     assert train(run, "--neuron", "portable", "--no-recurrent", "--no-learn-tau") == 0

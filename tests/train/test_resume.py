@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,6 +141,7 @@ def test_epochs_that_no_checkpoint_holds_are_run_again(train, tmp_path, unbroken
     assert_same_run(run, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_run_without_a_checkpoint_begins_again(train, tmp_path, unbroken):
     run, feed = unbroken
 
@@ -153,10 +155,10 @@ def test_a_run_without_a_checkpoint_begins_again(train, tmp_path, unbroken):
     assert_same_run(run, tmp_path / "run")
 
 
-def test_a_directory_without_a_run_begins_one(train, tmp_path, unbroken):
-    run, feed = unbroken
-    assert train(tmp_path / "new", "--resume", *EPOCHS, *feed) == 0
-    assert_same_run(run, tmp_path / "new")
+@pytest.mark.slow
+def test_a_directory_without_a_run_begins_one(train, tmp_path, tiny_run):
+    assert train(tmp_path / "new", "--resume") == 0
+    assert_same_run(tiny_run, tmp_path / "new")
 
 
 def test_a_finished_run_is_left_alone(train, tiny_run, capsys):
@@ -184,28 +186,27 @@ def test_another_task_is_not_resumed(train_regression, tiny_run, capsys):
     assert "python -m train.randman --resume" in capsys.readouterr().err
 
 
-def test_lost_metrics_are_noticed(train, tmp_path, capsys):
-    with pytest.MonkeyPatch.context() as patch:
-        Stopper(patch, Progress, "epoch", 1)
-        assert train(tmp_path, *EPOCHS) == 143
-    (tmp_path / "metrics.jsonl").unlink()
-    assert train(tmp_path, "--resume", *EPOCHS) == 2
+def test_lost_metrics_are_noticed(train, stopped_run, capsys):
+    (stopped_run / "metrics.jsonl").unlink()
+    assert train(stopped_run, "--resume") == 2
     assert "does not hold the 2 epochs" in capsys.readouterr().err
 
 
-def test_without_a_directory_the_newest_run_goes_on(train, tmp_path, monkeypatch, capsys):
+def test_without_a_directory_the_newest_run_goes_on(
+    train, tiny_run, stopped_run, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     assert train(None, "--resume") == 2
     assert "holds no run to resume" in capsys.readouterr().err
     folder = tmp_path / "checkpoints" / "randman"
-    assert train(folder / "2026-01-01_00-00-00") == 0
-    with pytest.MonkeyPatch.context() as patch:
-        Stopper(patch, Progress, "epoch", 1)
-        assert train(folder / "2026-01-02_00-00-00", *EPOCHS) == 143
-    assert train(None, "--resume", *EPOCHS) == 0
-    assert len(records(folder / "2026-01-02_00-00-00")) == 5
+    for day in ("01", "02"):
+        shutil.copytree(stopped_run, folder / f"2026-01-{day}_00-00-00")
+    assert train(None, "--resume") == 0
+    assert_same_run(folder / "2026-01-02_00-00-00", tiny_run)
+    assert not (folder / "2026-01-01_00-00-00" / "result.json").exists()
 
 
+@pytest.mark.slow
 def test_patience_that_was_exhausted_is_not_begun_anew(train, tmp_path):
     """A run that ended early, and was killed before its result, does not go on training."""
     flags = ("--epochs", "30", "--learning-rate", "1e-9", "--patience", "2")

@@ -67,6 +67,7 @@ def test_nothing_of_the_machine_is_stored(tiny_run):
         assert str(Path.home()).encode() + b"/" not in content, name
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run(train, tiny_run, tmp_path):
     assert train(tmp_path / "again") == 0
     assert train(tmp_path / "other", "--seed", "1") == 0
@@ -83,14 +84,13 @@ def test_a_run_is_not_replaced_without_being_asked(train, tiny_run, capsys):
     assert files(tiny_run) == before
 
 
-def test_overwrite_replaces_the_run_and_nothing_else(train, tmp_path):
-    assert train(tmp_path) == 0
-    (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "checkpoints" / "99").mkdir()
-    assert train(tmp_path, "--overwrite", "--epochs", "1") == 0
-    assert len(lines(tmp_path)) == 1
-    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["1"]
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+def test_overwrite_replaces_the_run_and_nothing_else(train, copy_of_run):
+    (copy_of_run / "notes.txt").write_text("mine")
+    (copy_of_run / "checkpoints" / "99").mkdir()
+    assert train(copy_of_run, "--overwrite", "--epochs", "1") == 0
+    assert len(lines(copy_of_run)) == 1
+    assert [p.name for p in (copy_of_run / "checkpoints").iterdir()] == ["1"]
+    assert (copy_of_run / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("flags", ["--epochs 0", "--batch-size 999", "--dim 3 --alpha 1e300"])
@@ -106,7 +106,10 @@ def test_a_file_is_no_run_directory(train, tmp_path, capsys):
     assert "not a directory" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_a_signal_ends_the_run_after_the_epoch(train, tmp_path, monkeypatch, capsys, number, code):
     def once(self, record, score):
         if record["epoch"] == 1:

@@ -136,7 +136,7 @@ def test_the_learning_rate_ends_at_zero():
 
 @pytest.mark.optimizer
 @pytest.mark.parametrize(
-    "size", [5, 100, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 12))]
+    "size", [5, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 12, 100))]
 )
 def test_padding_counts_for_nothing(size):
     part, net, params = data().test, model(), state_of().params
@@ -188,9 +188,9 @@ def trained(training):
     [
         {"label_smoothing": 0.2},
         {"jitter": 5e-3},
-        {"lower_rate": 50.0, "rate_strength": 1e-3},
-        {"upper_rate": 1.0, "rate_strength": 1e-3},
-        {"clip_norm": 1e-3},
+        pytest.param({"lower_rate": 50.0, "rate_strength": 1e-3}, marks=pytest.mark.slow),
+        pytest.param({"upper_rate": 1.0, "rate_strength": 1e-3}, marks=pytest.mark.slow),
+        pytest.param({"clip_norm": 1e-3}, marks=pytest.mark.slow),
     ],
 )
 def test_every_setting_of_the_training_is_used(changes):

@@ -24,6 +24,7 @@ def scalars(folder):
     return found
 
 
+@pytest.mark.slow
 def test_events_are_the_metrics(train, tmp_path):
     assert train(tmp_path, "--tensorboard") == 0
     found = scalars(tmp_path / "tensorboard")

@@ -11,6 +11,7 @@ import pytest
 pytestmark = pytest.mark.optimizer
 
 
+@pytest.mark.slow
 def test_the_same_run_with_both_loops(train: Callable[..., int], tmp_path: Path) -> None:
     losses = {}
     for loop in ("fused", "scan"):

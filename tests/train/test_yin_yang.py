@@ -223,9 +223,8 @@ def test_randman_has_one_method(tiny_run, capsys):
     assert "run in one way only" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "method", ["surrogate", *(pytest.param(m, marks=pytest.mark.slow) for m in METHODS[1:])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
 def test_a_stopped_run_ends_as_an_unbroken_one(train_yin_yang, tmp_path, method):
     stopped = []
 

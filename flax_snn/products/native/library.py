@@ -38,16 +38,24 @@ def _why_unavailable(dtype: str) -> str | None:
         return f"it runs on CPUs only, and the default device is {jax.default_backend()!r}"
     if dtype not in DTYPES:
         return f"it has {' and '.join(DTYPES)}, and the product is in {dtype}"
-    from flax_snn.products.native import kernels, xla_call
+    from flax_snn.products.native import xla_call
 
     version = xla_call.version()
     if version not in xla_call.KNOWN_VERSIONS:
         known = ", ".join(f"{major}.{minor}" for major, minor in xla_call.KNOWN_VERSIONS)
         return f"the interface of this XLA has version {version}, and those known are {known}"
+    _register(dtype)
+    return _disagreement(dtype)
+
+
+@functools.cache
+def _register(dtype: str) -> None:
+    """Compile the loops for a dtype, and make them known to XLA once."""
+    from flax_snn.products.native import kernels, xla_call
+
     compiled = kernels.loops(dtype)
     for name, loop in zip(compiled._fields, compiled, strict=True):
         xla_call.register(_name(name, dtype), loop)
-    return _disagreement(dtype)
 
 
 def call(name: str, x: Array, matrix: Array, limit: int, shape: tuple[int, int]) -> Any:

@@ -66,6 +66,7 @@ def forward(
     window: Window,
     record: Record,
     residuals: Residuals | None = None,
+    feedback: Array | None = None,
 ) -> tuple[Any, Record]:
     """Run the layer over a chunk.
 
@@ -78,6 +79,7 @@ def forward(
       window: where the chunk lies.
       record: what to write into; steps that are not those of the chunk stay as they are.
       residuals: which arrays of the derivative of a step the record has room for.
+      feedback: recurrent current of each step, where an earlier run recorded it.
 
     Returns:
       The state after the chunk, and the record.
@@ -87,8 +89,9 @@ def forward(
         before, record = loop
         current = tree_at(currents, t)
         if residuals is None:
-            after, output, (_, feedback) = layer.step(weights, before, current)
-            now = Record(output, layer.neuron.membrane(after), before, feedback)
+            known = None if feedback is None else tree_at(feedback, t)
+            after, output, (_, caused) = layer.step(weights, before, current, known)
+            now = Record(output, layer.neuron.membrane(after), before, caused)
         else:
             current = current.astype(layer.neuron.membrane(before).dtype)
             (after, output), back = pullback(

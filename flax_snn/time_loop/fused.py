@@ -33,7 +33,7 @@ from flax_snn.time_loop.chunks import plan
 from flax_snn.time_loop.layer import LayerWeights
 from flax_snn.time_loop.loop import Result, Run
 from flax_snn.time_loop.mesh import automatic, is_explicit, placement
-from flax_snn.time_loop.program import Program, run_backward, run_forward
+from flax_snn.time_loop.program import Program, Saved, run_backward, run_forward
 from flax_snn.time_loop.scan import steps
 from flax_snn.time_loop.states import floating, others, rejoined
 from flax_snn.typing import Array
@@ -42,6 +42,10 @@ _NO_FORWARD_MODE = (
     "RNN: the fused loop has derivatives in reverse mode only; for forward mode (jax.jvp, jacfwd)"
     " use implementation='scan'"
 )
+
+
+RECORDED_BYTES = 2**26
+"""Most bytes of recurrent currents that are recorded instead of computed twice."""
 
 
 class Fused:
@@ -100,7 +104,24 @@ def _program(run: Run) -> Program:
         devices=jax.device_count(),
         arrays=arrays,
     )
-    return Program(run.layers, chunks, run.traced)
+    return Program(run.layers, chunks, run.traced, _recorded(run))
+
+
+def _recorded(run: Run) -> tuple[bool, ...]:
+    """Return for each layer whether its recurrent currents are recorded for the reverse pass.
+
+    They are where those of all layers are few. Where the user sets the length of chunks they are
+    not, so that what a chunk computes does not depend on the length of the sequence.
+    """
+    sizes = [
+        0
+        if w.recurrent_kernel is None
+        else w.recurrent_kernel.shape[1] * w.recurrent_kernel.itemsize
+        for w in run.weights
+    ]
+    fits = run.steps * run.batch * sum(sizes) <= RECORDED_BYTES
+    may = fits and run.chunk is None and not is_explicit(run.inputs)
+    return tuple(may and size > 0 for size in sizes)
 
 
 def _padded(sequence: Array, axis: int, missing: int) -> Array:
@@ -169,6 +190,7 @@ def _saving(program: Program, weights: Any, states: Any, inputs: Any) -> Any:
         saved = jax.tree.map(
             lambda s: NamedSharding(s.mesh, PartitionSpec(None, *s.spec)), results[0]
         )
+        saved = Saved(saved, (None,) * len(program.layers))
     placed = None if results is None else (results, saved)
     return automatic(passes, placed, weights, states, inputs)
 

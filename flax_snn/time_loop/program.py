@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,11 +27,28 @@ class Program:
       layers: the layers, from input to output.
       chunks: how the sequence is cut.
       traced: whether traces are wanted.
+      recorded: for each layer whether the forward pass records its recurrent currents for the
+        reverse pass, which then needs no recurrent product to run a chunk again.
     """
 
     layers: tuple[Layer, ...]
     chunks: Chunks
     traced: bool
+    recorded: tuple[bool, ...]
+
+
+class Saved(NamedTuple):
+    """What the forward pass saves for the reverse pass.
+
+    Attributes:
+      states: states that entered the chunks, ``(chunks, tile, *features)``, all chunks of a tile in
+        a row.
+      feedbacks: recurrent currents of each layer in all steps, with axes as the inputs have them;
+        None for a layer that does not record them.
+    """
+
+    states: Any
+    feedbacks: tuple[Array | None, ...]
 
 
 def run_forward(
@@ -48,13 +65,13 @@ def run_forward(
 
     Returns:
       States, outputs and traces as a time loop returns them; and the states that entered the
-      chunks, ``(chunks, tile, *features)``, all chunks of a tile in a row, or None.
+      chunks with what else was recorded, or None.
     """
     chunks, layers = program.chunks, program.layers
     inputs = chunks.split(inputs)
 
     def chunk_of(tile: Any, i: Any, loop: Any) -> Any:
-        states, saved, outputs, traces, scratch = loop
+        states, saved, outputs, traces, feedbacks, scratch = loop
         window = chunks.window(tile, i)
         x: Any = chunks.cut(inputs, window)
         after: list[Any] = []
@@ -70,6 +87,8 @@ def run_forward(
                 record = scratch[k]
             if program.traced:
                 record = record._replace(membranes=chunks.cut(traces.membranes[k], window))
+            if feedbacks[k] is not None:
+                record = record._replace(feedback=chunks.cut(feedbacks[k], window))
             state, record = forward(
                 layer, chunks, layer_weights, state, layer.project(x, layer_weights), window, record
             )
@@ -84,19 +103,23 @@ def run_forward(
                 tuple(r.outputs for r in written[:-1]), tuple(r.membranes for r in written)
             )
             traces = jax.tree.map(lambda t, part: chunks.paste(t, part, window), traces, now)
+        feedbacks = tuple(
+            None if whole is None else chunks.paste(whole, record.feedback, window)
+            for whole, record in zip(feedbacks, written, strict=True)
+        )
         scratch = tuple(
             _only(memory, record) for memory, record in zip(scratch, written, strict=True)
         )
-        return tuple(after), saved, outputs, traces, scratch
+        return tuple(after), saved, outputs, traces, feedbacks, scratch
 
     def run_tile(tile: Any, loop: Any) -> Any:
-        states, saved, outputs, traces = loop
+        states, *whole = loop
         tile_states = tile_of(states, chunks, tile)
-        loop = (tile_states, saved, outputs, traces, _hidden(program, tile_states))
-        tile_states, saved, outputs, traces, _ = lax.fori_loop(
+        loop = (tile_states, *whole, _hidden(program, tile_states))
+        tile_states, *whole, _ = lax.fori_loop(
             0, chunks.count, functools.partial(chunk_of, tile), loop
         )
-        return with_tile(states, tile_states, chunks, tile), saved, outputs, traces
+        return with_tile(states, tile_states, chunks, tile), *whole
 
     saved = None
     if save:
@@ -115,10 +138,17 @@ def run_forward(
         pairs = zip(shapes, membranes, strict=True)
         traces = Traces(tuple(blanks[:-1]), tuple(jnp.zeros(s, v.dtype) for s, v in pairs))
     split = jax.tree.map(lambda s: chunks.split(s, 0), states)
-    loop = (split, saved, blanks[-1], traces)
-    states, saved, outputs, traces = _each_tile(chunks, run_tile, loop)
+    feedbacks = tuple(
+        jnp.zeros((*lead, layer_weights.recurrent_kernel.shape[1]), v.dtype)
+        if save and recorded and layer_weights.recurrent_kernel is not None
+        else None
+        for recorded, layer_weights, v in zip(program.recorded, weights, membranes, strict=True)
+    )
+    loop = (split, saved, blanks[-1], traces, feedbacks)
+    states, saved, outputs, traces, feedbacks = _each_tile(chunks, run_tile, loop)
     states = jax.tree.map(lambda s: chunks.joined(s, 0), states)
-    return (states, *jax.tree.map(chunks.joined, (outputs, traces))), saved
+    results = (states, *jax.tree.map(chunks.joined, (outputs, traces)))
+    return results, Saved(saved, jax.tree.map(chunks.joined, feedbacks)) if save else None
 
 
 def run_backward(
@@ -136,7 +166,7 @@ def run_backward(
       program: layers and cut.
       weights: arrays of each layer.
       inputs: as in `run_forward`.
-      saved: the states that entered the chunks.
+      saved: what the forward pass saved.
       cotangents: those of states, outputs and traces; None for zeros.
       learned: for each array of a layer whether its gradient is wanted.
       input_learned: whether the gradient of the inputs is wanted.
@@ -146,13 +176,16 @@ def run_backward(
       of the inputs or None.
     """
     chunks, layers = program.chunks, program.layers
+    saved, feedbacks = saved
     d_states, d_outputs, d_traces = cotangents
     d_states = jax.tree.map(
         lambda s, d: jnp.zeros((chunks.batch, *s.shape[2:]), s.dtype) if d is None else d,
         floating(saved),
         d_states,
     )
-    inputs, d_outputs, d_traces = jax.tree.map(chunks.split, (inputs, d_outputs, d_traces))
+    inputs, d_outputs, d_traces, feedbacks = jax.tree.map(
+        chunks.split, (inputs, d_outputs, d_traces, feedbacks)
+    )
     no_traces = [None] * len(layers)
     d_spikes = [*(d_traces.spikes if program.traced else no_traces[:-1]), None]
     d_membranes = d_traces.membranes if program.traced else no_traces
@@ -183,11 +216,13 @@ def run_backward(
                 feedback=memory.feedback,
                 residuals=memory.residuals,
             )
+            known = None if feedbacks[k] is None else chunks.cut(feedbacks[k], window)
             _, now = forward(
-                layer, chunks, layer_weights, state, currents, window, record, residuals[k]
+                layer, chunks, layer_weights, state, currents, window, record, residuals[k], known
             )
+            feedback = now.feedback if known is None else known
             replay.append(
-                Replay(x, currents, now.states, now.feedback, state, now.outputs, now.residuals)
+                Replay(x, currents, now.states, feedback, state, now.outputs, now.residuals)
             )
             x = outputs_of(layer, layer_weights, replay[-1])
         d_x = cut(d_outputs, window)
@@ -225,9 +260,9 @@ def run_backward(
         d_states, d_weights, d_inputs = loop
         states = tree_at(saved, 0)
         scratch = tuple(
-            make_scratch(layer, chunks, *layer_weights)
-            for layer, *layer_weights in zip(
-                layers, weights, states, learned, residuals, strict=True
+            make_scratch(layer, chunks, *arrays, recorded=feedback is not None)
+            for layer, *arrays, feedback in zip(
+                layers, weights, states, learned, residuals, feedbacks, strict=True
             )
         )
         tile_states, d_weights, d_inputs, _ = lax.fori_loop(

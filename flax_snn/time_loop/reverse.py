@@ -55,6 +55,8 @@ def make_scratch(
     state: Any,
     learned: LayerWeights,
     residuals: Residuals | None,
+    *,
+    recorded: bool,
 ) -> Scratch:
     """Return memory for the reverse pass.
 
@@ -65,6 +67,7 @@ def make_scratch(
       state: state of a tile, for its shapes.
       learned: for each array of the layer whether its gradient is wanted.
       residuals: what is recorded in place of the states, if anything.
+      recorded: whether the recurrent currents are known from the forward pass.
     """
     v = layer.neuron.membrane(state)
     current = current_of(layer, state)
@@ -87,6 +90,8 @@ def make_scratch(
     states = jax.tree.map(chunks.empty, state)
     if any(jax.tree.leaves(learned.coefficients)):
         d_states = floating(states)
+    if recorded:
+        feedback = None
     return Scratch(states, feedback, chunks.empty(current), d_feedback, d_states)
 
 
@@ -177,7 +182,7 @@ def reverse(
     d_state, d_currents, d_feedback, d_states = loop
     scratch = Scratch(
         replay.states,
-        replay.feedback,
+        None if scratch.feedback is None else replay.feedback,
         d_currents,
         d_feedback,
         d_states,

@@ -87,6 +87,39 @@ def test_derivatives_of_both_orders_are_those_of_the_dense_product(share: float)
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-11), found, expected)
 
 
+def test_forward_mode_and_hessians() -> None:
+    with jax.enable_x64(True):
+        x, kernel, d_out = matrices(6, 4, 5, 0.4, "float64")
+
+        def loss(product: Any, kernel: Any) -> Any:
+            return jnp.sum(jnp.tanh(product(x, kernel)) * d_out)
+
+        def ours(x: Any, kernel: Any) -> Any:
+            return event_product(x, kernel, 0.5)
+
+        for derivative in (jax.jacfwd, jax.hessian):
+            found, expected = (
+                derivative(functools.partial(loss, product))(kernel)
+                for product in (ours, jnp.matmul)
+            )
+            np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_exported_programs_are_dense_and_run_anywhere() -> None:
+    model = snn.RNN(snn.Chain((snn.LIFCell(64), snn.LeakyIntegratorReadout(3))), products="event")
+    x = jnp.asarray(np.random.default_rng(0).random((8, 40, 48)) < 0.1, jnp.float32)
+    variables = model.init(jax.random.key(0), x)
+
+    def run(variables: Any, x: Any) -> Any:
+        return model.apply(variables, x)
+
+    exported = jax.export.export(jax.jit(run))(variables, x)
+    assert "flax_snn_product" not in exported.mlir_module()
+    assert "flax_snn_product" in jax.jit(run).lower(variables, x).as_text()
+    stored = jax.export.deserialize(exported.serialize())
+    np.testing.assert_allclose(stored.call(variables, x), run(variables, x), atol=1e-5)
+
+
 def test_vmap_over_inputs_and_over_kernels() -> None:
     x, kernel, _ = matrices(60, 40, 50, 0.1, "float32")
     stacked, kernels = x.reshape(3, 20, 40), jnp.stack([kernel, 2 * kernel, -kernel])

@@ -16,11 +16,11 @@ import math
 import os
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from flax_snn.products.native import call, why_unavailable
+from flax_snn.products.primitives import bilinear, transposed
 from flax_snn.typing import Array
 
 FEWEST_ROWS = 128
@@ -123,42 +123,14 @@ def event_product(
       gradient_share: the same for the gradient of the kernel; ``None``: ``share``.
 
     Returns:
-      The product ``(*B, M)``. Its derivatives are event-driven with respect to the kernel and dense
-      with respect to the inputs, in reverse mode of any order.
+      The product ``(*B, M)``, with derivatives of any order: event-driven with respect to the
+      kernel, dense with respect to the inputs.
     """
-    return _product(inputs, kernel, (share, share if gradient_share is None else gradient_share))
+    shares = (share, share if gradient_share is None else gradient_share)
+    out = _PRODUCT.bind(_rows(inputs), kernel, shares=shares)
+    return out.reshape(*inputs.shape[:-1], kernel.shape[-1])
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _product(inputs: Array, kernel: Array, shares: tuple[float, float]) -> Array:
-    share = shares[0]
-    flat = _rows(inputs)
-    shape = (*inputs.shape[:-1], kernel.shape[-1])
-    if 0 in (flat.size, kernel.size):
-        return jnp.zeros(shape, kernel.dtype)
-    results = [
-        call("product", part, kernel, _limit(part, share), (part.shape[0], kernel.shape[1]))
-        for part in _parts(flat)
-    ]
-    found = jnp.concatenate([out for out, _ in results]) if len(results) > 1 else results[0][0]
-    if share < 1.0:
-        found = _unless(results, found, lambda: flat @ kernel)
-    return found.reshape(shape)
-
-
-def _product_forward(inputs: Array, kernel: Array, shares: tuple[float, float]) -> Any:
-    return _product(inputs, kernel, shares), (inputs, kernel)
-
-
-def _product_backward(shares: tuple[float, float], residuals: Any, d_out: Array) -> Any:
-    inputs, kernel = residuals
-    return d_out @ kernel.T, event_kernel_gradient(inputs, d_out, shares[1])
-
-
-_product.defvjp(_product_forward, _product_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def event_kernel_gradient(inputs: Array, d_out: Array, share: float) -> Array:
     """Return the cotangent of the kernel of `event_product`, ``inputs.T @ d_out``.
 
@@ -168,40 +140,61 @@ def event_kernel_gradient(inputs: Array, d_out: Array, share: float) -> Array:
       share: as in `event_product`.
 
     Returns:
-      ``(F, M)``.
+      ``(F, M)``, with derivatives of any order.
     """
-    flat, d_flat = _rows(inputs), _rows(d_out)
-    shape = (flat.shape[1], d_flat.shape[1])
-    if 0 in (flat.size, d_flat.size):
+    return _GRADIENT.bind(_rows(inputs), _rows(d_out), shares=(share, share))
+
+
+def _product(x: Array, kernel: Array, *, shares: tuple[float, float]) -> Array:
+    shape = (x.shape[0], kernel.shape[1])
+    if 0 in (x.size, kernel.size):
+        return jnp.zeros(shape, kernel.dtype)
+    results = [
+        call("product", part, kernel, _limit(part, shares[0]), (part.shape[0], shape[1]))
+        for part in _parts(x)
+    ]
+    found = jnp.concatenate([out for out, _ in results]) if len(results) > 1 else results[0][0]
+    return _unless(results, found, shares[0], lambda: _dense_product(x, kernel))
+
+
+def _gradient(x: Array, d_out: Array, *, shares: tuple[float, float]) -> Array:
+    shape = (x.shape[1], d_out.shape[1])
+    if 0 in (x.size, d_out.size):
         return jnp.zeros(shape, d_out.dtype)
-    result = call("kernel_gradient", flat, d_flat, _limit(flat, share), shape)
-    if share >= 1.0:
-        return result[0]
-    return _unless([result], result[0], lambda: _transposed_product(flat, d_flat))
+    result = call("kernel_gradient", x, d_out, _limit(x, shares[1]), shape)
+    return _unless([result], result[0], shares[1], lambda: _dense_gradient(x, d_out))
 
 
-def _gradient_forward(inputs: Array, d_out: Array, share: float) -> Any:
-    return event_kernel_gradient(inputs, d_out, share), (inputs, d_out)
+def _dense_product(x: Array, kernel: Array, **shares: Any) -> Array:
+    return lax.dot_general(x, kernel, (((1,), (0,)), ((), ())))
 
 
-def _gradient_backward(share: float, residuals: Any, d_kernel: Array) -> Any:
-    inputs, d_out = residuals
-    return d_out @ d_kernel.T, event_product(inputs, d_kernel, share)
+def _dense_gradient(x: Array, d_out: Array, **shares: Any) -> Array:
+    return lax.dot_general(x, d_out, (((0,), (0,)), ((), ())))
 
 
-event_kernel_gradient.defvjp(_gradient_forward, _gradient_backward)
+_PRODUCT = bilinear("event_product", _product, _dense_product, lambda x, k: (x[0], k[1]))
+_GRADIENT = bilinear("event_kernel_gradient", _gradient, _dense_gradient, lambda x, d: (x[1], d[1]))
+transposed(
+    _PRODUCT,
+    lambda d_out, x, kernel, shares: d_out @ kernel.T,
+    lambda d_out, x, kernel, shares: _GRADIENT.bind(x, d_out, shares=shares),
+)
+transposed(
+    _GRADIENT,
+    lambda d_kernel, x, d_out, shares: d_out @ d_kernel.T,
+    lambda d_kernel, x, d_out, shares: _PRODUCT.bind(x, d_kernel, shares=shares),
+)
 
 
 def _rows(array: Array) -> Array:
     return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
 
-def _transposed_product(left: Array, right: Array) -> Array:
-    return lax.dot_general(left, right, (((0,), (0,)), ((), ())))
-
-
-def _unless(results: list[Any], found: Array, dense: Any) -> Array:
+def _unless(results: list[Any], found: Array, share: float, dense: Any) -> Array:
     """Return what was found, or the dense product if a kernel gave up."""
+    if share >= 1.0:
+        return found
     gave_up = sum(flag[0] for _, flag in results)
     return lax.cond(gave_up > 0, dense, lambda: found)
 

@@ -1,0 +1,67 @@
+"""Products as primitives of JAX, which have another implementation where the native one cannot go.
+
+A primitive is native on CPUs, and dense on other platforms, in exported programs (whose readers may
+have no native kernels) and under ``vmap`` over kernels. It is bilinear, so that forward and reverse
+mode of any order follow from its two transposes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from flax_snn.typing import Array
+
+
+def bilinear(
+    name: str,
+    native: Callable[..., Array],
+    dense: Callable[..., Array],
+    shape: Callable[[tuple[int, ...], tuple[int, ...]], tuple[int, int]],
+) -> Primitive:
+    """Return a primitive for a product of two matrices.
+
+    Args:
+      name: its name in programs.
+      native: the product on CPUs, of two matrices and the keyword ``shares``.
+      dense: the same product elsewhere.
+      shape: shape of the result, of the shapes of the matrices.
+    """
+    primitive = Primitive(name)
+
+    def abstract(x: Any, other: Any, **shares: Any) -> Any:
+        return jax.core.ShapedArray(shape(x.shape, other.shape), x.dtype)
+
+    def lowered(context: Any, *arrays: Any, **shares: Any) -> Any:
+        parameters = context.module_context.lowering_parameters
+        function = dense if getattr(parameters, "for_export", True) else native
+        return mlir.lower_fun(function, multiple_results=False)(context, *arrays, **shares)
+
+    def batched(arrays: Any, axes: Any, **shares: Any) -> Any:
+        product = functools.partial(dense, **shares)
+        return jax.vmap(product, axes)(*arrays), 0
+
+    primitive.def_abstract_eval(abstract)
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames="shares"))
+    mlir.register_lowering(primitive, mlir.lower_fun(dense, multiple_results=False))
+    mlir.register_lowering(primitive, lowered, platform="cpu")
+    batching.primitive_batchers[primitive] = batched
+    return primitive
+
+
+def transposed(
+    primitive: Primitive, left: Callable[..., Array], right: Callable[..., Array]
+) -> None:
+    """Say what the transposes of a primitive are with respect to its two matrices.
+
+    Args:
+      primitive: one that `bilinear` returned.
+      left: of the cotangent, the matrices and ``shares``, the cotangent of the first matrix.
+      right: likewise that of the second.
+    """
+    ad.defbilinear(primitive, left, right)

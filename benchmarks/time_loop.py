@@ -59,6 +59,22 @@ WORK: dict[str, dict[str, Any]] = {
         "recurrent": False,
         "neuron": "default",
     },
+    "wide": {
+        "sizes": (700, 1024, 1024, 20),
+        "batch": 64,
+        "steps": 100,
+        "rate": 0.03,
+        "recurrent": False,
+        "neuron": "default",
+    },
+    "wide recurrent": {
+        "sizes": (700, 1024, 1024, 20),
+        "batch": 64,
+        "steps": 100,
+        "rate": 0.03,
+        "recurrent": True,
+        "neuron": "default",
+    },
     "adaptive": {
         "sizes": (128, 128, 128, 128, 20),
         "batch": 256,
@@ -83,6 +99,7 @@ PEERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "Spyx": ("spyx", "spyx_network.py", {"learn_decays": False}),
     "jaxpike": ("jaxpike", "jaxpike_network.py", {"checkpointed": False}),
     "jaxpike, checkpointed": ("jaxpike", "jaxpike_network.py", {"checkpointed": True}),
+    "sparx": ("sparx", "sparx_network.py", {}),
     "Slax, unroll 8": ("slax", "slax_network.py", {"unroll": 8}),  # all 256 take minutes to compile
     "snnTorch": ("snntorch", "snntorch_network.py", {}),
     "SpikingJelly": ("spikingjelly", "spikingjelly_network.py", {}),
@@ -102,6 +119,7 @@ GAINS = {
     "alif": SMALL,
     "adlif": LARGE,
     "spyx": SMALL,
+    "sparx": SMALL,
     "slax": SMALL,
     "snntorch": SMALL,
     "rockpool": SMALL,
@@ -140,6 +158,11 @@ def measure(name: str, peers: Path | None, repeats: int) -> dict[str, Any]:
             "floor": (sys.executable, OURS, own | {"runner": "floor"}),
             "floor, strict": (sys.executable, OURS, own | {"runner": "floor", "strict": True}),
         }
+        if name in ("recurrent", "wide", "wide recurrent") and peers is not None:
+            python = peers / "sparx" / "bin" / "python"
+            if python.exists():
+                mine = shared | {"gain": GAINS["sparx"], "synapse": work["neuron"] == "cuba"}
+                rows["sparx"] = (str(python), "sparx_network.py", mine)
         if name == "feed-forward" and peers is not None:
             for peer, (environment, script, settings) in PEERS.items():
                 python = peers / environment / "bin" / "python"

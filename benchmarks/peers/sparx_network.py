@@ -1,7 +1,7 @@
 """sparx: Dense, LIF, ..., Dense, LI in ``flax.linen.Sequential``, time first, as it documents.
 
-Kernels ``r0, r1, ...`` in the file make layers recurrent: ``Recurrent(Synaptic())``, a LIF neuron with
-synaptic currents, or ``Recurrent(LIF())`` with the setting "synapse" false.
+Kernels ``r0, r1, ...`` in the file make layers recurrent: ``Recurrent(LIF())``, or with the setting
+"synapse" ``Recurrent(Synaptic())``, a LIF neuron with synaptic currents.
 """
 
 from __future__ import annotations

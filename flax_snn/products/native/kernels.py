@@ -1,25 +1,37 @@
-"""Loops over the entries of a matrix that are not zero, as vector code.
+"""Loops over the entries of a matrix that are not zero, as vector code for LLVM.
 
 The rows of a matrix of spikes are compressed into lists of the columns where they are not zero. A
 product then adds up the rows of the kernel that a list names, in registers; the gradient of a
 kernel adds a row of cotangents to the rows that a list names. Wide kernels are worked on in panels
 of columns that stay in cache.
 
-The three inner loops are written in the intermediate language of LLVM, because Numba does not
-vectorise them: it cannot know that their arrays do not overlap.
+Functions are built with `flax_snn.products.native.builder`; a function for one dtype takes
+addresses and sizes as 64-bit integers:
+
+    product(x, rows, features, kernel, width, limit, out) -> 1 if it gave up, else 0
+    kernel_gradient(x, rows, features, d_out, width, limit, d_kernel) -> likewise
+
+They give up where ``x`` has more entries than ``limit``, and have not written a result then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, no_type_check
+from typing import Any
 
-import numba
-import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
+
+from flax_snn.products.native.builder import (
+    I8,
+    I32,
+    I64,
+    Loop,
+    external,
+    minimum,
+    number,
+    pointer,
+    splat,
+)
 
 LANES = 8
 """Values of a vector."""
@@ -27,313 +39,218 @@ LANES = 8
 PANEL_BYTES = 2**19
 """Most bytes of a kernel that a panel of its columns should have."""
 
-I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+PANEL_COLUMNS = 8 * LANES
+"""Columns whose sums are held in registers at once."""
+
+SCALARS: dict[str, Any] = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
+BYTES = {"float32": 4, "float64": 8}
+NAMES = ("product", "kernel_gradient")
 
 
-class Loops(NamedTuple):
-    """Compiled functions of addresses and sizes for one dtype.
-
-    Attributes:
-      product: ``(x, rows, features, kernel, width, limit, out) -> whether it gave up``.
-      kernel_gradient: ``(x, rows, features, d_out, width, limit, d_kernel) -> whether it gave up``.
-    """
-
-    product: Callable[..., int]
-    kernel_gradient: Callable[..., int]
+def add_loops(module: ir.Module, dtype: str) -> dict[str, ir.Function]:
+    """Add the two functions for a dtype to a module, and return them by name."""
+    kind = _Kind(module, dtype)
+    return {
+        "product": _over_lists(kind, "product", kind.sum_rows, clears=False),
+        "kernel_gradient": _over_lists(kind, "kernel_gradient", kind.add_to_rows, clears=True),
+    }
 
 
-@no_type_check  # Numba compiles what is inside
-def loops(dtype: Any) -> Loops:
-    """Return the loops for float32 or float64."""
-    dtype = np.dtype(dtype)
-    compress, sum_rows, add_to_rows = _inner_loops(dtype)
-    size = dtype.itemsize
-
-    @numba.njit(nogil=True)
-    def compress_rows(
-        x: int, rows: int, features: int, limit: int, starts: int, columns: int
-    ) -> int:
-        """Fill the lists of all rows; return 1 if they have more than ``limit`` entries."""
-        count = 0
-        store(starts, 0)
-        for row in range(rows):
-            count += compress(x + size * row * features, features, columns + 4 * count)
-            if count > limit:
-                return 1
-            store(starts + 8 * (row + 1), count)
-        return 0
-
-    @numba.njit(nogil=True)
-    def panel_of(features: int, width: int) -> int:
-        columns = max(PANEL_BYTES // (size * max(features, 1)) // 64 * 64, 64)
-        return min(columns, max(width, 1))
-
-    @numba.njit(nogil=True)
-    def product(
-        x: int, rows: int, features: int, kernel: int, width: int, limit: int, out: int
-    ) -> int:
-        starts = np.empty(rows + 1, np.int64)
-        columns = np.empty(min(limit, rows * features) + features + LANES, np.int32)
-        if compress_rows(x, rows, features, limit, starts.ctypes.data, columns.ctypes.data):
-            return 1
-        panel = panel_of(features, width)
-        for first in range(0, width, panel):
-            here = min(panel, width - first)
-            for row in range(rows):
-                sum_rows(
-                    kernel + size * first,
-                    width,
-                    here,
-                    columns.ctypes.data + 4 * starts[row],
-                    starts[row + 1] - starts[row],
-                    x + size * row * features,
-                    out + size * (row * width + first),
-                )
-        return 0
-
-    @numba.njit(nogil=True)
-    def kernel_gradient(
-        x: int, rows: int, features: int, d_out: int, width: int, limit: int, d_kernel: int
-    ) -> int:
-        starts = np.empty(rows + 1, np.int64)
-        columns = np.empty(min(limit, rows * features) + features + LANES, np.int32)
-        if compress_rows(x, rows, features, limit, starts.ctypes.data, columns.ctypes.data):
-            return 1
-        clear(d_kernel, size * features * width)
-        panel = panel_of(features, width)
-        for first in range(0, width, panel):
-            here = min(panel, width - first)
-            for row in range(rows):
-                add_to_rows(
-                    d_out + size * (row * width + first),
-                    width,
-                    here,
-                    columns.ctypes.data + 4 * starts[row],
-                    starts[row + 1] - starts[row],
-                    x + size * row * features,
-                    d_kernel + size * first,
-                )
-        return 0
-
-    return Loops(product, kernel_gradient)
+def _over_lists(kind: _Kind, name: str, inner: Callable[..., None], *, clears: bool) -> ir.Function:
+    """Return a function that compresses all rows, and then works on them panel by panel."""
+    signature = ir.FunctionType(I64, [I64] * 7)
+    function = ir.Function(kind.module, signature, f"flax_snn_{name}_{kind.dtype}")
+    b = ir.IRBuilder(function.append_basic_block())
+    x, rows, features, matrix, width, limit, out = function.args
+    size = number(kind.bytes)
+    most = b.add(minimum(b, limit, b.mul(rows, features)), b.add(features, number(LANES)))
+    starts = b.call(kind.allocate, [b.mul(b.add(rows, number(1)), number(8))])
+    columns = b.call(kind.allocate, [b.mul(most, number(4))])
+    at = pointer(b, starts, I64)
+    b.store(number(0), at)
+    count = b.alloca(I64)
+    b.store(number(0), count)
+    gave_up = b.alloca(I64)
+    b.store(number(0), gave_up)
+    with Loop(b, number(0), rows) as row:
+        row_of_x = b.add(x, b.mul(size, b.mul(row, features)))
+        first = b.add(columns, b.mul(number(4), b.load(count)))
+        b.store(b.add(b.load(count), kind.compress(b, row_of_x, features, first)), count)
+        b.store(b.load(count), b.gep(at, [b.add(row, number(1))]))
+        too_many = b.icmp_signed(">", b.load(count), limit)
+        with b.if_then(too_many):
+            b.store(number(1), gave_up)
+        row.stop_if(too_many)
+    with b.if_then(b.icmp_signed("==", b.load(gave_up), number(0))):
+        if clears:
+            total = b.mul(size, b.mul(features, width))
+            b.call(kind.fill, [pointer(b, out, I8), ir.Constant(I32, 0), total])
+        panel = _panel(b, kind.bytes, features, width)
+        with Loop(b, number(0), width, panel) as first_column:
+            here = minimum(b, panel, b.sub(width, first_column))
+            offset = b.mul(size, first_column)
+            with Loop(b, number(0), rows) as row:
+                of_row = b.mul(size, b.mul(row, width))
+                start = b.load(b.gep(at, [row]))
+                found = b.sub(b.load(b.gep(at, [b.add(row, number(1))])), start)
+                listed = b.add(columns, b.mul(number(4), start))
+                values = b.add(x, b.mul(size, b.mul(row, features)))
+                by_row, by_column = (matrix, out) if clears else (out, matrix)
+                by_row = b.add(b.add(by_row, of_row), offset)
+                by_column = b.add(by_column, offset)
+                inner(b, by_row, by_column, width, here, listed, found, values)
+    b.call(kind.release, [starts])
+    b.call(kind.release, [columns])
+    b.ret(b.load(gave_up))
+    return function
 
 
-@no_type_check
-@intrinsic
-def store(typing: Any, address: Any, value: Any) -> Any:
-    """Write a 64-bit integer to an address."""
-
-    def code(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        b.store(arguments[1], b.inttoptr(arguments[0], I64.as_pointer()))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), code
+def _panel(b: ir.IRBuilder, size: int, features: Any, width: Any) -> Any:
+    """Return the columns of a panel: a multiple of `PANEL_COLUMNS`, or all."""
+    fit = b.udiv(number(PANEL_BYTES), b.mul(number(size), features))
+    fit = b.and_(fit, number(-PANEL_COLUMNS))
+    fit = b.select(b.icmp_signed("<", fit, number(PANEL_COLUMNS)), number(PANEL_COLUMNS), fit)
+    return minimum(b, fit, width)
 
 
-@no_type_check
-@intrinsic
-def clear(typing: Any, address: Any, size: Any) -> Any:
-    """Write zeros to some bytes from an address on."""
+class _Kind:
+    """The inner loops for one dtype, written into the function that a builder is at."""
 
-    def code(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        cgutils.memset(b, b.inttoptr(arguments[0], I8.as_pointer()), arguments[1], 0)
-        return context.get_dummy_value()
+    def __init__(self, module: ir.Module, dtype: str) -> None:
+        self.module, self.dtype, self.bytes = module, dtype, BYTES[dtype]
+        self.scalar = SCALARS[dtype]
+        self.vector = ir.VectorType(self.scalar, LANES)
+        self.zero = ir.Constant(self.vector, [0.0] * LANES)
+        self.allocate = external(module, "malloc", I64, [I64])
+        self.release = external(module, "free", ir.VoidType(), [I64])
+        self.fill = external(module, "memset", I64, [I8.as_pointer(), I32, I64])
+        words = [_places(byte) for byte in range(256)]
+        table = ir.ArrayType(I64, 256)
+        self.table = ir.GlobalVariable(module, table, f"flax_snn_places_{dtype}")
+        self.table.initializer = ir.Constant(table, words)
+        self.table.global_constant = True
+        self.table.linkage = "internal"
 
-    return types.void(types.int64, types.int64), code
-
-
-@no_type_check  # Numba compiles what is inside
-def _inner_loops(dtype: Any) -> tuple[Any, Any, Any]:
-    """Return the three inner loops as functions that Numba compiles into others."""
-    scalar: Any = {4: ir.FloatType(), 8: ir.DoubleType()}[dtype.itemsize]
-    vector = ir.VectorType(scalar, LANES)
-    zero = ir.Constant(vector, [0.0] * LANES)
-
-    def load(b: Any, pointer: Any) -> Any:
-        value = b.load(b.bitcast(pointer, vector.as_pointer()))
-        value.align = dtype.itemsize
-        return value
-
-    def put(b: Any, value: Any, pointer: Any) -> None:
-        b.store(value, b.bitcast(pointer, vector.as_pointer())).align = dtype.itemsize
-
-    def times_plus(b: Any, a: Any, x: Any, y: Any) -> Any:
-        return b.fadd(b.fmul(a, x, flags=("contract",)), y, flags=("contract",))
-
-    @intrinsic
-    def compress(typing: Any, row: Any, features: Any, columns: Any) -> Any:
+    def compress(self, b: ir.IRBuilder, row: Any, features: Any, columns: Any) -> Any:
         """Write the columns of a row that are not zero; return how many there are.
 
         Without a branch: eight values make a byte, which names eight numbers in a table. Up to
         eight numbers more are written behind the last one.
         """
+        row, columns = pointer(b, row, self.scalar), pointer(b, columns, I32)
+        with b.goto_entry_block():
+            count = b.alloca(I64)
+        b.store(number(0), count)
+        whole = b.and_(features, number(-LANES))
+        wide = ir.VectorType(I32, LANES)
+        with Loop(b, number(0), whole, number(LANES)) as first:
+            values = self._load(b, b.gep(row, [first]))
+            byte = b.bitcast(b.fcmp_unordered("!=", values, self.zero), I8)
+            word = b.load(b.gep(self.table, [number(0), b.zext(byte, I64)]))
+            places = b.zext(b.bitcast(word, ir.VectorType(I8, LANES)), wide)
+            found = b.add(places, splat(b, b.trunc(first, I32), wide))
+            at = b.load(count)
+            target = b.bitcast(b.gep(columns, [at]), wide.as_pointer())
+            b.store(found, target, align=4)
+            b.store(b.add(at, b.zext(b.ctpop(byte), I64)), count)
+        with Loop(b, whole, features) as column:
+            value = b.load(b.gep(row, [column]))
+            fires = b.fcmp_unordered("!=", value, ir.Constant(self.scalar, 0.0))
+            at = b.load(count)
+            b.store(b.trunc(column, I32), b.gep(columns, [at]))
+            b.store(b.add(at, b.zext(fires, I64)), count)
+        return b.load(count)
 
-        def code(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-            row, features, columns = arguments
-            row, columns = _pointer(b, row, scalar), _pointer(b, columns, I32)
-            count = cgutils.alloca_once_value(b, _number(0))
-            whole = b.and_(features, _number(-LANES))
-            table = cgutils.global_constant(b, "flax_snn_positions", _positions())
-            wide = ir.VectorType(I32, LANES)
-            with _counter(b, _number(0), whole, LANES) as first:
-                byte = b.bitcast(b.fcmp_unordered("!=", load(b, b.gep(row, [first])), zero), I8)
-                word = b.load(b.gep(table, [_number(0), b.zext(byte, I64)]))
-                offsets = b.zext(b.bitcast(word, ir.VectorType(I8, LANES)), wide)
-                found = b.add(offsets, _splat(b, b.trunc(first, I32), wide))
-                at = b.load(count)
-                target = b.bitcast(b.gep(columns, [at]), wide.as_pointer())
-                b.store(found, target).align = 4
-                b.store(b.add(at, b.zext(b.ctpop(byte), I64)), count)
-            with _counter(b, whole, features, 1) as column:
-                value = b.load(b.gep(row, [column]))
-                fires = b.fcmp_unordered("!=", value, ir.Constant(scalar, 0.0))
-                at = b.load(count)
-                b.store(b.trunc(column, I32), b.gep(columns, [at]))
-                b.store(b.add(at, b.zext(fires, I64)), count)
-            return b.load(count)
-
-        return types.int64(*[types.int64] * 3), code
-
-    @intrinsic
     def sum_rows(
-        typing: Any,
+        self,
+        b: ir.IRBuilder,
+        out: Any,
         kernel: Any,
         stride: Any,
         width: Any,
         columns: Any,
         count: Any,
         row: Any,
-        out: Any,
-    ) -> Any:
+    ) -> None:
         """Write the sum of ``row[c] * kernel[c]`` over the listed columns c, ``width`` values."""
+        kernel, row, out = (pointer(b, p, self.scalar) for p in (kernel, row, out))
+        columns = pointer(b, columns, I32)
 
-        def code(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-            kernel, stride, width, columns, count, row, out = arguments
-            kernel, row, out = (_pointer(b, p, scalar) for p in (kernel, row, out))
-            columns = _pointer(b, columns, I32)
-
-            def panel(first: Any, vectors: int) -> None:
-                kind = vector if vectors else scalar
-                nothing = zero if vectors else ir.Constant(scalar, 0.0)
-                entry = b.block
-                test, body, end = (b.append_basic_block(n) for n in ("test", "body", "end"))
-                b.branch(test)
-                b.position_at_end(test)
-                k = b.phi(I64)
-                k.add_incoming(_number(0), entry)
-                sums = [b.phi(kind) for _ in range(max(vectors, 1))]
-                for part in sums:
-                    part.add_incoming(nothing, entry)
-                b.cbranch(b.icmp_signed("<", k, count), body, end)
-                b.position_at_end(body)
+        def panel(first: Any, vectors: int) -> None:
+            start = self.zero if vectors else ir.Constant(self.scalar, 0.0)
+            with Loop(b, number(0), count, carried=[start] * max(vectors, 1)) as k:
                 column = b.zext(b.load(b.gep(columns, [k])), I64)
                 source = b.gep(kernel, [b.add(b.mul(column, stride), first)])
                 value = b.load(b.gep(row, [column]))
-                factor = _splat(b, value, vector) if vectors else value
-                for i, part in enumerate(sums):
-                    at = b.gep(source, [_number(i * LANES)])
-                    term = load(b, at) if vectors else b.load(at)
-                    part.add_incoming(times_plus(b, factor, term, part), body)
-                k.add_incoming(b.add(k, _number(1)), body)
-                b.branch(test)
-                b.position_at_end(end)
-                for i, part in enumerate(sums):
-                    at = b.gep(out, [b.add(first, _number(i * LANES))])
-                    put(b, part, at) if vectors else b.store(part, at)
+                factor = splat(b, value, self.vector) if vectors else value
+                sums = []
+                for i, part in enumerate(k.carried):
+                    term = self._read(b, b.gep(source, [number(i * LANES)]), vectors)
+                    sums.append(_times_plus(b, factor, term, part))
+                k.carry(sums)
+            for i, part in enumerate(k.results):
+                self._write(b, part, b.gep(out, [b.add(first, number(i * LANES))]), vectors)
 
-            _panels(b, width, panel)
-            return context.get_dummy_value()
+        _panels(b, width, panel)
 
-        return types.void(*[types.int64] * 7), code
-
-    @intrinsic
     def add_to_rows(
-        typing: Any,
+        self,
+        b: ir.IRBuilder,
         source: Any,
+        out: Any,
         stride: Any,
         width: Any,
         columns: Any,
         count: Any,
         row: Any,
-        out: Any,
-    ) -> Any:
+    ) -> None:
         """Add ``row[c] * source`` to ``out[c]`` for the listed columns c, ``width`` values."""
+        source, row, out = (pointer(b, p, self.scalar) for p in (source, row, out))
+        columns = pointer(b, columns, I32)
 
-        def code(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-            source, stride, width, columns, count, row, out = arguments
-            source, row, out = (_pointer(b, p, scalar) for p in (source, row, out))
-            columns = _pointer(b, columns, I32)
+        def panel(first: Any, vectors: int) -> None:
+            start = b.gep(source, [first])
+            offsets = [number(i * LANES) for i in range(max(vectors, 1))]
+            terms = [self._read(b, b.gep(start, [offset]), vectors) for offset in offsets]
+            with Loop(b, number(0), count) as k:
+                column = b.zext(b.load(b.gep(columns, [k])), I64)
+                target = b.gep(out, [b.add(b.mul(column, stride), first)])
+                value = b.load(b.gep(row, [column]))
+                factor = splat(b, value, self.vector) if vectors else value
+                for offset, term in zip(offsets, terms, strict=True):
+                    at = b.gep(target, [offset])
+                    before = self._read(b, at, vectors)
+                    self._write(b, _times_plus(b, factor, term, before), at, vectors)
 
-            def panel(first: Any, vectors: int) -> None:
-                start = b.gep(source, [first])
-                at = [b.gep(start, [_number(i * LANES)]) for i in range(max(vectors, 1))]
-                terms = [load(b, p) if vectors else b.load(p) for p in at]
-                with _counter(b, _number(0), count, 1) as k:
-                    column = b.zext(b.load(b.gep(columns, [k])), I64)
-                    target = b.gep(out, [b.add(b.mul(column, stride), first)])
-                    value = b.load(b.gep(row, [column]))
-                    factor = _splat(b, value, vector) if vectors else value
-                    for i, term in enumerate(terms):
-                        p = b.gep(target, [_number(i * LANES)])
-                        if vectors:
-                            put(b, times_plus(b, factor, term, load(b, p)), p)
-                        else:
-                            b.store(times_plus(b, factor, term, b.load(p)), p)
+        _panels(b, width, panel)
 
-            _panels(b, width, panel)
-            return context.get_dummy_value()
+    def _load(self, b: ir.IRBuilder, at: Any) -> Any:
+        return b.load(b.bitcast(at, self.vector.as_pointer()), align=self.bytes)
 
-        return types.void(*[types.int64] * 7), code
+    def _read(self, b: ir.IRBuilder, at: Any, vectors: int) -> Any:
+        return self._load(b, at) if vectors else b.load(at)
 
-    return compress, sum_rows, add_to_rows
+    def _write(self, b: ir.IRBuilder, value: Any, at: Any, vectors: int) -> None:
+        if vectors:
+            b.store(value, b.bitcast(at, self.vector.as_pointer()), align=self.bytes)
+        else:
+            b.store(value, at)
 
 
-def _panels(b: Any, width: Any, emit: Callable[[Any, int], None]) -> None:
+def _panels(b: ir.IRBuilder, width: Any, emit: Callable[[Any, int], None]) -> None:
     """Cover columns by panels of eight vectors, then of one vector, then by single columns."""
-    wide = b.and_(width, _number(-8 * LANES))
-    whole = b.and_(width, _number(-LANES))
-    for low, high, vectors in ((_number(0), wide, 8), (wide, whole, 1), (whole, width, 0)):
-        with _counter(b, low, high, max(vectors * LANES, 1)) as first:
+    wide = b.and_(width, number(-PANEL_COLUMNS))
+    whole = b.and_(width, number(-LANES))
+    for low, high, vectors in ((number(0), wide, 8), (wide, whole, 1), (whole, width, 0)):
+        with Loop(b, low, high, number(max(vectors * LANES, 1))) as first:
             emit(first, vectors)
 
 
-def _counter(b: Any, low: Any, high: Any, step: int) -> Any:
-    """Return the context of a loop whose body gets the counter."""
-    return _First(cgutils.for_range_slice(b, low, high, _number(step), intp=I64))
+def _times_plus(b: ir.IRBuilder, factor: Any, term: Any, total: Any) -> Any:
+    return b.fadd(b.fmul(factor, term, flags=("contract",)), total, flags=("contract",))
 
 
-class _First:
-    """A context that hands on the first of two values."""
-
-    def __init__(self, context: Any) -> None:
-        self.context = context
-
-    def __enter__(self) -> Any:
-        return self.context.__enter__()[0]
-
-    def __exit__(self, *error: Any) -> Any:
-        return self.context.__exit__(*error)
-
-
-def _pointer(b: Any, address: Any, kind: Any) -> Any:
-    return b.inttoptr(address, kind.as_pointer())
-
-
-def _number(value: int) -> Any:
-    return ir.Constant(I64, value)
-
-
-def _splat(b: Any, value: Any, vector: Any) -> Any:
-    nothing = ir.Constant(vector, ir.Undefined)
-    first = b.insert_element(nothing, value, ir.Constant(I32, 0))
-    mask = ir.Constant(ir.VectorType(I32, LANES), [0] * LANES)
-    return b.shuffle_vector(first, nothing, mask)
-
-
-def _positions() -> Any:
-    """Return for each byte the places of its bits that are one, as eight bytes in a number."""
-    words = []
-    for byte in range(256):
-        places = [bit for bit in range(LANES) if byte >> bit & 1]
-        words.append(int.from_bytes(bytes(places).ljust(LANES, b"\0"), "little"))
-    return ir.Constant(ir.ArrayType(I64, 256), words)
+def _places(byte: int) -> int:
+    """Return the places of the bits of a byte that are one, as eight bytes in a number."""
+    places = [bit for bit in range(LANES) if byte >> bit & 1]
+    return int.from_bytes(bytes(places).ljust(LANES, b"\0"), "little")

@@ -1,4 +1,4 @@
-"""Compiled loops as functions that XLA calls, through its C interface for foreign functions.
+"""Kernels as functions that XLA calls, through its C interface for foreign functions.
 
 A call frame is a C struct that XLA fills; the offsets below are those of ``xla/ffi/api/c_api.h``,
 in units of 8 bytes. They are known for the versions in `KNOWN_VERSIONS` only.
@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, no_type_check
+from typing import Any
 
 import jax
-import numba
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
+from llvmlite import binding, ir
+
+from flax_snn.products.native import kernels
+from flax_snn.products.native.builder import I32, I64, number, pointer
 
 KNOWN_VERSIONS = ((0, 3), (0, 4), (0, 5))
 """Versions of the interface whose structs were compared with the offsets here."""
@@ -26,6 +25,9 @@ DATA, DIMENSIONS = 3, 5  # in a buffer
 KIND, METADATA = 1, 3  # in an extension
 MAJOR, MINOR, TRAITS = 6, 7, 8  # in metadata, in units of 4 bytes
 IS_METADATA = 1
+
+_ENGINES: list[Any] = []
+"""Compiled modules, which must live as long as the process."""
 
 
 def version() -> tuple[int, int] | None:
@@ -40,59 +42,82 @@ def version() -> tuple[int, int] | None:
     return int(found[0][1]), int(found[1][1])
 
 
-@no_type_check  # Numba compiles what is inside
-def register(name: str, loop: Callable[..., int]) -> None:
-    """Make a loop known to XLA on CPUs.
+def register(dtype: str) -> None:
+    """Compile the kernels for a dtype, and make them known to XLA on CPUs.
 
-    Args:
-      name: name for `jax.ffi.ffi_call`, whose operands are ``x (rows, features)``, a matrix with as
-        many columns as the result, and the limit as int32 ``(1,)``; its results are a matrix and an
-        int32 ``(1,)``, which is 1 if there were more entries than the limit allows.
-      loop: one of `flax_snn.products.native.kernels.Loops`.
+    Each is a target for `jax.ffi.ffi_call` by the name `target`, whose operands are ``x (rows,
+    features)``, a matrix with as many columns as the result, and the limit as int32 ``(1,)``; its
+    results are a matrix and an int32 ``(1,)``, which is 1 if ``x`` had more entries than the limit.
     """
-    major, minor = version() or KNOWN_VERSIONS[0]
-
-    @numba.cfunc(types.int64(types.CPointer(types.int64)))
-    def call(frame: Any) -> int:
-        if frame[EXTENSION] != 0:
-            extension = _longs(frame[EXTENSION])
-            if (extension[KIND] & 0xFFFFFFFF) == IS_METADATA:
-                metadata = _ints(extension[METADATA])
-                metadata[MAJOR] = major
-                metadata[MINOR] = minor
-                metadata[TRAITS] = 0
-                return 0
-        arguments, results = _longs(frame[ARGUMENTS]), _longs(frame[RESULTS])
-        x, matrix, limit = _longs(arguments[0]), _longs(arguments[1]), _longs(arguments[2])
-        out, gave_up = _longs(results[0]), _longs(results[1])
-        shape, columns = _longs(x[DIMENSIONS]), _longs(matrix[DIMENSIONS])
-        _ints(gave_up[DATA])[0] = loop(
-            x[DATA], shape[0], shape[1], matrix[DATA], columns[1], _ints(limit[DATA])[0], out[DATA]
-        )
-        return 0
-
-    _CALLS.append(call)
+    module = ir.Module("flax_snn")
+    for function in kernels.add_loops(module, dtype).values():
+        _add_call(module, function)
+    engine = _compiled(module)
     make = ctypes.pythonapi.PyCapsule_New
     make.restype = ctypes.py_object
     make.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    jax.ffi.register_ffi_target(name, make(call.address, None, None), platform="cpu", api_version=1)
+    for name in kernels.NAMES:
+        address = engine.get_function_address(f"{target(name, dtype)}_call")
+        capsule = make(address, None, None)
+        jax.ffi.register_ffi_target(target(name, dtype), capsule, platform="cpu", api_version=1)
 
 
-_CALLS: list[Any] = []
-"""Compiled functions, which must live as long as the process."""
+def target(name: str, dtype: str) -> str:
+    """Return the name under which XLA knows a kernel."""
+    return f"flax_snn_{name}_{dtype}"
 
 
-@no_type_check  # Numba compiles what is inside
-def _pointer_from(width: int, integer: Any) -> Any:
-    @intrinsic
-    def pointer(typing: Any, address: Any) -> Any:
-        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return builder.inttoptr(arguments[0], ir.IntType(width).as_pointer())
+def _add_call(module: ir.Module, kernel: ir.Function) -> None:
+    """Add the function that XLA calls: from a call frame to a null pointer, which says success."""
+    major, minor = version() or KNOWN_VERSIONS[0]
+    call = ir.Function(module, ir.FunctionType(I64, [I64]), f"{kernel.name}_call")
+    b = ir.IRBuilder(call.append_basic_block())
 
-        return types.CPointer(integer)(types.int64), code
+    def read(address: Any, offset: int) -> Any:
+        return b.load(b.gep(pointer(b, address, I64), [number(offset)]))
 
-    return pointer
+    def put(value: Any, address: Any, offset: int) -> None:
+        b.store(ir.Constant(I32, value), b.gep(pointer(b, address, I32), [number(offset)]))
+
+    (frame,) = call.args
+    extension = read(frame, EXTENSION)
+    with b.if_then(b.icmp_unsigned("!=", extension, number(0))):
+        kind = b.and_(read(extension, KIND), number(0xFFFFFFFF))
+        with b.if_then(b.icmp_unsigned("==", kind, number(IS_METADATA))):
+            metadata = read(extension, METADATA)
+            for value, offset in ((major, MAJOR), (minor, MINOR), (0, TRAITS)):
+                put(value, metadata, offset)
+            b.ret(number(0))
+    arguments, results = read(frame, ARGUMENTS), read(frame, RESULTS)
+    x, matrix, limit = (read(arguments, k) for k in range(3))
+    out, gave_up = (read(results, k) for k in range(2))
+    shape = read(x, DIMENSIONS)
+    most = b.sext(b.load(pointer(b, read(limit, DATA), I32)), I64)
+    rows, features, width = read(shape, 0), read(shape, 1), read(read(matrix, DIMENSIONS), 1)
+    data = [read(buffer, DATA) for buffer in (x, matrix, out)]
+    flag = b.call(kernel, [data[0], rows, features, data[1], width, most, data[2]])
+    b.store(b.trunc(flag, I32), pointer(b, read(gave_up, DATA), I32))
+    b.ret(number(0))
 
 
-_longs = _pointer_from(64, types.int64)
-_ints = _pointer_from(32, types.int32)
+def _compiled(module: ir.Module) -> Any:
+    """Return the engine that holds the machine code of a module for this processor."""
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    machine = binding.Target.from_default_triple().create_target_machine(
+        cpu=binding.get_host_cpu_name(),
+        features=binding.get_host_cpu_features().flatten(),
+        opt=3,
+    )
+    module.triple = binding.get_default_triple()
+    module.data_layout = str(machine.target_data)
+    parsed = binding.parse_assembly(str(module))
+    parsed.verify()
+    passes = binding.create_pass_builder(
+        machine, binding.create_pipeline_tuning_options(speed_level=3)
+    )
+    passes.getModulePassManager().run(parsed, passes)
+    engine = binding.create_mcjit_compiler(parsed, machine)
+    engine.finalize_object()
+    _ENGINES.append(engine)
+    return engine

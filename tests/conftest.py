@@ -1,6 +1,8 @@
 """Settings of all tests: the platform, promotion rules, and annotations checked at run time."""
 
 import atexit
+import functools
+import importlib.metadata
 import inspect
 import os
 import shutil
@@ -19,9 +21,16 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
-# XLA's optimiser takes most of the time of compiling, and small arrays gain nothing from it. The
-# slow suite compiles as users do, and so does `JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest`.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Most of the time of compiling is optimising, from which small arrays gain nothing.
+# `JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` compiles as users do; .ci/run does both.
+if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
+    flags = ["--xla_cpu_parallel_codegen_split_count=1"]
+    # A third of the time for each operation, and more for loops. XLA ends a process that is given a
+    # flag it does not know, and later versions do not know this one.
+    if importlib.metadata.version("jaxlib").startswith("0.10."):
+        flags.append("--xla_cpu_use_fusion_emitters=false")
+    given = os.environ.get("XLA_FLAGS", "").split()
+    os.environ["XLA_FLAGS"] = " ".join([*given, *(flag for flag in flags if flag not in given)])
 
 import hypothesis
 import jax
@@ -38,9 +47,28 @@ def check_functions(*, typechecker: None) -> Callable[[Any], Any]:
     dataclass that has neither a generated nor a written constructor.
     """
     del typechecker
-    # As type checkers have it, an int will do where a float is asked for.
-    check = jaxtyped(typechecker=beartype(conf=BeartypeConf(is_pep484_tower=True)))
-    return lambda thing: thing if inspect.isclass(thing) else check(thing)
+    return lambda thing: thing if inspect.isclass(thing) else check_from_first_call(thing)
+
+
+def check_from_first_call(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function with its annotations checked.
+
+    The code that checks is made in the first call: making it for the thousands of functions that a
+    process imports takes seconds, and a test calls few of them.
+    """
+    checked: Callable[..., Any] | None = None
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **named: Any) -> Any:
+        nonlocal checked
+        if checked is None:
+            # As type checkers have it, an int will do where a float is asked for.
+            checked = jaxtyped(typechecker=beartype(conf=BeartypeConf(is_pep484_tower=True)))(
+                function
+            )
+        return checked(*arguments, **named)
+
+    return call
 
 
 # Acts on modules of flax_snn imported from here on; the package itself does not need jaxtyping.

@@ -21,26 +21,22 @@ from cell_table import (
     assert_same_gradients,
     case,
 )
+from covering_rows import covered_by
 
 import flax_snn as snn
 
-RARE = (
-    *("synapse", "soft", "next_step", "channels", "recurrent_learned"),
-    *("old_spikes", "recurrent_channels", "readout"),
+every_cell = pytest.mark.parametrize(
+    "name",
+    covered_by(
+        CELLS,
+        ["refractory", "several_spikes", "learned", "old_spikes_lag", "chain"],
+    ),
 )
-"""Rows that share their code paths with others: in the slow suite only."""
-
-QUICK = ("learned", "two_currents", "chain")
-"""Rows in the default run of contracts that rest on those of `every_cell`."""
-
-
-def _rows(quick: Any) -> Any:
-    slow = [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in CELLS]
-    return pytest.mark.parametrize("name", slow)
-
-
-every_cell = _rows([name for name in CELLS if name not in RARE])
-most_cells = _rows(QUICK)
+# Contracts that rest on those of `every_cell`. The chain has cells with and without recurrent
+# weights, and membranes that never spike.
+most_cells = pytest.mark.parametrize("name", covered_by(CELLS, ["chain"]))
+learning_cells = pytest.mark.parametrize("name", covered_by(CELLS, ["learned"]))
+recurrent_cells = pytest.mark.parametrize("name", covered_by(CELLS, ["two_currents"]))
 
 
 def reference(c: Case, x: jax.Array, carry: Any = None) -> tuple[Any, jax.Array]:
@@ -91,7 +87,7 @@ def test_both_runners_agree(name: str) -> None:
     assert_same_gradients(loss_gradients(runner, c, c.x), loss_gradients(nn.RNN(c.cell), c, c.x))
 
 
-@most_cells
+@learning_cells
 def test_both_runners_make_the_very_same_parameters(name: str) -> None:
     c = case(name)
     ours = snn.RNN(c.cell).init(jax.random.key(3), c.x)
@@ -129,7 +125,7 @@ def test_time_major_and_reverse(name: str, runner: Any) -> None:
     assert_same(c, turned, expected)
 
 
-@most_cells
+@recurrent_cells
 def test_chunks_with_carried_state_equal_the_whole(name: str) -> None:
     c = case(name)
     for implementation, tolerance in (("scan", 0.0), ("auto", 2e-5)):
@@ -146,7 +142,7 @@ def test_chunks_with_carried_state_equal_the_whole(name: str) -> None:
 
 
 @most_cells
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("reverse", covered_by([False, True], [True]))
 def test_sequence_lengths(name: str, reverse: bool) -> None:
     c = case(name)
     lengths = jnp.array([T, 5, 11])
@@ -176,7 +172,7 @@ def test_odd_lengths_return_the_carry_that_nn_rnn_returns(name: str) -> None:
         assert_same_carry(ours[0], stock[0])
 
 
-@most_cells
+@recurrent_cells
 def test_bidirectional(name: str) -> None:
     c = case(name)
     net = nn.Bidirectional(snn.RNN(CELLS[name](1.0)), snn.RNN(CELLS[name](1.0)))
@@ -190,7 +186,7 @@ def test_bidirectional(name: str) -> None:
     np.testing.assert_allclose(out, jnp.concatenate(halves, axis=-1), rtol=0, atol=2e-5)
 
 
-@most_cells
+@recurrent_cells
 def test_nn_scan_over_the_cell(name: str) -> None:
     c = case(name)
 
@@ -215,7 +211,7 @@ def test_nn_scan_over_the_cell(name: str) -> None:
     assert_same_carry(carry, expected_carry)
 
 
-@most_cells
+@learning_cells
 def test_remat(name: str) -> None:
     c = case(name)
     arguments = fields_of(c.cell)
@@ -226,7 +222,7 @@ def test_remat(name: str) -> None:
         assert_same_gradients(loss_gradients(runner, c, c.x), stock)
 
 
-@most_cells
+@learning_cells
 def test_vmap_over_members_of_an_ensemble(name: str) -> None:
     c = case(name)
     members = 2
@@ -247,7 +243,7 @@ def test_vmap_over_members_of_an_ensemble(name: str) -> None:
         np.testing.assert_allclose(out, jnp.stack(expected), rtol=0, atol=2e-5)
 
 
-@most_cells
+@learning_cells
 def test_vmap_over_the_cell_class(name: str) -> None:
     c = case(name)
     arguments = fields_of(c.cell)
@@ -270,7 +266,7 @@ def test_sequential(name: str) -> None:
     )
 
 
-@most_cells
+@recurrent_cells
 @pytest.mark.parametrize("runner", [nn.RNN, snn.RNN])
 def test_no_and_several_batch_axes(name: str, runner: Any) -> None:
     c = case(name)
@@ -291,7 +287,7 @@ def test_a_batch_equals_its_members(name: str) -> None:
         assert_same(c, alone, expected[b : b + 1])
 
 
-@most_cells
+@learning_cells
 def test_bfloat16_products_keep_a_float32_state(name: str) -> None:
     c = case(name)
     if name == "chain":
@@ -315,7 +311,7 @@ def test_bfloat16_products_keep_a_float32_state(name: str) -> None:
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradients))
 
 
-@most_cells
+@recurrent_cells
 def test_spikes_as_bytes_equal_spikes_as_floats(name: str) -> None:
     c = case(name)
     spikes = (c.x > 0).astype(jnp.float32)
@@ -324,7 +320,7 @@ def test_spikes_as_bytes_equal_spikes_as_floats(name: str) -> None:
         assert_same(c, snn.RNN(c.cell).apply(c.variables, spikes.astype(dtype)), expected)
 
 
-@most_cells
+@recurrent_cells
 def test_neurons_may_be_permuted(name: str) -> None:
     c = case(name)
     if name in ("weightless", "chain") or "channels" in name:
@@ -341,7 +337,7 @@ def test_neurons_may_be_permuted(name: str) -> None:
     assert_same(c, out, reference(c, c.x)[1][..., order])
 
 
-@most_cells
+@learning_cells
 def test_traces_are_sown_and_cost_nothing_unasked(name: str) -> None:
     c = case(name)
     out, state = snn.RNN(c.cell).apply(c.variables, c.x, mutable=["intermediates"])

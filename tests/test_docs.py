@@ -57,6 +57,7 @@ def test_names_on_the_page_on_events_are_defined_in_the_files_beside_them() -> N
 
 
 @pytest.mark.optimizer
+@pytest.mark.slow
 def test_the_python_of_the_page_on_speed_runs(capsys: Any) -> None:
     (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "speed.md").read_text(), flags=re.DOTALL)
     names: dict[str, Any] = {}
@@ -68,6 +69,7 @@ def test_the_python_of_the_page_on_speed_runs(capsys: Any) -> None:
     assert np.isfinite(losses).all() and losses[-5:].mean() < losses[:5].mean()
 
 
+@pytest.mark.slow
 def test_the_python_of_the_page_on_interchange_runs(
     capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +90,7 @@ def test_the_page_on_interchange_names_every_preset_and_target() -> None:
 
 
 @pytest.mark.optimizer
+@pytest.mark.slow
 def test_the_python_of_the_page_on_crossbars_runs(capsys: Any) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "crossbar.md").read_text(), flags=re.DOTALL)
     assert len(blocks) > 1

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering_rows import covered_by
 from event_layer import QUICK
 
 import flax_snn as snn
@@ -48,7 +49,7 @@ def variables_of(name: str) -> Any:
     return init(jax.random.key(0), INPUTS)
 
 
-@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("name", covered_by(CHAINS, ["nested"]))
 def test_the_tree_of_parameters_is_that_of_the_other_runners(name: str) -> None:
     """The same collections, names, shapes and first values, drawn and given ones among them."""
     raster = snn.event.to_raster(INPUTS, dt=1e-4, steps=60)
@@ -58,7 +59,7 @@ def test_the_tree_of_parameters_is_that_of_the_other_runners(name: str) -> None:
     jax.tree.map(close, variables_of(name), expected)
 
 
-@pytest.mark.parametrize("name", ["flat", "nested"])
+@pytest.mark.parametrize("name", covered_by(["flat", "nested"], ["nested"]))
 def test_variables_serve_both_runners_and_each_layer_sows_what_it_saw(name: str) -> None:
     """Traces stand at the same paths; spikes of each layer lie at most two steps apart."""
     chain, dt = CHAINS[name], 1e-4
@@ -134,6 +135,7 @@ def test_budgets_that_do_not_fit(options: Any, message: str) -> None:
         snn.event.RNN(CHAINS["nested"], **options)
 
 
+@pytest.mark.slow
 def test_an_overflow_names_its_layer() -> None:
     layer = snn.event.RNN(CHAINS["nested"], duration=20e-3, budget=(None, 1, None, None))
     with pytest.raises(

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering_rows import covered_by
 from event_layer import DIFFERENTIABLE, B, Case, M, N, layer, random_case, spike_loss
 
 import flax_snn as snn
@@ -30,13 +31,15 @@ def clear(count: int = 3, **options: Any) -> list[tuple[Case, list[reference.Run
     return [next(found) for _ in range(count)]
 
 
+ROWS = [
+    (ratio, options)
+    for ratio in (0.5, 1.0, 2.0, 4.7)
+    for options in ({}, {"refractory": 0.3}, {"delays": False})
+]
+
+
 @pytest.mark.parametrize(
-    "ratio", [0.5, 1.0, *(pytest.param(r, marks=pytest.mark.slow) for r in (2.0, 4.7))]
-)
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"refractory": 0.3}, pytest.param({"delays": False}, marks=pytest.mark.slow)],
-    ids=str,
+    ("ratio", "options"), covered_by(ROWS, [(0.5, {"refractory": 0.3}), (1.0, {})]), ids=str
 )
 def test_spikes_and_gradients(ratio: float, options: Any) -> None:
     """Gradients of each kind against central differences of the plain simulator."""
@@ -166,6 +169,7 @@ def run_of(spikes: snn.event.Spikes, **arguments: Any) -> Any:
     )
 
 
+@pytest.mark.slow
 def test_jit_changes_nothing_and_an_end_cuts_off() -> None:
     case, _ = clear(delays=False, recurrence=0.0)[0]
     inputs, kernel, parameters = arrays(case)

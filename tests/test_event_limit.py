@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering_rows import covered_by
 from event_layer import QUICK
 
 import flax_snn as snn
@@ -135,19 +136,12 @@ def check_limit(make: Any, params: Any, least: int = 4, **options: Any) -> None:
             np.testing.assert_allclose(b[:few], a[:few], rtol=0, atol=OFF * dt)
 
 
-def rows(table: Any, quick: set[str]) -> list[Any]:
-    assert quick <= set(table)
-    return [pytest.param(k, marks=() if k in quick else pytest.mark.slow) for k in table]
-
-
-@pytest.mark.parametrize(
-    "name", rows(NEURONS, {"soft, held", "none, held", "span", "hard, old, held", "start below"})
-)
+@pytest.mark.parametrize("name", covered_by(NEURONS, ["soft, held", "span", "start below"]))
 def test_neurons(name: str, x64: None) -> None:
     check_limit(NEURONS[name], {"kernel": jnp.asarray(KERNEL)}, param_dtype=jnp.float64)
 
 
-@pytest.mark.parametrize("name", rows(CELLS, {"learned, soft, held", "given and tonic"}))
+@pytest.mark.parametrize("name", covered_by(CELLS, ["learned, soft, held"]))
 def test_values_per_neuron(name: str, x64: None) -> None:
     make, options = CELLS[name]
     options = {**options, "param_dtype": jnp.float64}
@@ -161,14 +155,9 @@ def test_values_per_neuron(name: str, x64: None) -> None:
     check_limit(make, {"kernel": jnp.asarray(KERNEL), **learned}, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "switches",
-    [
-        pytest.param({}, marks=pytest.mark.slow),
-        pytest.param(OLD, marks=pytest.mark.slow),
-        {**OLD, "recurrent_lag": True},
-        pytest.param({"reset": "soft", **HELD}, marks=pytest.mark.slow),
-    ],
+    "switches", [{}, OLD, {**OLD, "recurrent_lag": True}, {"reset": "soft", **HELD}]
 )
 def test_recurrent_layers(switches: Any, x64: None) -> None:
     """Spikes are fed back in this step, in the next or in the one after: all of them at once."""
@@ -178,6 +167,7 @@ def test_recurrent_layers(switches: Any, x64: None) -> None:
     check_limit(lif(**switches), params, **options)
 
 
+@pytest.mark.slow
 def test_a_soft_reset_is_held_at_the_reset_potential(x64: None) -> None:
     """At -0.2 and not at 0, from where the second spike would come more than 1 ms earlier."""
     make = lif(reset="soft", **HELD)

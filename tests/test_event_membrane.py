@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering_rows import covered_by
 from event_layer import DURATION, QUERIES, QUICK, B, Case, Loss, N
 from scipy.integrate import solve_ivp
 
@@ -34,30 +35,26 @@ def clear(ratio: float, refractory: float) -> list[tuple[Case, list[reference.Ru
     return [next(found) for _ in range(2)]
 
 
-@pytest.mark.parametrize(
-    ("ratio", "refractory"),
-    [
-        (2.0, 0.3),
-        pytest.param(1.0, 0.0, marks=pytest.mark.slow),
-        pytest.param(4.7, 0.3, marks=pytest.mark.slow),
-    ],
-)
+ROWS = [(kind, *row) for kind in LOSSES for row in ((2.0, 0.3), (1.0, 0.0), (4.7, 0.3))]
+
+
+@pytest.mark.parametrize(("kind", "ratio", "refractory"), covered_by(ROWS, [("maximum", 2.0, 0.3)]))
 def test_losses_on_the_voltage_of_spiking_layers(
-    ratio: float, refractory: float, x64: None
+    kind: str, ratio: float, refractory: float, x64: None
 ) -> None:
     """Their gradients pass through the spike times, recurrence and delays."""
     kinds = [("time", "kernel"), ("recurrent_kernel",), ("delay", "recurrent_delay")]
     kinds += [("tau_mem",), ("tau_syn",), ("threshold",), ("v_rest",), ("v_reset",)]
     if refractory:
         kinds.append(("refractory",))
+    loss = LOSSES[kind]
     for case, runs in clear(ratio, refractory):
-        for loss in LOSSES.values():
-            (value, (spikes, parts)), grads = layers.layer(case, loss, with_membrane=True)
-            layers.assert_same_spikes(spikes, runs)
-            assert 0 < len(runs[0].spikes)
-            np.testing.assert_allclose(value, loss.of(case, runs), rtol=0, atol=1e-10)
-            for names in kinds:
-                layers.assert_gradient(case, loss, grads, names)
+        (value, (spikes, parts)), grads = layers.layer(case, loss, with_membrane=True)
+        layers.assert_same_spikes(spikes, runs)
+        assert 0 < len(runs[0].spikes)
+        np.testing.assert_allclose(value, loss.of(case, runs), rtol=0, atol=1e-10)
+        for names in kinds:
+            layers.assert_gradient(case, loss, grads, names)
         for b, run in enumerate(runs):
             expected = np.stack([run.potential(n, loss.when) for n in range(N)], axis=1)
             np.testing.assert_allclose(parts["at"][b], expected, rtol=0, atol=1e-11)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering_rows import covered_by
 from event_layer import QUICK
 
 import flax_snn as snn
@@ -49,7 +50,7 @@ def test_one_tree_of_parameters(name: str) -> None:
         jax.tree.map(close, variables_of(name), expected)
 
 
-@pytest.mark.parametrize("name", ["learned", "recurrent"])
+@pytest.mark.parametrize("name", covered_by(["learned", "recurrent"], ["recurrent"]))
 def test_one_checkpoint_serves_three_runners(name: str) -> None:
     """As many spikes as on a time grid; the first ones at most two steps apart."""
     variables, dt = variables_of(name), 1e-4
@@ -74,6 +75,7 @@ def test_readout_of_the_three_runners() -> None:
     np.testing.assert_allclose(at, v, rtol=0, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_layers_nest_and_a_chain_is_its_layers() -> None:
     cells = [
         CELLS["feed-forward"],

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering_rows import covered_by
 from flax import struct
 
 import flax_snn as snn
@@ -271,6 +272,8 @@ def test_coefficients_that_are_not_those_of_the_time_constants() -> None:
 def test_noise_that_is_switched_off() -> None:
     noisy = snn.LIFDynamics(tau_syn=5e-3, noise_std=0.1)
     RNN(snn.LIFCell(3, dynamics=noisy, deterministic=True))
+    with pytest.raises(ValueError, match="noise"):
+        RNN(snn.LIFCell(3, dynamics=noisy))
 
 
 def test_a_start_at_the_threshold_is_refused() -> None:
@@ -295,7 +298,7 @@ def numeric(function: Any, x: Any, step: float = 1e-6) -> Any:
     return result
 
 
-@pytest.mark.parametrize("method", ["eventprop", "first_spike"])
+@pytest.mark.parametrize("method", covered_by(["eventprop", "first_spike"], ["first_spike"]))
 def test_gradients_know_where_the_membrane_starts(method: Any, x64: None) -> None:
     """Against central differences: the resting potential and the bias move the start, too."""
     dynamics = snn.LIFDynamics(tau_mem=20e-3, tau_syn=5e-3, v_init=(0.6, -0.4), v_reset=-0.2)

@@ -99,6 +99,7 @@ def test_network_runs_the_equations_of_the_reference():
     np.testing.assert_array_equal(spikes, np.array(expected))
 
 
+@pytest.mark.slow
 def test_network_is_active_irregular_and_asynchronous(tmp_path, capsys):
     out = tmp_path / "network.png"
     network.main(["--out", str(out), "--seconds", "0.5"])
@@ -113,6 +114,7 @@ def test_network_is_active_irregular_and_asynchronous(tmp_path, capsys):
     assert is_picture(out)
 
 
+@pytest.mark.slow
 def test_neurons_without_the_matrix_fire_faster_and_more_regularly(tmp_path, capsys):
     out = str(tmp_path / "network.png")
     network.main(["--out", out, "--seconds", "0.5", "--neurons", "100", "--coupling", "0"])
@@ -203,6 +205,7 @@ def test_tutorial_network_runs_the_equations_of_the_tutorial():
     assert abs(expected) > 0.1 and along == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_tutorial_network_prints_its_equations_and_saves_its_picture(tmp_path, capsys):
     out = tmp_path / "tutorial.png"
     tutorial_network.main(["--out", str(out), "--samples", "10"])

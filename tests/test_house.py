@@ -224,8 +224,12 @@ def test_an_import_that_points_down_passes(source: str):
     assert not misplaced_imports(source, "flax_snn.cells", is_package=False)
 
 
-def modules_after(statement: str) -> set[str]:
-    code = f"{statement}; import json, sys; print(json.dumps(sorted(sys.modules)))"
+def modules_added_by(statement: str, before: str = "") -> set[str]:
+    """Top-level modules that the statement loads in a process that has run the one before."""
+    code = (
+        f"{before}\nimport json, sys\nbefore = set(sys.modules)\n{statement}\n"
+        "print(json.dumps(sorted(set(sys.modules) - before)))"
+    )
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=os.environ, capture_output=True, text=True
     )
@@ -234,8 +238,7 @@ def modules_after(statement: str) -> set[str]:
 
 
 def test_import_stays_light():
-    added = modules_after("import flax_snn") - modules_after("import flax.linen")
-    heavy = added & HEAVY
+    heavy = modules_added_by("import flax_snn", before="import flax.linen") & HEAVY
     assert not heavy, (
         f"`import flax_snn` loads {sorted(heavy)}: import them where they are used, and load the "
         "submodule lazily in flax_snn/__init__.py"
@@ -245,7 +248,9 @@ def test_import_stays_light():
 def test_core_install_suffices():
     """Nothing but jax, flax and numpy is needed; jaxtyping and scipy serve the tests only."""
     absent = sorted(HEAVY | {"beartype", "jaxtyping", "scipy"})
-    modules_after(f"import sys; sys.modules.update(dict.fromkeys({absent})); import flax_snn")
+    modules_added_by(
+        "import flax_snn", before=f"import sys; sys.modules.update(dict.fromkeys({absent}))"
+    )
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import nir_reference
 import numpy as np
 import pytest
+from covering_rows import covered_by, first_of_each
 
 import flax_snn as snn
 
@@ -123,7 +124,7 @@ def test_all_files_are_in_the_tables() -> None:
     assert set(PRESET) == set(PEERS) - WRONG_IN_THE_FILE
 
 
-@pytest.mark.parametrize("method", ["euler", "exp"])
+@pytest.mark.parametrize("method", ["euler", pytest.param("exp", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", HANDS)
 def test_hand_written_files(name: str, method: str) -> None:
     # One of the files says that it is meant for Euler.
@@ -132,7 +133,17 @@ def test_hand_written_files(name: str, method: str) -> None:
     assert_equal_output(found, data[f"y_{method}"])
 
 
-@pytest.mark.parametrize("name", sorted(STRICT))
+def kind_of(name: str) -> Any:
+    """The framework that wrote a file, and whether it has recurrent weights or convolutions."""
+    return name.split("_")[0], "rec" in name, "conv" in name
+
+
+def one_of_each_kind(names: Any) -> Any:
+    """One file of each kind by default, all of them in the slow suite."""
+    return covered_by(sorted(names), first_of_each(sorted(names), kind_of))
+
+
+@pytest.mark.parametrize("name", one_of_each_kind(STRICT))
 def test_files_that_mean_what_they_say(name: str) -> None:
     dt, method, keys = STRICT[name]
     found, data = outputs(name, dt, method)
@@ -140,25 +151,14 @@ def test_files_that_mean_what_they_say(name: str) -> None:
         assert_equal_output(found, data[key])
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        # Most files that mean what they say are read by the presets of their producers as without.
-        pytest.param(name, marks=pytest.mark.slow)
-        if name in STRICT
-        and PRESET[name][0].startswith(("jaxpike", "snntorch-1.0.0", "spikingj"))
-        and not PRESET[name][0].endswith("subtract")
-        else name
-        for name in sorted(PRESET)
-    ],
-)
+@pytest.mark.parametrize("name", one_of_each_kind(PRESET))
 def test_files_with_a_preset(name: str) -> None:
     producer, dt, method = PRESET[name]
     found, data = outputs(name, dt, method, producer)
     assert_equal_output(found, data["y_original"])
 
 
-@pytest.mark.parametrize("name", sorted(set(PRESET) - set(STRICT)))
+@pytest.mark.parametrize("name", one_of_each_kind(set(PRESET) - set(STRICT)))
 def test_files_that_need_a_preset_need_it(name: str) -> None:
     producer, dt, method = PRESET[name]
     found, data = outputs(name, dt, method)
@@ -166,13 +166,9 @@ def test_files_that_need_a_preset_need_it(name: str) -> None:
 
 
 QUICK = (
-    "hand_conv2d_stride_same_avgpool",
     "hand_delay",
     "hand_nested_depth2",
-    "hand_rec_flat",
     "hand_rec_two_layer",
-    "hand_skip_sum",
-    "norse_lif_soft",
     "rockpool_cubalif",
     "sinabs_iaf_conv",
     "spyx_rec",

@@ -14,6 +14,7 @@ import nir
 import nir_reference
 import numpy as np
 import pytest
+from covering_rows import covered_by
 
 import flax_snn as snn
 from flax_snn.nir.file.files import as_graph
@@ -164,7 +165,7 @@ def test_what_nir_read_takes_is_written_alike_with_the_option() -> None:
         np.testing.assert_array_equal(with_option.padding, without.padding)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", covered_by(range(30), range(8)))
 def test_random_convolutions(seed: int, tmp_path: Path) -> None:
     """Kernels, strides, paddings, dilations and groups at random."""
     rng = np.random.default_rng(seed)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import jax
 import jax.numpy as jnp
 import nir
 import numpy as np
@@ -277,4 +278,7 @@ def test_unknown_metadata_are_ignored() -> None:
     graph = small()
     graph.metadata = {"author": "x", "dt": "unknown"}
     graph.nodes["lif"].metadata = {"note": np.arange(3), "refractory_steps": 0}
-    snn.nir.from_nir(graph, 1e-3, "exp")
+    network, variables = snn.nir.from_nir(graph, 1e-3, "exp")
+    plain, expected = snn.nir.from_nir(small(), 1e-3, "exp")
+    assert network == plain
+    jax.tree.map(np.testing.assert_array_equal, variables, expected)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering_rows import covered_by
 from flax import nnx
 from jax import lax
 
@@ -57,7 +58,13 @@ def test_fused_refuses_a_cell_it_does_not_know() -> None:
         snn.RNN(GainCell(7), implementation="fused").init(jax.random.key(0), X)
 
 
-@pytest.mark.parametrize("cell", [nn.LSTMCell(6), nn.GRUCell(6), nn.SimpleCell(6)])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        nn.LSTMCell(6),
+        *(pytest.param(c, marks=pytest.mark.slow) for c in (nn.GRUCell(6), nn.SimpleCell(6))),
+    ],
+)
 def test_cells_of_flax(cell: nn.RNNCellBase) -> None:
     variables = nn.RNN(cell).init(jax.random.key(1), X)
     jax.tree.map(np.testing.assert_array_equal, snn.RNN(cell).init(jax.random.key(1), X), variables)
@@ -96,8 +103,14 @@ def test_noise_needs_its_stream_and_is_the_same_in_both_runners() -> None:
         nn.RNN(cell).apply(variables, X, rngs=rngs)
 
 
-@pytest.mark.parametrize("make", [snn.LIFCell, snn.RecurrentLIFCell, snn.LeakyIntegratorReadout])
-@pytest.mark.parametrize("runner", [nn.RNN, snn.RNN])
+CELLS = (snn.LIFCell, snn.RecurrentLIFCell, snn.LeakyIntegratorReadout)
+ROWS = [(make, runner) for make in CELLS for runner in (nn.RNN, snn.RNN)]
+
+
+@pytest.mark.parametrize(
+    ("make", "runner"),
+    covered_by(ROWS, [(snn.RecurrentLIFCell, snn.RNN), (snn.LeakyIntegratorReadout, nn.RNN)]),
+)
 def test_dot_general_cls_enters_every_product(make: Any, runner: Any) -> None:
     plain = make(7)
     variables = runner(plain).init(jax.random.key(1), X)
@@ -210,6 +223,7 @@ def test_gradients_flow_to_the_initial_carry() -> None:
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * float(jnp.abs(b).max()))
 
 
+@functools.cache
 def bad_calls() -> list[Any]:
     """Calls that must fail, with what the message has to say."""
     lif = snn.RNN(snn.LIFCell(7))

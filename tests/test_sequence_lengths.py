@@ -40,11 +40,21 @@ from flax_snn.sequence_mask import step_mask
 ROWS = [(name, k, row) for name, rows in TABLE.items() for k, row in enumerate(rows)]
 IDS = [f"{name}-{k}" for name, k, _ in ROWS]
 each_row = pytest.mark.parametrize("row", [row for *_, row in ROWS], ids=IDS)
-JAX_ROWS = [(name, row) for name, _, row in ROWS if row.differentiable]
+first_rows = pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, id=f"{name}-{k}", marks=pytest.mark.slow if k else ())
+        for name, k, row in ROWS
+    ],
+)
+# By default the first row of each function: the others have other options.
 each_jax_row = pytest.mark.parametrize(
     "row",
-    [row for _, row in JAX_ROWS],
-    ids=[i for i, r in zip(IDS, ROWS, strict=True) if r[2].differentiable],
+    [
+        pytest.param(row, id=f"{name}-{k}", marks=pytest.mark.slow if k else ())
+        for name, k, row in ROWS
+        if row.differentiable
+    ],
 )
 
 
@@ -83,7 +93,7 @@ def test_a_padded_batch_gives_the_numbers_of_its_samples_alone(row: Row) -> None
     assert not np.allclose(everything, expected), "padding that counted would not show"
 
 
-@each_row
+@first_rows
 def test_steps_that_a_mask_leaves_out_count_as_cut_out(row: Row) -> None:
     found = row.run(*row.padded(np.nan, HOLES), mask=HOLES)
     np.testing.assert_allclose(found, row.alone(HOLES), rtol=1e-6, atol=1e-6)

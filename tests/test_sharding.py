@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.covering_rows import covered_by
+
 DEVICES = 8
 FLAGS = f"--xla_force_host_platform_device_count={DEVICES}"
 
@@ -23,19 +25,28 @@ CASES |= {"chain": ("chain", 512)}
 STEPS = 200
 
 
+# What is compiled by default; the slow suite compiles all of it.
+QUICK = [("uneven", "Auto"), ("few", "Explicit")]
+
+
 @pytest.fixture(scope="module")
-def found() -> dict[str, Any]:
-    """What the program below prints."""
-    environment = {**os.environ, "XLA_FLAGS": FLAGS, "JAX_PLATFORMS": "cpu"}
-    program = [sys.executable, "-m", "tests.test_sharding"]
+def found(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What the program below prints about the rows of the tests that were chosen."""
+    here = [item for item in request.session.items if item.path == request.path]
+    rows = sorted({"-".join(item.callspec.params.values()) for item in here})
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    program = [sys.executable, "-m", "tests.test_sharding", *rows]
     done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
-@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("case", "kind"),
+    covered_by([(case, kind) for case in CASES for kind in ("Auto", "Explicit")], QUICK),
+)
 def test_nothing_but_gradients_of_weights_is_exchanged(
     found: dict[str, Any], case: str, kind: str
 ) -> None:
@@ -44,7 +55,7 @@ def test_nothing_but_gradients_of_weights_is_exchanged(
     assert found[f"{case} {kind} fused"]["bytes"] < found[f"{case} Auto nn.RNN"]["bytes"]
 
 
-@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+@pytest.mark.parametrize("kind", covered_by(["Auto", "Explicit"], ["Auto"]))
 def test_values_and_gradients_are_those_of_one_device(found: dict[str, Any], kind: str) -> None:
     # float64, and as many summands in another order.
     assert found[f"{kind} values"] < 1e-11
@@ -52,8 +63,12 @@ def test_values_and_gradients_are_those_of_one_device(found: dict[str, Any], kin
     assert found[f"{kind} spread"] == ["data", "data"]
 
 
-def main() -> None:
-    """Compile and run on eight devices, and print what was found."""
+def main(rows: list[str]) -> None:
+    """Compile and run on eight devices, and print what was found.
+
+    Args:
+      rows: ``case-kind`` for what is exchanged, and ``kind`` for values.
+    """
     import functools
 
     import flax.linen as nn
@@ -88,8 +103,12 @@ def main() -> None:
 
         for case, (name, batch) in CASES.items():
             for loop, make in runners.items():
-                if loop == "nn.RNN" and kind is AxisType.Explicit:
-                    continue  # newer versions of JAX refuse its gradient there
+                wanted = f"{case}-{kind.name}" in rows
+                if loop == "nn.RNN":  # newer versions of JAX refuse its gradient with Explicit
+                    either = {f"{case}-{other}" for other in ("Auto", "Explicit")} & set(rows)
+                    wanted = bool(either) and kind is AxisType.Auto
+                if not wanted:
+                    continue
                 runner = make(net_of(name, jnp.float32))
                 x = jax.ShapeDtypeStruct((batch, STEPS, 20), jnp.float32)
                 variables = jax.eval_shape(runner.init, jax.random.key(0), x)
@@ -100,6 +119,8 @@ def main() -> None:
                 gathers = compiled.as_text().count(" all-gather(")
                 found[f"{case} {kind.name} {loop}"] = {"gathers": gathers, "bytes": memory}
 
+        if kind.name not in rows:
+            continue
         jax.config.update("jax_enable_x64", True)
         runner = snn.RNN(net_of("chain", jnp.float64), implementation="fused")
         x = jax.random.normal(jax.random.key(0), (16, 30, 5), jnp.float64)
@@ -129,4 +150,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cell_table import assert_same, case
+from covering_rows import covered_by
 
 import flax_snn as snn
 
 ROWS = ("default", "refractory", "two_currents", "readout_synapse", "chain")
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", covered_by(ROWS, ["chain"]))
 def test_steps_and_chunks_equal_the_whole(name: str) -> None:
     c = case(name)
     layer = snn.Stateful(c.cell)

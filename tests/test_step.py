@@ -260,8 +260,19 @@ def rollout(rule: Rule, surrogate: Any, noise: jax.Array, recurrent: bool, p: An
 
 @pytest.mark.usefixtures("x64", "unchecked")
 @hypothesis.given(rules(), st.booleans(), st.booleans(), st.integers(0, 2**32 - 1))
-@hypothesis.settings(max_examples=25)
+@hypothesis.settings(max_examples=3)
 def test_any_rule_is_the_template_with_its_gradient(
+    rule: Rule, recurrent: bool, per_neuron: bool, seed: int
+) -> None:
+    margin = check(rule, recurrent and rule.fire != "none", per_neuron, seed)
+    hypothesis.assume(margin > 1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("x64", "unchecked")
+@hypothesis.given(rules(), st.booleans(), st.booleans(), st.integers(0, 2**32 - 1))
+@hypothesis.settings(max_examples=50)
+def test_many_rules_are_the_template_with_its_gradient(
     rule: Rule, recurrent: bool, per_neuron: bool, seed: int
 ) -> None:
     margin = check(rule, recurrent and rule.fire != "none", per_neuron, seed)

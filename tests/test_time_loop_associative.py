@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering_rows import covered_by
 
 import flax_snn as snn
 
@@ -26,8 +27,13 @@ CELLS: dict[str, nn.RNNCellBase] = {
 }
 
 
-@pytest.mark.parametrize("name", CELLS)
-@pytest.mark.parametrize("time_major", [False, True])
+ROWS = [(name, time_major) for name in CELLS for time_major in (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "time_major"),
+    covered_by(ROWS, [("synapse", False), ("neurons", True), ("channels", False), ("chain", True)]),
+)
 def test_equal_to_the_loop(name: str, time_major: bool, x64: None) -> None:
     cell = jax.tree.map(lambda leaf: leaf, CELLS[name])
     x = (jnp.swapaxes(X, 0, 1) if time_major else X).astype(jnp.float32)
@@ -60,7 +66,7 @@ def test_equal_to_the_loop(name: str, time_major: bool, x64: None) -> None:
 def test_forward_mode_works() -> None:
     net = snn.RNN(CELLS["neurons"], implementation="associative")
     variables = net.init(jax.random.key(0), X)
-    f = lambda v: net.apply(v, X).sum()  # noqa: E731
+    f = jax.jit(lambda v: net.apply(v, X).sum())
     ones = jax.tree.map(jnp.ones_like, variables)
     backward = sum(g.sum() for g in jax.tree.leaves(jax.grad(f)(variables)))
     np.testing.assert_allclose(jax.jvp(f, (variables,), (ones,))[1], backward, rtol=1e-4)

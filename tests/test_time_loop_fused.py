@@ -18,6 +18,7 @@ import pytest
 import flax_snn as snn
 from flax_snn.time_loop import chunks
 from tests.cell_table import case
+from tests.covering_rows import covered_by
 
 NO_SHRINKING = [phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.shrink]
 
@@ -69,7 +70,7 @@ def chain_of(cells: Any) -> snn.Chain:
 
 
 @hypothesis.given(networks(), st.integers(0, 2**16), st.booleans())
-@hypothesis.settings(max_examples=3, phases=NO_SHRINKING)
+@hypothesis.settings(max_examples=1, phases=NO_SHRINKING)
 def test_random_networks(network: Any, seed: int, time_major: bool) -> None:
     with jax.enable_x64(True):
         check_network(network, seed, time_major)
@@ -121,7 +122,7 @@ def check_network(network: Any, seed: int, time_major: bool) -> None:
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-9 * scale)
 
 
-@pytest.mark.parametrize("name", ["recurrent", "refractory", "chain"])
+@pytest.mark.parametrize("name", covered_by(("recurrent", "refractory", "chain"), ["recurrent"]))
 def test_cuts_on_multiples_of_the_chunk_change_no_bit(name: str) -> None:
     c = case(name)
     run = jax.jit(
@@ -227,6 +228,7 @@ CURVED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", CURVED)
+@pytest.mark.slow
 def test_second_derivatives_are_those_of_the_stock_runner(name: str) -> None:
     with jax.enable_x64(True):
         x = (jax.random.uniform(jax.random.key(0), (2, 13, 5)) < 0.4).astype(jnp.float64)
@@ -267,6 +269,7 @@ for sizes in ("b, 30, 12", "b, t, 12"):
 """
 
 
+@pytest.mark.slow
 def test_sizes_may_be_symbols() -> None:
     """In a process of its own: the checked annotations of the tests know no symbols."""
     run = subprocess.run([sys.executable, "-c", EXPORT], capture_output=True, text=True)

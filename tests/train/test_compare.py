@@ -17,11 +17,12 @@ def copy_with(run, folder, network, epochs):
     content["config"]["training"]["epochs"] = epochs
     (copy / "config.json").write_text(json.dumps(content))
     lines = (copy / "metrics.jsonl").read_text().splitlines()
-    more = [json.loads(lines[-1]) | {"epoch": k + 1} for k in range(len(lines), epochs)]
+    last = json.loads(lines[-1]) | {"validation_accuracy": 1.0}
+    more = [last | {"epoch": k + 1} for k in range(len(lines), epochs)]
     (copy / "metrics.jsonl").write_text("\n".join([*lines, *map(json.dumps, more)]) + "\n")
     result = json.loads((copy / "result.json").read_text())
-    result |= {"test_accuracy": 0.25, "validation_accuracy": 0.75, "best_epoch": 3}
-    (copy / "result.json").write_text(json.dumps(result))
+    result |= {"test_accuracy": 0.25, "validation_accuracy": more[-1]["validation_accuracy"]}
+    (copy / "result.json").write_text(json.dumps(result | {"best_epoch": epochs}))
     return copy
 
 

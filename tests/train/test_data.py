@@ -23,7 +23,7 @@ def test_parts_are_those_of_the_generator():
 
 
 def test_what_the_generator_refuses_is_a_config_error():
-    with pytest.raises(ConfigError, match="data set: expected alpha"):
+    with pytest.raises(ConfigError, match="data set: alpha: expected"):
         load_randman(RandmanData(alpha=-1.0))
 
 

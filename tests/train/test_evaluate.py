@@ -83,6 +83,7 @@ def test_text_says_what_was_found():
     )
 
 
+@pytest.mark.slow
 def test_the_reference_checkpoint_keeps_its_accuracy():
     """Guards the format: a checkpoint of an earlier release stays readable, with its numbers."""
     stored = json.loads((REFERENCE / "result.json").read_text())

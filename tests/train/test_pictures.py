@@ -210,7 +210,7 @@ def test_a_regression_shows_targets_in_the_readout():
         ({"sample": sample(target=3)}, r"label: expected a class in \[0, 3\), got 3"),
         ({"sample": sample(inputs=np.ones(3))}, "spikes: expected shape"),
         ({"scores": scores(classes=2)}, "labels: expected classes from 0 to 1"),
-        ({"scores": scores(times=np.zeros((30, 2)))}, "units: expected three indices"),
+        ({"scores": scores(times=np.zeros((30, 2)))}, "units: expected an index in"),
         ({"records": []}, "records of at least one epoch"),
     ],
 )

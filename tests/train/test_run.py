@@ -177,7 +177,8 @@ def test_progress_without_a_terminal_is_a_line_per_epoch(capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("readout", ["spikes", pytest.param("max", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("readout", ["spikes", "max"])
 def test_an_easy_task_is_learned(train, tmp_path, readout):
     flags = "--alpha 5 --units 8 --samples-per-class 100 --hidden 32 --epochs 15"
     assert train(tmp_path, *flags.split(), "--readout", readout) == 0

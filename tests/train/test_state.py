@@ -43,11 +43,15 @@ def state_of(readout="spikes", seed=0, training=TRAINING):
     return create_state(model(readout), training, 12, jnp.uint32(seed))
 
 
+@functools.cache
+def compiled(net, training=TRAINING):
+    return jax.jit(functools.partial(train_batches, net, training))
+
+
 def epoch(state, net, number=1, training=TRAINING):
     part = data().train
     order = epoch_order(0, number, len(part.labels), 16)
-    train = jax.jit(functools.partial(train_batches, net, training))
-    return train(state, part.inputs, part.labels, order)
+    return compiled(net, training)(state, part.inputs, part.labels, order)
 
 
 def same(a, b):
@@ -112,7 +116,7 @@ def test_training_is_deterministic_and_starts_from_the_seed():
 def test_half_epochs_are_the_whole_epoch():
     part = data().train
     order = epoch_order(0, 1, len(part.labels), 16)
-    step = jax.jit(functools.partial(train_batches, model(), TRAINING))
+    step = compiled(model())
     whole, _ = step(state_of(), part.inputs, part.labels, order)
     half, _ = step(state_of(), part.inputs, part.labels, order[:3])
     half, _ = step(half, part.inputs, part.labels, order[3:])
@@ -186,7 +190,7 @@ def trained(training):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"label_smoothing": 0.2},
+        pytest.param({"label_smoothing": 0.2}, marks=pytest.mark.slow),
         {"jitter": 5e-3},
         pytest.param({"lower_rate": 50.0, "rate_strength": 1e-3}, marks=pytest.mark.slow),
         pytest.param({"upper_rate": 1.0, "rate_strength": 1e-3}, marks=pytest.mark.slow),
@@ -198,7 +202,10 @@ def test_every_setting_of_the_training_is_used(changes):
 
 
 @pytest.mark.optimizer
-@pytest.mark.parametrize(("name", "rises"), [("lower_rate", True), ("upper_rate", False)])
+@pytest.mark.parametrize(
+    ("name", "rises"),
+    [("lower_rate", True), pytest.param("upper_rate", False, marks=pytest.mark.slow)],
+)
 def test_rate_penalties_pull_the_rates(name, rises):
     training = with_training(**{name: 40.0 if rises else 1.0, "rate_strength": 1.0, "epochs": 4})
     train = jax.jit(functools.partial(train_batches, model(), training))
@@ -221,8 +228,7 @@ def test_the_gradient_norm_is_that_of_the_mean_loss():
 
     grads = jax.tree.leaves(jax.jit(jax.grad(loss_of))(params))
     norm = np.sqrt(sum(float((np.asarray(g, np.float64) ** 2).sum()) for g in grads))
-    train = jax.jit(functools.partial(train_batches, net, TRAINING))
-    _, sums = train(state_of(), part.inputs, part.labels, order)
+    _, sums = compiled(net)(state_of(), part.inputs, part.labels, order)
     assert float(sums.grad_norm / sums.samples) == pytest.approx(norm, rel=1e-4)
 
 

@@ -20,7 +20,15 @@ from flax_snn.products.native import library
 
 pytest.importorskip("llvmlite")
 
-SIZES = [(1, 1, 1), (7, 13, 5), (130, 8, 8), (33, 130, 77), (300, 64, 200), (5, 3000, 130)]
+SIZES = [
+    (1, 1, 1),
+    (7, 13, 5),
+    (130, 8, 8),
+    (33, 130, 77),
+    (300, 64, 200),
+    (5, 3000, 130),
+    (257, 2100, 2050),
+]
 EXACT = {"float32": 2e-5, "float64": 1e-12}
 
 

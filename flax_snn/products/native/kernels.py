@@ -39,6 +39,13 @@ LANES = 8
 PANEL_BYTES = 2**19
 """Most bytes of a kernel that a panel of its columns should have."""
 
+PACKED_BYTES = {"product": 2**24, "kernel_gradient": 2**22}
+"""Bytes of a kernel from which on a panel is copied into one piece while it is worked on: rows that
+are far apart by a power of two share places of a cache."""
+
+PACKED_ROWS = 256
+"""Rows from which on that is worth it."""
+
 PANEL_COLUMNS = 8 * LANES
 """Columns whose sums are held in registers at once."""
 
@@ -82,27 +89,56 @@ def _over_lists(kind: _Kind, name: str, inner: Callable[..., None], *, clears: b
             b.store(number(1), gave_up)
         row.stop_if(too_many)
     with b.if_then(b.icmp_signed("==", b.load(gave_up), number(0))):
-        if clears:
-            total = b.mul(size, b.mul(features, width))
-            b.call(kind.fill, [pointer(b, out, I8), ir.Constant(I32, 0), total])
         panel = _panel(b, kind.bytes, features, width)
+        entries = b.mul(features, width)
+        packs = b.and_(
+            b.icmp_signed(">=", b.mul(size, entries), number(PACKED_BYTES[name])),
+            b.icmp_signed(">=", rows, number(PACKED_ROWS)),
+        )
+        packed = b.call(kind.allocate, [b.mul(size, b.mul(features, panel))])
+        if clears:
+            with b.if_then(b.not_(packs)):
+                _clear(b, kind, out, entries)
         with Loop(b, number(0), width, panel) as first_column:
             here = minimum(b, panel, b.sub(width, first_column))
             offset = b.mul(size, first_column)
+            whole = b.add(out if clears else matrix, offset)
+            with b.if_then(packs):
+                if clears:
+                    _clear(b, kind, packed, b.mul(features, panel))
+                else:
+                    _copy_rows(b, kind, features, here, (packed, panel), (whole, width))
+            by_column, stride = b.select(packs, packed, whole), b.select(packs, panel, width)
             with Loop(b, number(0), rows) as row:
                 of_row = b.mul(size, b.mul(row, width))
                 start = b.load(b.gep(at, [row]))
                 found = b.sub(b.load(b.gep(at, [b.add(row, number(1))])), start)
                 listed = b.add(columns, b.mul(number(4), start))
                 values = b.add(x, b.mul(size, b.mul(row, features)))
-                by_row, by_column = (matrix, out) if clears else (out, matrix)
-                by_row = b.add(b.add(by_row, of_row), offset)
-                by_column = b.add(by_column, offset)
-                inner(b, by_row, by_column, width, here, listed, found, values)
+                by_row = b.add(b.add(matrix if clears else out, of_row), offset)
+                inner(b, by_row, by_column, stride, here, listed, found, values)
+            if clears:
+                with b.if_then(packs):
+                    _copy_rows(b, kind, features, here, (whole, width), (packed, panel))
+        b.call(kind.release, [packed])
     b.call(kind.release, [starts])
     b.call(kind.release, [columns])
     b.ret(b.load(gave_up))
     return function
+
+
+def _clear(b: ir.IRBuilder, kind: _Kind, at: Any, count: Any) -> None:
+    """Write zeros to some values from an address on."""
+    total = b.mul(number(kind.bytes), count)
+    b.call(kind.fill, [pointer(b, at, I8), ir.Constant(I32, 0), total])
+
+
+def _copy_rows(b: ir.IRBuilder, kind: _Kind, rows: Any, columns: Any, to: Any, source: Any) -> None:
+    """Copy rows of some columns between two matrices, each given as an address and a width."""
+    size = number(kind.bytes)
+    with Loop(b, number(0), rows) as row:
+        ends = [b.add(at, b.mul(size, b.mul(row, width))) for at, width in (to, source)]
+        b.call(kind.copy, [*(pointer(b, end, I8) for end in ends), b.mul(size, columns)])
 
 
 def _panel(b: ir.IRBuilder, size: int, features: Any, width: Any) -> Any:
@@ -123,6 +159,8 @@ class _Kind:
         self.zero = ir.Constant(self.vector, [0.0] * LANES)
         self.allocate = external(module, "malloc", I64, [I64])
         self.release = external(module, "free", ir.VoidType(), [I64])
+        bytes_at = I8.as_pointer()
+        self.copy = external(module, "memcpy", I64, [bytes_at, bytes_at, I64])
         self.fill = external(module, "memset", I64, [I8.as_pointer(), I32, I64])
         words = [_places(byte) for byte in range(256)]
         table = ir.ArrayType(I64, 256)

@@ -91,6 +91,18 @@ def test_the_page_on_interchange_names_every_preset_and_target() -> None:
 
 @pytest.mark.optimizer
 @pytest.mark.slow
+def test_the_python_on_sequences_of_different_lengths_runs() -> None:
+    page = (DOCS / "learning.md").read_text().split("## 6.")[1]
+    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    per_sample = names["snn"].losses.rate_coded_cross_entropy(
+        names["outputs"], names["labels"], seq_lengths=names["lengths"], per_sample=True
+    )
+    np.testing.assert_allclose(per_sample[1], names["alone"], rtol=1e-5)
+    np.testing.assert_allclose(per_sample.mean(), names["loss"], rtol=1e-6)
+
+
 def test_the_python_of_the_page_on_crossbars_runs(capsys: Any) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "crossbar.md").read_text(), flags=re.DOTALL)
     assert len(blocks) > 1

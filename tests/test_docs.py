@@ -90,7 +90,6 @@ def test_the_page_on_interchange_names_every_preset_and_target() -> None:
 
 
 @pytest.mark.optimizer
-@pytest.mark.slow
 def test_the_python_on_sequences_of_different_lengths_runs() -> None:
     page = (DOCS / "learning.md").read_text().split("## 6.")[1]
     (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
@@ -103,6 +102,7 @@ def test_the_python_on_sequences_of_different_lengths_runs() -> None:
     np.testing.assert_allclose(per_sample.mean(), names["loss"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_python_of_the_page_on_crossbars_runs(capsys: Any) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "crossbar.md").read_text(), flags=re.DOTALL)
     assert len(blocks) > 1

@@ -2,8 +2,8 @@
 
 Settings beside those of a peer: "runner" (``auto``, ``scan``: `snn.RNN`; ``nn.RNN``: the stock
 runner; ``floor``: the products alone, see below), "neuron" (``default``, ``cuba``, ``alif``,
-``adlif``, or a peer, whose own neuron is then taken from `snn.conventions`), "readout" (whether the last layer is a leaky
-integrator). Kernels ``r0, r1, ...`` in the file make layers recurrent.
+``adlif``, or a peer, whose own neuron is then taken from `snn.conventions`), "readout" (whether the
+last layer is a leaky integrator). Kernels ``r0, r1, ...`` in the file make layers recurrent.
 
 The floor is one product (T B, in) x (in, out) per kernel forward, and two backward, whose results
 are used. ``"strict": true`` leaves out the one backward product that no training step needs: that

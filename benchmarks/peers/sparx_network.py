@@ -45,7 +45,8 @@ def build(settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> Network:
     variables = {"params": params}
 
     def loss(variables: Any, x: jax.Array) -> jax.Array:
-        log_p = jax.nn.log_softmax(model.apply(variables, x).mean(0))
+        outputs: Any = model.apply(variables, x)
+        log_p = jax.nn.log_softmax(outputs.mean(0))
         return -jnp.take_along_axis(log_p, labels[:, None], axis=1).mean()
 
     begin = time.perf_counter()
@@ -55,7 +56,8 @@ def build(settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> Network:
     few = x[:, : max(1, 2**20 // x[:, 0].size)]
     activity = []
     for k in range(2, len(layers) - 1, 2):
-        activity.append(float(nn.Sequential(layers[:k]).apply(variables, few).mean()))
+        spikes: Any = nn.Sequential(layers[:k]).apply(variables, few)
+        activity.append(float(spikes.mean()))
     return Network(
         lambda: jax.block_until_ready(step(variables, x)),
         lambda: jax.block_until_ready(forward(variables, x)),

@@ -29,7 +29,7 @@ every_cell = pytest.mark.parametrize(
     "name",
     covered_by(
         CELLS,
-        ["refractory", "several_spikes", "learned", "old_spikes_lag", "chain"],
+        ["refractory", "learned", "old_spikes_lag", "chain"],
     ),
 )
 # Contracts that rest on those of `every_cell`. The chain has cells with and without recurrent

@@ -295,7 +295,9 @@ class Normalised(nn.Module):
         return snn.RNN(snn.LIFCell(N, dynamics=PLAIN, name="spiking"))(x)
 
 
-@pytest.mark.parametrize("fixed", [None, True, False])
+@pytest.mark.parametrize(
+    "fixed", [None, *(pytest.param(f, marks=pytest.mark.slow) for f in (True, False))]
+)
 def test_batch_norm_has_two_modes(fixed: bool | None) -> None:
     """The running statistics say that inputs are 100 times as wide as they are."""
     net, x = Normalised(fixed), batch(8, 40, F)

@@ -59,7 +59,8 @@ def test_the_tree_of_parameters_is_that_of_the_other_runners(name: str) -> None:
     jax.tree.map(close, variables_of(name), expected)
 
 
-@pytest.mark.parametrize("name", covered_by(["flat", "nested"], ["nested"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["flat", "nested"])
 def test_variables_serve_both_runners_and_each_layer_sows_what_it_saw(name: str) -> None:
     """Traces stand at the same paths; spikes of each layer lie at most two steps apart."""
     chain, dt = CHAINS[name], 1e-4

@@ -152,7 +152,8 @@ LAYERS = ("W1", "W2", "D1", "D2", "theta1", "theta2", "tau_m", "tau_s", "V_L", "
 
 @pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    "method", ["first_spikes", pytest.param("single", marks=pytest.mark.slow), "multi"]
+    "method",
+    [*(pytest.param(m, marks=pytest.mark.slow) for m in ("first_spikes", "single")), "multi"],
 )
 @pytest.mark.parametrize("ratio", RATIOS)
 def test_feedforward(ratio: str, method: str, dtype: str) -> None:

@@ -26,7 +26,7 @@ STEPS = 200
 
 
 # What is compiled by default; the slow suite compiles all of it.
-QUICK = [("uneven", "Auto"), ("few", "Explicit")]
+QUICK = [("uneven", "Auto")]
 
 
 @pytest.fixture(scope="module")

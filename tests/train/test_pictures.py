@@ -113,6 +113,7 @@ def test_pictures_without_anything_to_show_are_left_out(tmp_path):
     assert names(files) == ["learning_curves.png", "sample.png", "confusion.png"]
 
 
+@pytest.mark.slow
 def test_pictures_of_an_earlier_evaluation_are_replaced(tmp_path):
     before = {file: file.read_bytes() for file in draw(tmp_path)}
     draw(tmp_path, scores=scores(predictions=np.zeros(30, np.int32)))

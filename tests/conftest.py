@@ -101,6 +101,15 @@ def x64() -> Iterator[None]:
 
 
 @pytest.fixture
+def optimised() -> Iterator[None]:
+    """Compile as users do, for tests that compute for longer than they compile."""
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
 def unchecked() -> Iterator[None]:
     """Leave annotations unchecked in one test, as users have it.
 

@@ -180,6 +180,7 @@ def test_lost_spikes_are_summed():
 
 @pytest.mark.slow
 @pytest.mark.optimizer
+@pytest.mark.usefixtures("optimised")
 def test_surrogate_gradients_learn():
     """A linear classifier is right on less than two thirds."""
     config = YinYangConfig(

@@ -190,6 +190,7 @@ def test_an_easy_task_is_learned(train, tmp_path, readout):
 
 @pytest.mark.slow
 @pytest.mark.optimizer
+@pytest.mark.usefixtures("optimised")
 def test_the_default_learns_in_eight_epochs(tmp_path):
     from train.cli import run_command
     from train.randman import TASK

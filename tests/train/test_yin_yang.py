@@ -266,6 +266,7 @@ def test_runs_of_two_methods_side_by_side(runs):
 @pytest.mark.slow
 @pytest.mark.optimizer
 @pytest.mark.parametrize("method", ["first_spike", "eventprop"])
+@pytest.mark.usefixtures("optimised")
 def test_exact_gradients_learn(method, tmp_path):
     flags = ["--method", method, "--epochs", "10", "--no-cache", "--no-plots"]
     assert run_command(TASK, [*flags, "--workdir", str(tmp_path / "run")]) == 0

@@ -59,6 +59,8 @@ def product_for(products: str, features: int, width: int, rows: int, dtype: Any)
                 " dense where events cannot be used"
             )
         return EventDotGeneral(share=1.0, gradient_share=1.0)
+    if not all(isinstance(size, int) for size in (features, width, rows)):
+        return jax.lax.dot_general  # `jax.export` has symbolic sizes, which do not compare
     if min(features, width) < SMALLEST or rows < FEWEST_ROWS or why_not_events(dtype) is not None:
         return jax.lax.dot_general
     gradient_share = (LARGE_SHARE if features * width >= LARGE else SHARE) * min(2 / threads(), 1.0)

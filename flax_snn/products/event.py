@@ -5,7 +5,8 @@
 
 Any values are right, spikes or not: what is zero is skipped, what is not is multiplied. Where more
 than a given share of the inputs is not zero, the dense product takes over, which is decided while
-the program runs. So the result never depends on that share but for rounding.
+the program runs. So the result does not depend on that share but for rounding, as long as the
+kernel is finite: what a zero meets is skipped, so NaN in a row of it shows with inputs only.
 """
 
 from __future__ import annotations

@@ -47,7 +47,13 @@ def bilinear(
         return jax.vmap(product, axes)(*arrays), 0
 
     primitive.def_abstract_eval(abstract)
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames="shares"))
+    compiled = jax.jit(primitive.bind, static_argnames="shares")
+
+    def run(*arrays: Any, **shares: Any) -> Any:
+        with jax.disable_jit(False):  # a primitive that XLA runs is compiled in any case
+            return compiled(*arrays, **shares)
+
+    primitive.def_impl(run)
     mlir.register_lowering(primitive, mlir.lower_fun(dense, multiple_results=False))
     mlir.register_lowering(primitive, lowered, platform="cpu")
     batching.primitive_batchers[primitive] = batched

@@ -103,10 +103,10 @@ def x64() -> Iterator[None]:
 @pytest.fixture
 def optimised() -> Iterator[None]:
     """Compile as users do, for tests that compute for longer than they compile."""
-    before = jax.config.jax_disable_most_optimizations
     jax.config.update("jax_disable_most_optimizations", False)
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    before = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"]
+    jax.config.update("jax_disable_most_optimizations", before == "1")
 
 
 @pytest.fixture

@@ -90,6 +90,7 @@ def test_the_page_on_interchange_names_every_preset_and_target() -> None:
 
 
 @pytest.mark.optimizer
+@pytest.mark.slow
 def test_the_python_on_sequences_of_different_lengths_runs() -> None:
     page = (DOCS / "learning.md").read_text().split("## 6.")[1]
     (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)

@@ -121,6 +121,7 @@ def test_no_input_and_no_output() -> None:
         assert all((np.asarray(g) == 0).all() for g in grads.values())
 
 
+@pytest.mark.slow
 def test_samples_and_neurons_may_change_places() -> None:
     case, _ = clear()[0]
     (_, (spikes, _)), grads = layer(case, LOSS)

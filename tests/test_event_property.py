@@ -39,6 +39,7 @@ def check(gradient: bool, **options: object) -> None:
 
 @settings(max_examples=15, suppress_health_check=LENIENT)
 @given(**CASES)
+@pytest.mark.slow
 def test_spikes(**options: object) -> None:
     check(gradient=False, **options)
 

@@ -111,6 +111,7 @@ def test_the_plane_is_asked_cell_by_cell_within_the_disc(drawn):
     assert len(names) == 5 and (np.diff(shares) <= 0).all() and shares[-1] > 0
 
 
+@pytest.mark.slow
 def test_output_neurons_that_do_not_spike_are_left_out():
     arrays = collect("surrogate", loss="max")[0]
     assert all(sample.output is None for sample in arrays["samples"])

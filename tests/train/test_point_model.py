@@ -15,7 +15,6 @@ from train.state import create_state, evaluate, train_batches
 from train.yin_yang import build
 
 METHODS = ("surrogate", "first_spike", "eventprop")
-EVENTS = ("first_spike", pytest.param("eventprop", marks=pytest.mark.slow))
 NETWORK = YinYangNetwork(method="surrogate", hidden=(6,), input_mean=3.0, readout_mean=3.0)
 
 
@@ -80,7 +79,8 @@ def test_initial_weights_have_their_mean_and_deviation():
         assert kernel.std() == pytest.approx(std, rel=0.03)
 
 
-@pytest.mark.parametrize("method", EVENTS)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS[1:])
 def test_a_fine_grid_gives_the_spikes_of_continuous_time(method):
     """One parameter tree, two simulations that know nothing of each other."""
     # Weights that make most hidden neurons spike once.

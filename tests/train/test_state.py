@@ -233,6 +233,7 @@ def test_the_gradient_norm_is_that_of_the_mean_loss():
 
 
 @pytest.mark.optimizer
+@pytest.mark.slow
 def test_rasters_can_be_looked_at_as_events():
     part, net, params = data().test, model(), state_of().params
     inputs = jnp.asarray(part.inputs)

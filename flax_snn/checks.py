@@ -12,9 +12,10 @@ the way, except that a number comes back as a Python ``float`` or ``int``.
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -23,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "argument_names",
     "boolean",
     "choice",
     "error_text",
@@ -209,11 +211,25 @@ def choice(name: str, value: T, options: Sequence[Any], *, remedy: str = "") -> 
     Raises:
       ValueError: none of them.
     """
-    # An array among the values compares element by element, so it is kept from the comparison.
+    # An array compares element by element.
     if isinstance(value, np.ndarray | jax.Array) or not any(value == o for o in options):
         listed = ", ".join(map(repr, options))
         raise ValueError(error_text(name, f"one of {listed}", repr(value), remedy))
     return value
+
+
+def argument_names(name: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """Checks that ``name`` takes arguments of the given names.
+
+    Raises:
+      TypeError: an unknown one; the error lists the known ones and suggests the nearest.
+    """
+    for each in given:
+        if each not in known:
+            likeness = [difflib.SequenceMatcher(None, each, k).ratio() for k in known]
+            best = max(likeness, default=0.0)
+            remedy = f"did you mean {known[likeness.index(best)]!r}?" if best >= 0.6 else ""
+            raise TypeError(error_text(name, f"names among {', '.join(known)}", repr(each), remedy))
 
 
 def instance(

@@ -1,6 +1,6 @@
 """A short ``repr`` for classes with many fields: the class, and the fields that are not at default.
 
-    LIFCell(features=3, dynamics=LIFDynamics(parameters=LIFParameters(tau_mem=0.005)))
+    LIFCell(features=3, dynamics=LIFDynamics(tau_mem=0.005))
 
 The default of a field is that of the class, or, where a class has none but can be made without
 arguments, that of such an instance.
@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+import inspect
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 import numpy as np
 
-__all__ = ["short_repr"]
+__all__ = ["call_text", "short_repr"]
 
 
 def __dir__() -> list[str]:
@@ -28,21 +29,27 @@ MOST_ENTRIES = 6
 """Entries of a tuple or list that are shown; of more, the first ones and their number."""
 
 
-def short_repr(instance: Any) -> str:
+def short_repr(instance: Any, without: Collection[str] = ()) -> str:
     """Returns the name of a dataclass with the fields that differ from their defaults.
 
     Args:
       instance: a dataclass; Flax modules are dataclasses.
+      without: fields to leave out, such as one that follows from others.
     """
-    shown = []
+    shown = {}
     for field in dataclasses.fields(instance):
         # The parent of a Flax module would show the whole model around it.
-        if not field.repr or field.name == "parent":
+        if not field.repr or field.name in ("parent", *without):
             continue
         value = getattr(instance, field.name, None)
         if not _same(value, _default(type(instance), field)):
-            shown.append(f"{field.name}={_text(value)}")
-    return f"{type(instance).__name__}({', '.join(shown)})"
+            shown[field.name] = value
+    return call_text(type(instance).__name__, shown)
+
+
+def call_text(name: str, arguments: Mapping[str, Any]) -> str:
+    """Returns a call with arguments by name as text, the arguments in short."""
+    return f"{name}({', '.join(f'{key}={_text(value)}' for key, value in arguments.items())})"
 
 
 def _default(kind: type, field: dataclasses.Field[Any]) -> Any:
@@ -97,8 +104,9 @@ def _plain_repr(kind: type) -> bool:
     written: Any = kind.__repr__
     if written is nn.Module.__repr__:
         return True
-    # That of a dataclass is wrapped, against endless recursion.
-    return hasattr(written, "__wrapped__")
+    # That of a dataclass is compiled from text, and so belongs to no file.
+    code = getattr(inspect.unwrap(written), "__code__", None)
+    return code is not None and code.co_filename == "<string>"
 
 
 def _sequence(values: Any) -> str:

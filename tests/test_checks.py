@@ -194,3 +194,23 @@ def test_a_long_value_is_shown_on_one_line():
     with pytest.raises(TypeError, match=r"got \[0, 0, .*\.\.\.$") as error:
         checks.number("x", [0] * 500)
     assert len(str(error.value)) < 150
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["tau_men"], "LIF: expected names among tau_mem, tau_syn, got 'tau_men'; did you mean"),
+        (["tau_sym"], "got 'tau_sym'; did you mean 'tau_syn'?"),
+        (["tau"], "got 'tau'; did you mean 'tau_mem'?"),  # as near as tau_syn, and before it
+        (["tau_syn", "weight"], "LIF: expected names among tau_mem, tau_syn, got 'weight'"),
+    ],
+)
+def test_an_unknown_name_is_told_the_nearest_known_one(given: list[str], message: str):
+    with pytest.raises(TypeError, match=re.escape(message)) as error:
+        checks.argument_names("LIF", given, ["tau_mem", "tau_syn"])
+    assert ("did you mean" in str(error.value)) == ("weight" not in given)
+
+
+def test_known_names_pass():
+    checks.argument_names("LIF", [], [])
+    checks.argument_names("LIF", ["b", "a"], ("a", "b", "c"))

@@ -171,3 +171,66 @@ def test_equal_dynamics_are_equal_hash_alike_and_cannot_be_changed() -> None:
     assert hash(snn.conventions.tutorial()) == hash(snn.conventions.tutorial())
     with pytest.raises(dataclasses.FrozenInstanceError):
         make().dt = 1.0  # type: ignore[misc]
+
+
+# What `repr` shows.
+
+
+@hypothesis.given(
+    tau_mem=st.floats(2e-3, 1.0),
+    tau_syn=st.none() | st.floats(2e-3, 1.0) | st.tuples(*[st.floats(2e-3, 1.0)] * 2),
+    reset=st.sampled_from(["hard", "soft", "none"]),
+    refractory=st.sampled_from([0.0, 3e-3]),
+    discretization=st.sampled_from(["exact", "exponential", "euler"]),
+    noise_std=st.sampled_from([0.0, 0.1]),
+    v_rest=st.floats(-0.5, 0.5),
+    v_init=st.none() | st.floats(-0.5, 0.5) | st.tuples(st.floats(0, 0.5), st.floats(0, 0.5)),
+    surrogate=st.sampled_from([None, snn.surrogate.sigmoid(3.0)]),
+)
+@hypothesis.settings(max_examples=60)
+def test_dynamics_show_the_call_that_makes_them(**arguments: Any) -> None:
+    dynamics = snn.LIFDynamics(**arguments)
+    assert eval(repr(dynamics), vars(snn) | vars(snn.surrogate)) == dynamics
+
+
+def test_what_is_at_its_default_is_not_shown() -> None:
+    assert repr(snn.LIFDynamics()) == "LIFDynamics()"
+    assert repr(snn.LIDynamics(v_rest=0.1)) == "LIDynamics(v_rest=0.1)"
+    shown = repr(snn.LIFDynamics(20e-3, 5e-3, discretization="euler"))
+    assert shown == "LIFDynamics(tau_syn=0.005, discretization='euler')"
+
+
+def test_dynamics_that_no_constructor_makes_show_their_fields() -> None:
+    norse, leaky = snn.conventions.norse_lif(), snn.conventions.snntorch_leaky(0.9)
+    assert "entry='jump'" in repr(norse) and "tau_syn=0.005" in repr(norse)
+    assert "given=Coefficients(alpha=0.9, theta=1.0, c_x=1.0)" in repr(leaky)
+
+
+def test_a_neuron_of_a_user_shows_its_fields_and_knows_its_names() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Neuron(snn.Neuron):
+        gain: float = 2.0
+        delay: int = 0
+
+    assert repr(Neuron(gain=3.0)) == "Neuron(gain=3.0)"
+    with pytest.raises(TypeError, match="Neuron: expected names among gain, delay, got 'gian'"):
+        Neuron(gian=3.0)  # type: ignore[call-arg]
+
+    class Bare(snn.Neuron):
+        pass
+
+    with pytest.raises(TypeError):
+        Bare(gain=3.0)
+    assert "Bare object" in repr(Bare())
+
+    class Open(snn.Neuron):
+        def __init__(self, **anything: float) -> None:
+            self.anything = anything
+
+    assert Open(gain=3.0).anything == {"gain": 3.0}
+
+
+def test_numbers_of_numpy_are_stored_as_those_of_python(unchecked: None) -> None:
+    made = snn.LIFDynamics(v_min=np.float32(-0.5), noise_std=np.float64(0.25), v_init=np.int32(0))
+    assert made == snn.LIFDynamics(v_min=-0.5, noise_std=0.25, v_init=0.0)
+    assert {type(made.v_min), type(made.noise_std), type(made.v_init)} == {float}

@@ -207,7 +207,7 @@ def test_other_types(ask: Any, unchecked: None) -> None:
         ask(INPUTS, jnp.ones(3), LIF)
     with pytest.raises(TypeError, match="kernel: expected a floating dtype, got int32"):
         ask(INPUTS, jnp.ones((2, 3), jnp.int32), LIF)
-    with pytest.raises(TypeError, match="expected LIFParameters, got LIFDynamics"):
+    with pytest.raises(TypeError, match="expected a LIFParameters, got LIFDynamics"):
         ask(INPUTS, KERNEL, snn.LIFDynamics(tau_syn=5e-3))
 
 

@@ -101,10 +101,10 @@ def test_times_that_are_none(bad: float) -> None:
 
 
 def test_from_times_refuses_other_arrays(unchecked: None) -> None:
-    with pytest.raises(TypeError, match="floating times in seconds, got int32"):
+    with pytest.raises(TypeError, match="a floating dtype, got int32; give times in seconds"):
         from_times(jnp.ones((1, 2), jnp.int32))
     with pytest.raises(
-        ValueError, match=r"expected times \(B, N\), got shape \(3,\).*times\[None\]"
+        ValueError, match=r"expected shape \(B, N\), got shape \(3,\).*times\[None\]"
     ):
         from_times(jnp.ones(3))
 
@@ -144,5 +144,5 @@ def test_layers_refuse_spikes(given: object, error: type[Exception], message: st
 
 
 def test_layers_refuse_arrays(unchecked: None) -> None:
-    with pytest.raises(TypeError, match="expected snn.event.Spikes, got ndarray; make them with"):
+    with pytest.raises(TypeError, match="expected snn.event.Spikes, got .*; make them with"):
         first_spikes(np.ones((1, 2)), KERNEL, LIF)

@@ -57,6 +57,16 @@ MISTAKES: list[tuple[str, Callable[[], Any], str]] = [
         lambda: snn.LIFCell(8, dynamics=snn.LIFDynamics),
         r"expected an LIFDynamics, such as snn.LIFDynamics\(\)",
     ),
+    (
+        "an unknown argument of a neuron",
+        lambda: snn.LIFDynamics(tau=20e-3),
+        "LIFDynamics: expected names among tau_mem, .* got 'tau'; did you mean 'tau_mem'",
+    ),
+    (
+        "an unknown argument of a cell",
+        lambda: snn.LIFCell(3, use_biass=True),
+        "LIFCell: expected names among features, .*; did you mean 'use_bias'",
+    ),
     ("no dynamics", lambda: snn.NeuronCell(3), "expected a Neuron, such as snn.LIFDynamics"),
     ("no dynamics of a layer", lambda: snn.Neurons(), "expected a Neuron, such as"),
     (
@@ -141,8 +151,7 @@ def test_lists_and_tuples_of_cells_make_the_same_chain():
         ),
         (
             snn.RecurrentLIFCell(2, dynamics=snn.LIFDynamics(tau_mem=5e-3)),
-            "RecurrentLIFCell(features=2, dynamics=LIFDynamics(parameters="
-            "LIFParameters(tau_mem=0.005)))",
+            "RecurrentLIFCell(features=2, dynamics=LIFDynamics(tau_mem=0.005))",
         ),
         (
             snn.RNN(snn.Chain([snn.LIFCell(3), snn.LeakyIntegratorReadout(2)]), time_major=True),

@@ -258,7 +258,7 @@ def test_weights_out_of_range_of_their_dtype() -> None:
 @pytest.mark.parametrize(
     ("metadata", "reason"),
     [
-        ({"reset": "sometimes"}, "reset: expected one of hard, soft, none"),
+        ({"reset": "sometimes"}, "reset: expected one of 'hard', 'soft', 'none'"),
         ({"refractory": 1.5e-3}, "refractory: expected a whole number of steps"),
         ({"refractory": -1e-3}, "refractory: expected a whole number"),
         ({"fire": "maybe"}, "fire: expected one of"),

@@ -91,7 +91,7 @@ def check_names(kind: type, names: Iterable[str], neuron: type) -> None:
       neuron: class of the neuron, whose constructor may know them.
 
     Raises:
-      TypeError: an argument that is one of the neuron.
+      TypeError: an argument that is one of the neuron, or is unknown.
     """
     fields = {field.name for field in dataclasses.fields(kind)}
     unknown = [name for name in names if name not in fields]
@@ -102,6 +102,8 @@ def check_names(kind: type, names: Iterable[str], neuron: type) -> None:
             f"{kind.__name__}: {', '.join(misplaced)} is of the neuron, not of the"
             f" {'cell' if issubclass(kind, nn.RNNCellBase) else 'layer'}; give dynamics={call}"
         )
+    public = [field.name for field in dataclasses.fields(kind) if field.name != "parent"]
+    checks.argument_names(kind.__name__, (n for n in unknown if n != "parent"), public)
 
 
 def check_dynamics(name: str, dynamics: Any, kind: type) -> None:

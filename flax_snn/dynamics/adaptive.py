@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
+from flax_snn import checks
 from flax_snn.dynamics.kernel import namespace
 from flax_snn.dynamics.neuron import Neuron
-from flax_snn.dynamics.parameters import number
+from flax_snn.dynamics.parameters import number, starting_potential
+from flax_snn.dynamics.validity import checked_surrogate
 from flax_snn.surrogate import Surrogate
 from flax_snn.typing import Array, Float, Projection, Scalar
 
@@ -28,7 +29,7 @@ def adaptive_spike(
     limit: Array,
     theta: Array,
 ) -> Float[Array, "*B N"]:
-    """Return 1 where a membrane is above the threshold in force, with the surrogate as derivative.
+    """Returns 1 where a membrane is above the threshold in force, with the surrogate as derivative.
 
     The surrogate sees the distance from the threshold in force, but scales with the base threshold,
     as in Bellec et al. 2020; that scale is a constant of the derivative.
@@ -57,7 +58,7 @@ def _adaptive_spike_jvp(surrogate: Any, inclusive: bool, primals: Any, tangents:
 
 
 def with_feedback(current: Array, recurrent: Projection | None, spikes: Array | None) -> Array:
-    """Return the input of a step with what the spikes of the step before add through the weights.
+    """Returns the input of a step with what the spikes of the step before add through the weights.
 
     Raises:
       ValueError: recurrent weights, but a state that does not remember its spikes.
@@ -73,106 +74,68 @@ def with_feedback(current: Array, recurrent: Projection | None, spikes: Array | 
 
 
 def decay(dt: float, tau: Scalar) -> Scalar:
-    """Return ``exp(-dt / tau)``, NumPy or JAX as ``tau`` is."""
+    """Returns ``exp(-dt / tau)``, NumPy or JAX as ``tau`` is."""
     return namespace(tau).exp(-dt / tau)
 
 
 def time_constant_of(name: str, value: Any, dt: float) -> float:
-    """Return the time constant in seconds behind a decay ``0 < value < 1`` of a step.
+    """Returns the time constant in seconds behind a decay ``0 < value < 1`` of a step.
 
     Raises:
       TypeError: not a number.
       ValueError: not between 0 and 1.
     """
-    value = number(name, value)
-    if not 0.0 < value < 1.0:
-        raise ValueError(
-            f"{name}: expected a decay between 0 and 1, as exp(-dt / tau) is, got {value!r}"
-        )
-    return -number("dt", dt, positive=True, unit="seconds") / math.log(value)
+    remedy = "a decay is exp(-dt / tau)"
+    value = number(name, value, above=0.0, below=1.0, remedy=remedy)
+    return -number("dt", dt, above=0.0, unit="seconds") / math.log(value)
 
 
-def settle(neuron: Any, *, seconds: Sequence[str] = (), numbers: Sequence[str] = ()) -> None:
-    """Check the fields that every adaptive neuron has, and store them as floats.
+def check_shared_fields(neuron: Any, *, resets: Sequence[str] = RESET_GRADIENTS) -> None:
+    """Checks the fields that every adaptive neuron has, and stores numbers as floats.
 
     Args:
       neuron: the neuron, a frozen dataclass that is being made.
-      seconds: fields that are time constants, besides ``dt``.
-      numbers: fields that are any finite number.
+      resets: values that ``reset_gradient`` may have.
 
     Raises:
-      TypeError: a field is not a number; the surrogate is none.
-      ValueError: a field is not finite, or a time constant is not above 0.
+      TypeError: a field is not a number; the surrogate is not a `Surrogate`.
+      ValueError: a field is not finite; the step is not above 0; an unknown ``reset_gradient``.
     """
-    values: dict[str, Any] = {}
-    for name in ("dt", *seconds):
-        values[name] = number(name, getattr(neuron, name), positive=True, unit="seconds")
-    for name in numbers:
-        values[name] = number(name, getattr(neuron, name))
-    start = neuron.v_init
-    if isinstance(start, tuple | list | np.ndarray) and np.ndim(start) > 0:
-        values["v_init"] = tuple(number(f"v_init[{k}]", v) for k, v in enumerate(start))
-    else:
-        values["v_init"] = number("v_init", start)
-    for name, value in values.items():
-        object.__setattr__(neuron, name, value)
-    if not isinstance(neuron.surrogate, Surrogate):
-        raise TypeError(
-            "surrogate: expected a Surrogate such as superspike(slope=10), called, got"
-            f" {neuron.surrogate!r}"
-        )
+    checks.fields(neuron, number, "dt", above=0.0, unit="seconds")
+    checks.fields(neuron, starting_potential, "v_init")
+    checks.fields(neuron, checked_surrogate, "surrogate")
+    checks.fields(neuron, checks.choice, "reset_gradient", options=resets)
 
 
-def above_zero(neuron: Any, *names: str, or_zero: bool = False) -> None:
-    """Raise a ValueError where a named number is not above 0, or 0 where that will do."""
+def check_ranges(neuron: Any, *names: str) -> None:
+    """Checks numbers against their ranges, which are the fields ``<name>_range``.
+
+    Raises:
+      TypeError: not a number; a range that is not a pair of numbers.
+      ValueError: a range that is not in order; a number outside its range.
+    """
+    kind = type(neuron).__name__
+    checks.fields(neuron, number, *names)
     for name in names:
-        value = getattr(neuron, name)
-        if value < 0.0 or (value == 0.0 and not or_zero):
-            raise ValueError(
-                f"{name}: expected a number {'>=' if or_zero else '>'} 0, got {value!r}"
-            )
-
-
-def one_of(name: str, value: Any, options: Sequence[str]) -> None:
-    """Raise a ValueError where a switch has none of its values."""
-    if not isinstance(value, str) or value not in options:
-        raise ValueError(f"{name}: expected one of {', '.join(options)}, got {value!r}")
-
-
-def within(neuron: Any, name: str) -> None:
-    """Check a number against the range that stands in the field ``<name>_range``.
-
-    Raises:
-      TypeError: the range is no pair of numbers.
-      ValueError: the range is not in order, or the number lies outside.
-    """
-    field = f"{name}_range"
-    ends = getattr(neuron, field)
-    if not isinstance(ends, tuple | list) or len(ends) != 2:
-        raise TypeError(f"{field}: expected a pair of numbers (least, largest), got {ends!r}")
-    low, high = (number(f"{field}[{k}]", end) for k, end in enumerate(ends))
-    object.__setattr__(neuron, field, (low, high))
-    if low > high:
-        raise ValueError(f"{field}: expected least <= largest, got {ends!r}")
-    value = getattr(neuron, name)
-    if not low <= value <= high:
-        raise ValueError(
-            f"{name}: expected a number from {low:g} to {high:g}, got {value!r}; give {field} to"
-            " allow more"
-        )
+        field = f"{name}_range"
+        ends = getattr(neuron, field)
+        if not isinstance(ends, tuple | list) or len(ends) != 2:
+            what = "a pair of numbers (least, largest)"
+            raise TypeError(checks.error_text(f"{kind}: {field}", what, checks.shown(ends)))
+        low, high = (number(f"{kind}: {field}[{k}]", end) for k, end in enumerate(ends))
+        if low > high:
+            raise ValueError(checks.error_text(f"{kind}: {field}", "least <= largest", ends))
+        object.__setattr__(neuron, field, (low, high))
+        remedy = f"give {field} to allow more"
+        checks.fields(neuron, checks.in_range, name, low=low, high=high, remedy=remedy)
 
 
 def named_values(neuron: Neuron, values: Any) -> dict[str, Any]:
-    """Return the values of a neuron by name, some of them replaced.
+    """Returns the values of a neuron by name, some of them replaced.
 
     Raises:
       TypeError: a name that the neuron does not have.
     """
-    known = neuron.learnable()
-    for name in values or ():
-        if name not in known:
-            raise TypeError(
-                f"{type(neuron).__name__}.coefficients: expected names among {', '.join(known)},"
-                f" got {name!r}"
-            )
+    name = f"{type(neuron).__name__}.coefficients"
+    checks.argument_names(name, values or (), [*neuron.learnable()])
     return neuron.values(values)

@@ -12,11 +12,14 @@ import jax.numpy as jnp
 from flax import struct
 from jax import lax
 
+from flax_snn import checks
 from flax_snn.dynamics import adaptive
 from flax_snn.dynamics.domain import Learnable, positive, time_constant
 from flax_snn.dynamics.kernel import namespace
 from flax_snn.dynamics.neuron import Neuron, Twin
+from flax_snn.dynamics.parameters import number, starting_potential
 from flax_snn.dynamics.spike import spike
+from flax_snn.representation import short_repr
 from flax_snn.surrogate import Surrogate, superspike
 from flax_snn.typing import Array, Currents, Float, Projection, Scalar
 
@@ -138,7 +141,7 @@ class AdExDynamics(Neuron):
         neuron; v_rest if not given. The adaptation starts as if that had lasted.
 
     Raises:
-      TypeError: a number is not a number, substeps not an int.
+      TypeError: a value that is not a number; an unknown argument.
       ValueError: a value outside its range.
 
     Reference: Brette & Gerstner, *Adaptive exponential integrate-and-fire model as an effective
@@ -162,54 +165,45 @@ class AdExDynamics(Neuron):
     v_init: Any = None
 
     def __post_init__(self) -> None:
-        """Check the fields."""
+        """Checks the fields."""
         if self.v_init is None:
             object.__setattr__(self, "v_init", self.v_rest)
+        adaptive.check_shared_fields(self)
+        checks.fields(self, checks.whole_number, "substeps")
+        remedy = "Euler steps need more than a substep, so use more substeps or a shorter dt"
         seconds = ("tau_mem", "tau_w")
-        adaptive.settle(self, seconds=seconds, numbers=("a", "b", "delta_t", "v_peak", *POTENTIALS))
-        adaptive.one_of("reset_gradient", self.reset_gradient, adaptive.RESET_GRADIENTS)
-        if type(self.substeps) is not int:
-            raise TypeError(f"substeps: expected an int >= 1, got {self.substeps!r}")
-        if self.substeps < 1:
-            raise ValueError(f"substeps: expected an int >= 1, got {self.substeps!r}")
-        for name in seconds:
-            if getattr(self, name) <= self._substep:
-                raise ValueError(
-                    f"{name}: expected more than a substep of {self._substep:g} s under Euler, got"
-                    f" {getattr(self, name)!r} s; use more substeps or a shorter dt"
-                )
-        adaptive.above_zero(self, "delta_t")
-        adaptive.above_zero(self, "b", or_zero=True)
-        if self.a <= -1.0:
-            raise ValueError(
-                f"a: expected a number > -1, got {self.a!r}: the adaptation would cancel the leak"
-            )
-        starts = self.v_init if isinstance(self.v_init, tuple) else (self.v_init,)
-        potentials = {name: getattr(self, name) for name in POTENTIALS} | {"v_init": max(starts)}
-        for name, value in potentials.items():
-            if value >= self.v_peak:
-                raise ValueError(
-                    f"{name}: expected a potential below v_peak={self.v_peak!r} mV, got {value!r}"
-                )
+        checks.fields(self, number, *seconds, above=self._substep, unit="seconds", remedy=remedy)
+        checks.fields(self, number, "delta_t", above=0.0, unit="mV")
+        checks.fields(self, number, "b", at_least=0.0, unit="mV")
+        remedy = "at -1 the adaptation cancels the leak"
+        checks.fields(self, number, "a", above=-1.0, remedy=remedy)
+        checks.fields(self, number, "v_peak", unit="mV")
+        remedy = "potentials have to lie below v_peak"
+        checks.fields(self, number, *POTENTIALS, below=self.v_peak, unit="mV", remedy=remedy)
+        checks.fields(self, starting_potential, "v_init", below=self.v_peak)
 
     @property
     def _substep(self) -> float:
         return self.dt / self.substeps
 
+    def __repr__(self) -> str:
+        """Returns the class with the fields that differ from their defaults."""
+        return short_repr(self, without=("v_init",) if self.v_init == self.v_rest else ())
+
     def replace(self, **changes: Any) -> Any:
-        """Return the neuron with some fields changed; a start at v_rest follows v_rest."""
+        """Returns the neuron with some fields changed; a start at v_rest follows v_rest."""
         if self.v_init == self.v_rest and "v_rest" in changes:
             changes = {"v_init": changes["v_rest"]} | changes
         return super().replace(**changes)
 
     def initial_state(self, v_init: Float[Array, "*B N"], *, recurrent: bool = False) -> AdExState:
-        """Return the state before the first step: adaptation as if v_init had lasted, no spike."""
+        """Returns the state before the first step: adaptation as if v_init had lasted, no spike."""
         zeros = jnp.zeros_like(v_init)
         w = self.a * (v_init - self.v_rest)
         return AdExState(v=v_init, w=w, s=zeros if recurrent else None)
 
     def coefficients(self, values: Any = None, *, dtype: Any = None) -> AdExCoefficients:
-        """Return the numbers of one step, of this neuron or of some values by name."""
+        """Returns the numbers of one step, of this neuron or of some values by name."""
         del dtype
         p = adaptive.named_values(self, values)
         k_mem, k_w = (self._substep / p.pop(name) for name in ("tau_mem", "tau_w"))
@@ -225,7 +219,7 @@ class AdExDynamics(Neuron):
         recurrent: Projection | None = None,
         noise: Float[Array, "*B N"] | None = None,
     ) -> tuple[AdExState, Float[Array, "*B N"]]:
-        """Advance by one time step."""
+        """Advances by one time step."""
         del noise
         c, before = coefficients, state.s
         x = adaptive.with_feedback(current, recurrent, before)
@@ -236,7 +230,7 @@ class AdExDynamics(Neuron):
         return AdExState(v=v, w=w + spent * c.b, s=None if before is None else s), s
 
     def _integrate(self, c: AdExCoefficients, v: Array, w: Array, x: Array) -> tuple[Array, Array]:
-        """Return membrane and adaptation at the end of the step, before spike and reset."""
+        """Returns membrane and adaptation at the end of the step, before spike and reset."""
         for _ in range(self.substeps):
             moved_v = v + c.k_mem * (c.v_rest - v - w + x) + upstroke(v, c.v_t, c.delta_t, c.k_mem)
             moved_w = w + c.k_w * (c.a * (v - c.v_rest) - w)
@@ -246,7 +240,7 @@ class AdExDynamics(Neuron):
         return v, w
 
     def learnable(self, learn: Collection[str] = ()) -> dict[str, Learnable]:
-        """Return what may be learned: all but v_peak and dt.
+        """Returns what may be learned: all but v_peak and dt.
 
         Time constants stay longer than a substep, potentials below v_peak, a above -1 and below
         half of where Euler steps of the two equations become unstable.
@@ -266,7 +260,7 @@ class AdExDynamics(Neuron):
         }
 
     def describe(self) -> str:
-        """Return the update equations with their numbers, as text."""
+        """Returns the update equations with their numbers, as text."""
         c, stop = self.coefficients(), self.reset_gradient == "stop"
         rest, limit = self.resting_potential(c), self.threshold_of(c)
         lines = [
@@ -285,7 +279,7 @@ class AdExDynamics(Neuron):
         return "\n  ".join([f"AdExDynamics, step of {self.dt:g} s", *lines])
 
     def lacks(self, twin: Twin) -> str | None:
-        """Return why the neuron has no such twin."""
+        """Returns why the neuron has no such twin."""
         return {
             "event": "its exponential membrane has no closed form between spikes",
             "nir": "NIR has no node with an exponential membrane",
@@ -294,7 +288,7 @@ class AdExDynamics(Neuron):
         }[twin]
 
     def resting_potential(self, coefficients: AdExCoefficients) -> Scalar:
-        """Return the lower equilibrium without input in mV; where it is slowest if there is none.
+        """Returns the lower equilibrium without input in mV; if there is none, the slowest point.
 
         With ``y = (v - v_rest) / delta_t`` both equilibria solve ``y - log(y) = level``, where
         ``level = log(1 + a) + (v_t - v_rest) / delta_t``; below a level of 1 there is none.
@@ -302,20 +296,20 @@ class AdExDynamics(Neuron):
         return _equilibrium(coefficients, upper=False)
 
     def threshold_of(self, coefficients: AdExCoefficients) -> Scalar:
-        """Return the upper equilibrium without input in mV: slow input beyond it makes a spike."""
+        """Returns the upper equilibrium without input in mV: slow input beyond it makes a spike."""
         return _equilibrium(coefficients, upper=True)
 
     def silenced(self, coefficients: AdExCoefficients) -> AdExCoefficients:
-        """Return the coefficients as they are: `free_membrane` is linear and has no spikes."""
+        """Returns the coefficients as they are: `free_membrane` is linear and has no spikes."""
         return coefficients
 
     def free_membrane(
         self, coefficients: AdExCoefficients, current: Currents, recurrent: Currents = None
     ) -> Array:
-        """Return the membrane that small currents drive, above rest in mV, linear in them.
+        """Returns the membrane that small currents drive, above rest in mV, linear in them.
 
-        An exponential membrane cannot be kept from its spikes, so this is the derivative of the
-        step at rest, or at v_t where rest lies above (or does not exist), which has no leak left.
+        An exponential membrane spikes at any threshold, so this is the derivative of the step
+        at rest, or at v_t where rest lies above (or does not exist), which has no leak left.
 
         Args:
           coefficients: the numbers, as arrays that broadcast against one step.
@@ -344,7 +338,7 @@ class AdExDynamics(Neuron):
 
 @jax.custom_jvp
 def upstroke(v: Array, v_t: Array, delta_t: Array, k_mem: Array) -> Array:
-    """Return ``k_mem delta_t exp((v - v_t) / delta_t)`` in mV, finite in the dtype of ``v``.
+    """Returns ``k_mem delta_t exp((v - v_t) / delta_t)`` in mV, finite in the dtype of ``v``.
 
     Its derivative takes ``1 / k_mem`` in place of the exponential where that is larger.
 
@@ -369,7 +363,7 @@ def _upstroke_jvp(primals: Any, tangents: Any) -> Any:
 
 @jax.custom_jvp
 def at_most(v: Array, v_peak: Array) -> Array:
-    """Return the smaller of both, with the derivative of ``v`` (straight-through)."""
+    """Returns the smaller of both, with the derivative of ``v`` (straight-through)."""
     return jnp.minimum(v, v_peak)
 
 
@@ -379,7 +373,7 @@ def _at_most_jvp(primals: Any, tangents: Any) -> Any:
 
 
 def _equilibrium(c: AdExCoefficients, *, upper: bool) -> Scalar:
-    """Return an equilibrium without input in mV, by Newton's method from its near side."""
+    """Returns an equilibrium without input in mV, by Newton's method from its near side."""
     xp = namespace(c)
     level = xp.log(1.0 + c.a) + (c.v_t - c.v_rest) / c.delta_t
     beyond = xp.maximum(level - 1.0, 1e-6)

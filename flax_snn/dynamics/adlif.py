@@ -12,9 +12,11 @@ import jax.numpy as jnp
 from flax import struct
 from jax import lax
 
+from flax_snn import checks
 from flax_snn.dynamics import adaptive
 from flax_snn.dynamics.domain import Learnable, positive, time_constant
 from flax_snn.dynamics.neuron import Neuron, Twin
+from flax_snn.dynamics.parameters import number
 from flax_snn.dynamics.spike import spike
 from flax_snn.surrogate import Surrogate
 from flax_snn.typing import Array, Currents, Float, Projection, Scalar
@@ -122,7 +124,7 @@ class AdLIFDynamics(Neuron):
       v_init: membrane potential before the first step: a number, or a tuple with one per neuron.
 
     Raises:
-      TypeError: a number is not a number.
+      TypeError: a value that is not a number; an unknown argument.
       ValueError: a value outside its range.
 
     Reference: Baronig et al., *Advancing spatio-temporal processing through adaptation in spiking
@@ -144,19 +146,16 @@ class AdLIFDynamics(Neuron):
     v_init: float | tuple[float, ...] = 0.0
 
     def __post_init__(self) -> None:
-        """Check the fields."""
-        adaptive.settle(
-            self, seconds=("tau_mem", "tau_adapt"), numbers=("a", "b", "q", "threshold")
-        )
-        adaptive.above_zero(self, "threshold", "q")
-        adaptive.within(self, "a")
-        adaptive.within(self, "b")
-        adaptive.one_of("scheme", self.scheme, SCHEMES)
-        adaptive.one_of("reset_gradient", self.reset_gradient, adaptive.RESET_GRADIENTS)
+        """Checks the fields."""
+        adaptive.check_shared_fields(self)
+        checks.fields(self, number, "tau_mem", "tau_adapt", above=0.0, unit="seconds")
+        checks.fields(self, number, "threshold", "q", above=0.0)
+        adaptive.check_ranges(self, "a", "b")
+        checks.fields(self, checks.choice, "scheme", options=SCHEMES)
 
     @classmethod
     def from_decays(cls, *, alpha: float, beta: float, dt: float = 1e-3, **fields: Any) -> Any:
-        """Make the neuron of its decays in a step, between 0 and 1.
+        """Makes the neuron of its decays in a step, between 0 and 1.
 
         Args:
           alpha: decay of the membrane.
@@ -175,7 +174,7 @@ class AdLIFDynamics(Neuron):
         )
 
     def free_oscillation(self) -> tuple[float, float]:
-        """Return what membrane and adaptation do without input and without spikes.
+        """Returns what membrane and adaptation do without input and without spikes.
 
         Returns:
           Frequency in Hz (0 where they do not oscillate), and the factor by which the slowest part
@@ -194,13 +193,13 @@ class AdLIFDynamics(Neuron):
         return turns / self.dt, abs(slowest)
 
     def initial_state(self, v_init: Float[Array, "*B N"], *, recurrent: bool = False) -> AdLIFState:
-        """Return the state before the first step: no adaptation, no spike."""
+        """Returns the state before the first step: no adaptation, no spike."""
         zeros = jnp.zeros_like(v_init)
         needed = recurrent or self.scheme == "euler"
         return AdLIFState(v=v_init, w=zeros, s=zeros if needed else None)
 
     def coefficients(self, values: Any = None, *, dtype: Any = None) -> AdLIFCoefficients:
-        """Return the numbers of one step, of this neuron or of some values by name."""
+        """Returns the numbers of one step, of this neuron or of some values by name."""
         del dtype
         p = adaptive.named_values(self, values)
         return AdLIFCoefficients(
@@ -222,7 +221,7 @@ class AdLIFDynamics(Neuron):
         recurrent: Projection | None = None,
         noise: Float[Array, "*B N"] | None = None,
     ) -> tuple[AdLIFState, Float[Array, "*B N"]]:
-        """Advance by one time step."""
+        """Advances by one time step."""
         del noise
         c, before = coefficients, state.s
         x = adaptive.with_feedback(current, recurrent, before)
@@ -242,7 +241,7 @@ class AdLIFDynamics(Neuron):
         return v * (1 - (lax.stop_gradient(s) if self.reset_gradient == "stop" else s))
 
     def learnable(self, learn: Collection[str] = ()) -> dict[str, Learnable]:
-        """Return what may be learned: time constants, a and b in their ranges, the threshold."""
+        """Returns what may be learned: time constants, a and b in their ranges, the threshold."""
         del learn
         (a_low, a_high), (b_low, b_high) = self.a_range, self.b_range
         return {
@@ -254,7 +253,7 @@ class AdLIFDynamics(Neuron):
         }
 
     def describe(self) -> str:
-        """Return the update equations with their numbers, as text."""
+        """Returns the update equations with their numbers, as text."""
         c = self.coefficients()
         stopped = "   (gradient through s stopped)" if self.reset_gradient == "stop" else ""
         drive = f"(x - w)\n  s = v > {c.theta:g}"
@@ -276,7 +275,7 @@ class AdLIFDynamics(Neuron):
         return "\n  ".join([f"AdLIFDynamics, {self.scheme}, step of {self.dt:g} s", *lines])
 
     def lacks(self, twin: Twin) -> str | None:
-        """Return why the neuron has no such twin."""
+        """Returns why the neuron has no such twin."""
         return {
             "event": "its membrane oscillates between spikes, and event layers solve for the first"
             " crossing of sums of two exponentials only",
@@ -286,6 +285,6 @@ class AdLIFDynamics(Neuron):
         }[twin]
 
     def resting_potential(self, coefficients: AdLIFCoefficients) -> Scalar:
-        """Return the potential of the membrane without input, which is 0."""
+        """Returns the potential of the membrane without input, which is 0."""
         del coefficients
         return 0.0

@@ -10,15 +10,16 @@ import jax.numpy as jnp
 from flax import struct
 from jax import lax
 
+from flax_snn import checks
 from flax_snn.dynamics import adaptive
 from flax_snn.dynamics.domain import Learnable, positive, time_constant
 from flax_snn.dynamics.neuron import Neuron, Twin
-from flax_snn.dynamics.parameters import steps_of
+from flax_snn.dynamics.parameters import number, steps_of
 from flax_snn.surrogate import Surrogate, relu_grad
 from flax_snn.typing import Array, Currents, Float, Projection, Scalar
 
 SCHEMES = ("bellec", "same_step")
-"""When a spike acts on adaptation and membrane: in the next step, or in its own."""
+"""When a spike acts on adaptation and membrane: in the next step, or in the same one."""
 
 
 @struct.dataclass
@@ -67,7 +68,7 @@ class ALIFDynamics(Neuron):
         s  = v > threshold + beta a
         alpha = exp(-dt / tau_mem),    rho = exp(-dt / tau_adapt)
 
-    With ``scheme="same_step"``, as sparx has it, it acts in its own step, and the test is ``>=``:
+    With ``scheme="same_step"``, as in sparx, it acts in the same step, and the test is ``>=``:
 
         v <- alpha v + x
         s  = v >= threshold + beta a
@@ -103,8 +104,9 @@ class ALIFDynamics(Neuron):
       v_init: membrane potential before the first step: a number, or a tuple with one per neuron.
 
     Raises:
-      TypeError: a number is not a number.
-      ValueError: a value outside its range; a refractory period that is no whole number of steps.
+      TypeError: a value that is not a number; an unknown argument.
+      ValueError: a value outside its range; a refractory period that is not a whole number of
+        steps.
 
     Reference: Bellec et al., *A solution to the learning dilemma for recurrent networks of spiking
     neurons*, 2020.
@@ -122,21 +124,18 @@ class ALIFDynamics(Neuron):
     v_init: float | tuple[float, ...] = 0.0
 
     def __post_init__(self) -> None:
-        """Check the fields."""
-        adaptive.settle(
-            self,
-            seconds=("tau_mem", "tau_adapt"),
-            numbers=("beta", "threshold", "refractory"),
-        )
-        adaptive.above_zero(self, "threshold")
-        adaptive.above_zero(self, "beta", "refractory", or_zero=True)
-        adaptive.one_of("scheme", self.scheme, SCHEMES)
-        adaptive.one_of("reset_gradient", self.reset_gradient, adaptive.RESET_GRADIENTS)
+        """Checks the fields."""
+        adaptive.check_shared_fields(self)
+        checks.fields(self, number, "tau_mem", "tau_adapt", above=0.0, unit="seconds")
+        checks.fields(self, number, "threshold", above=0.0)
+        checks.fields(self, number, "beta", at_least=0.0)
+        checks.fields(self, number, "refractory", at_least=0.0, unit="seconds")
+        checks.fields(self, checks.choice, "scheme", options=SCHEMES)
         steps_of(self.refractory, self.dt)
 
     @classmethod
     def from_decays(cls, *, alpha: float, rho: float, dt: float = 1e-3, **fields: Any) -> Any:
-        """Make the neuron of its decays in a step.
+        """Makes the neuron of its decays in a step.
 
         >>> from flax_snn.dynamics.alif import ALIFDynamics
         >>> neuron = ALIFDynamics.from_decays(alpha=0.95, rho=0.99, beta=0.07, threshold=0.62)
@@ -160,7 +159,7 @@ class ALIFDynamics(Neuron):
         )
 
     def initial_state(self, v_init: Float[Array, "*B N"], *, recurrent: bool = False) -> ALIFState:
-        """Return the state before the first step: no adaptation, no spike."""
+        """Returns the state before the first step: no adaptation, no spike."""
         zeros = jnp.zeros_like(v_init)
         silent = self.longest_silence()
         return ALIFState(
@@ -171,7 +170,7 @@ class ALIFDynamics(Neuron):
         )
 
     def coefficients(self, values: Any = None, *, dtype: Any = None) -> ALIFCoefficients:
-        """Return the numbers of one step, of this neuron or of some values by name."""
+        """Returns the numbers of one step, of this neuron or of some values by name."""
         del dtype
         p = adaptive.named_values(self, values)
         return ALIFCoefficients(
@@ -191,7 +190,7 @@ class ALIFDynamics(Neuron):
         recurrent: Projection | None = None,
         noise: Float[Array, "*B N"] | None = None,
     ) -> tuple[ALIFState, Float[Array, "*B N"]]:
-        """Advance by one time step."""
+        """Advances by one time step."""
         del noise
         c, before, pause = coefficients, state.s, state.refractory
         x = adaptive.with_feedback(current, recurrent, before)
@@ -209,13 +208,13 @@ class ALIFDynamics(Neuron):
         return ALIFState(v=v, a=a, s=None if before is None else s, refractory=pause), s
 
     def _reset(self, c: ALIFCoefficients, s: Any) -> Array:
-        """Return what spikes take from the membrane: nothing where the threshold is infinite."""
+        """Returns what spikes take from the membrane: nothing where the threshold is infinite."""
         s = lax.stop_gradient(s) if self.reset_gradient == "stop" else s
         theta = jnp.asarray(c.theta, s.dtype)
         return s * jnp.where(jnp.isfinite(theta), theta, 0)
 
     def learnable(self, learn: Collection[str] = ()) -> dict[str, Learnable]:
-        """Return what may be learned: both time constants, beta >= 0, the base threshold."""
+        """Returns what may be learned: both time constants, beta >= 0, the base threshold."""
         del learn
         return {
             "tau_mem": time_constant(self.tau_mem, self.dt),
@@ -225,7 +224,7 @@ class ALIFDynamics(Neuron):
         }
 
     def describe(self) -> str:
-        """Return the update equations with their numbers, as text."""
+        """Returns the update equations with their numbers, as text."""
         c = self.coefficients()
         stopped = "   (gradient through s stopped)" if self.reset_gradient == "stop" else ""
         silent = self.longest_silence()
@@ -247,7 +246,7 @@ class ALIFDynamics(Neuron):
         return "\n  ".join([f"ALIFDynamics, {self.scheme}, step of {self.dt:g} s", *lines])
 
     def lacks(self, twin: Twin) -> str | None:
-        """Return why the neuron has no such twin."""
+        """Returns why the neuron has no such twin."""
         return {
             "event": "its threshold relaxes between spikes, and event layers solve for the crossing"
             " of a fixed one",
@@ -257,10 +256,10 @@ class ALIFDynamics(Neuron):
         }[twin]
 
     def longest_silence(self) -> int:
-        """Return the number of steps without a spike that follow each spike at least."""
+        """Returns the number of steps without a spike that follow each spike at least."""
         return max(steps_of(self.refractory, self.dt) - 1, 0)
 
     def resting_potential(self, coefficients: ALIFCoefficients) -> Scalar:
-        """Return the potential of the membrane without input, which is 0."""
+        """Returns the potential of the membrane without input, which is 0."""
         del coefficients
         return 0.0

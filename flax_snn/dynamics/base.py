@@ -8,12 +8,13 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from flax_snn import checks
 from flax_snn.dynamics.changes import changed
-from flax_snn.dynamics.describe import describe
+from flax_snn.dynamics.describe import constructor_call, describe
 from flax_snn.dynamics.domain import Learnable
 from flax_snn.dynamics.learnable import learnable_of
 from flax_snn.dynamics.neuron import Neuron, Twin
-from flax_snn.dynamics.parameters import LIFParameters, checked, number
+from flax_snn.dynamics.parameters import LIFParameters, checked, number, starting_potential
 from flax_snn.dynamics.response import (
     free_membrane,
     membrane_gain,
@@ -23,7 +24,13 @@ from flax_snn.dynamics.response import (
 from flax_snn.dynamics.rule import Coefficients, Rule, discretize, per_channel
 from flax_snn.dynamics.step import initial_state
 from flax_snn.dynamics.step import step as one_step
-from flax_snn.dynamics.validity import check_dynamics, check_structure, leaves
+from flax_snn.dynamics.validity import (
+    check_dynamics,
+    check_structure,
+    checked_surrogate,
+    leaves,
+)
+from flax_snn.representation import short_repr
 from flax_snn.surrogate import Surrogate, superspike
 from flax_snn.typing import Array, Currents, LIFState, Projection, Scalar
 
@@ -37,8 +44,8 @@ class Dynamics(Neuron):
     Use `LIFDynamics`, `LIDynamics` or a constructor of `flax_snn.conventions`.
 
     Attributes:
-      parameters: physics in continuous time; ``None`` where only coefficients were given and no
-        time constants stand behind them.
+      parameters: physics in continuous time; ``None`` if coefficients were given
+        that do not come from time constants.
       dt: length of a step in seconds.
       rule: the switches.
       given: coefficients of a convention that is given as decays; ``None`` where they follow from
@@ -64,8 +71,8 @@ class Dynamics(Neuron):
     spikes: ClassVar[bool]
     """Whether this kind of neuron has a fire test."""
 
-    def __init__(self) -> None:
-        """Refuse: the kinds of neurons have the constructors."""
+    def __init__(self, *_: Any, **__: Any) -> None:
+        """Raises a TypeError: only the kinds of neurons can be made."""
         raise TypeError(
             "Dynamics: expected a kind of neuron; use LIFDynamics(...), LIDynamics(...) or a"
             " constructor of flax_snn.conventions"
@@ -79,22 +86,29 @@ class Dynamics(Neuron):
             "v_min": None,
             "noise_std": 0.0,
         }
-        unknown = fields.keys() - {field.name for field in dataclasses.fields(self)}
-        if unknown:
-            raise TypeError(f"{type(self).__name__}: unknown fields {sorted(unknown)}")
+        known = [field.name for field in dataclasses.fields(self)]
+        checks.argument_names(type(self).__name__, fields, known)
         fields = defaults | fields
-        if isinstance(fields["v_init"], (list, np.ndarray)):
-            fields["v_init"] = tuple(float(v) for v in fields["v_init"])
+        fields["dt"] = number("dt", fields["dt"], above=0.0, unit="seconds")
+        fields["noise_std"] = number("noise_std", fields["noise_std"], at_least=0.0)
+        fields["v_init"] = starting_potential("v_init", fields["v_init"])
+        checked_surrogate("surrogate", fields["surrogate"])
+        if fields["v_min"] is not None:
+            fields["v_min"] = number("v_min", fields["v_min"])
         fields["rule"] = dataclasses.replace(fields["rule"], noisy=fields["noise_std"] != 0.0)
         for name, value in fields.items():
             object.__setattr__(self, name, value)
         check_dynamics(self)
 
+    def __repr__(self) -> str:
+        """Returns the call that makes the dynamics; their fields if the constructor cannot."""
+        return constructor_call(self) or short_repr(self)
+
     @classmethod
     def from_parts(
         cls: type[D], parameters: LIFParameters, dt: float, rule: Rule, **fields: Any
     ) -> D:
-        """Make dynamics of parameters, a time step and a rule that carries a discretization.
+        """Makes dynamics of parameters, a time step and a rule that carries a discretization.
 
         Args:
           parameters: physics in continuous time.
@@ -120,7 +134,7 @@ class Dynamics(Neuron):
     def from_coefficients(
         cls: type[D], coefficients: Coefficients, *, dt: float, rule: Rule, **fields: Any
     ) -> D:
-        """Make dynamics of the coefficients themselves, bit for bit.
+        """Makes dynamics of the coefficients themselves, bit for bit.
 
         For conventions that are given as decays: a time constant is not a faithful store of a
         float32 decay. Where the rule carries a discretization, time constants are derived from
@@ -143,7 +157,7 @@ class Dynamics(Neuron):
           Dynamics of this class.
         """
         self = object.__new__(cls)
-        dt = number("dt", dt, positive=True, unit="seconds")
+        dt = number("dt", dt, above=0.0, unit="seconds")
         for name, value in leaves(coefficients).items():
             number(f"coefficient {name}", value)
         check_structure(rule, coefficients)
@@ -159,7 +173,7 @@ class Dynamics(Neuron):
     def coefficients(
         self, values: LIFParameters | Mapping[str, Any] | None = None, *, dtype: Any = None
     ) -> Coefficients:
-        """Return the numbers of one step.
+        """Returns the numbers of one step.
 
         Args:
           values: parameters to use instead of those of the dynamics, such as learned ones, whole
@@ -182,7 +196,7 @@ class Dynamics(Neuron):
         )
 
     def describe(self) -> str:
-        """Return the update equation with its numbers, as text."""
+        """Returns the update equation with its numbers, as text."""
         return describe(type(self).__name__, self.rule, self.coefficients(), self.dt)
 
     @property
@@ -206,7 +220,7 @@ class Dynamics(Neuron):
         return self.rule.noisy
 
     def initial_state(self, v_init: Array, *, recurrent: bool = False) -> LIFState:
-        """Return the state before the first step, with no current and no refractoriness."""
+        """Returns the state before the first step, with no current and no refractoriness."""
         return initial_state(self.rule, v_init, recurrent=recurrent)
 
     def step(
@@ -219,17 +233,17 @@ class Dynamics(Neuron):
         recurrent: Projection | None = None,
         noise: Array | None = None,
     ) -> tuple[LIFState, Array]:
-        """Advance by one time step: `flax_snn.dynamics.step` with the rule of these dynamics."""
+        """Advances by one time step: `flax_snn.dynamics.step` with the rule of these dynamics."""
         return one_step(
             self.rule, coefficients, state, current, surrogate, recurrent=recurrent, noise=noise
         )
 
     def learnable(self, learn: Collection[str] = ()) -> Mapping[str, Learnable]:
-        """Return what may be learned, by name: the fields of `LIFParameters` that act here."""
+        """Returns what may be learned, by name: the fields of `LIFParameters` that act here."""
         return learnable_of(self, learn)
 
     def replace(self: D, **changes: Any) -> D:
-        """Return the dynamics with some values or fields changed.
+        """Returns the dynamics with some values or fields changed.
 
         >>> import flax_snn as snn
         >>> snn.LIFDynamics(tau_mem=20e-3).replace(tau_mem=10e-3).parameters.tau_mem
@@ -248,41 +262,41 @@ class Dynamics(Neuron):
         return made
 
     def lacks(self, twin: Twin) -> str | None:
-        """Return why the neuron has no such twin, or None if it has one."""
+        """Returns why the neuron has no such twin, or None if it has one."""
         if twin == "parallel":
             return _why_not_parallel(self.rule, self.v_min)
         return None
 
     def longest_silence(self) -> int:
-        """Return the number of steps without a spike that follow each spike at least."""
+        """Returns the number of steps without a spike that follow each spike at least."""
         return self.rule.hold
 
     def channels(self, *, recurrent: bool = False) -> list[int]:
-        """Return the synaptic channels that a kernel feeds, one block of its columns each."""
+        """Returns the synaptic channels that a kernel feeds, one block of its columns each."""
         if recurrent and self.rule.recurrent_channel:
             return [self.rule.channels]
         return list(range(self.blocks))
 
     def resting_potential(self, coefficients: Coefficients) -> Scalar:
-        """Return the potential of the membrane without input; 0 without a leak."""
+        """Returns the potential of the membrane without input; 0 without a leak."""
         return resting_potential(coefficients)
 
     def free_membrane(
         self, coefficients: Coefficients, current: Currents, recurrent: Currents = None
     ) -> Array:
-        """Return the membrane that currents drive if it never spikes, above its resting value."""
+        """Returns the membrane that currents drive if it never spikes, above its resting value."""
         return free_membrane(self.rule, coefficients, current, recurrent)
 
     def membrane_gain(
         self, channel: int | tuple[float, ...] = 0, *, longest: float | None = None
     ) -> float:
-        """Return the sum of the response of the membrane to one unit of input."""
+        """Returns the sum of the response of the membrane to one unit of input."""
         return membrane_gain(self.rule, self.coefficients(), channel, longest=longest)
 
     def membrane_power(
         self, channel: int | tuple[float, ...] = 0, *, longest: float | None = None
     ) -> float:
-        """Return the sum of the squared response of the membrane to one unit of input."""
+        """Returns the sum of the squared response of the membrane to one unit of input."""
         return membrane_power(self.rule, self.coefficients(), channel, longest=longest)
 
 
@@ -297,7 +311,7 @@ def _why_not_parallel(rule: Rule, v_min: float | None) -> str | None:
 
 
 def _implied(coefficients: Coefficients, dt: float, rule: Rule) -> LIFParameters | None:
-    """Time constants behind given decays, if they reproduce the coefficients to 1e-6."""
+    """Returns the parameters behind given coefficients, or None if none reproduce them to 1e-6."""
     decays = (coefficients.alpha, *per_channel(coefficients.beta, rule.all_channels))
     if rule.discretization is None or not all(0.0 < decay < 1.0 for decay in decays):
         return None

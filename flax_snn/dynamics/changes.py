@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from flax_snn import checks
 from flax_snn.dynamics.parameters import LIFParameters, number, steps_of
 from flax_snn.dynamics.rule import Rule, discretization_of
 from flax_snn.dynamics.validity import check_reset_potential
@@ -16,7 +17,7 @@ _DERIVED = ("channels", "recurrent_channel", "hold", "noisy")
 
 
 def changed(dynamics: Any, changes: Mapping[str, Any]) -> Any:
-    """Return the dynamics with some values or fields changed; see `Dynamics.replace`.
+    """Returns the dynamics with some values or fields changed; see `Dynamics.replace`.
 
     A refractory period, the number of synapses and the start at rest follow what they depend on.
     """
@@ -26,16 +27,11 @@ def changed(dynamics: Any, changes: Mapping[str, Any]) -> Any:
     switches = _named(changes, names)
     rule = changes.get("rule", dynamics.rule)
     fields = {name: changes.get(name, getattr(dynamics, name)) for name in _OTHERS}
-    known = {*physics, *switches, *fields, "rule"}
-    for name in changes:
-        if name not in known:
-            every = sorted({f.name for f in dataclasses.fields(LIFParameters)} | {*names, *_OTHERS})
-            raise TypeError(
-                f"{kind}.replace: expected names among {', '.join(every)}, rule, got {name!r}"
-            )
+    every = {f.name for f in dataclasses.fields(LIFParameters)} | {*names, *_OTHERS, "rule"}
+    checks.argument_names(f"{kind}.replace", changes, sorted(every))
     if "discretization" in switches:
         switches["discretization"] = discretization_of(switches["discretization"])
-    dt = number("dt", fields.pop("dt"), positive=True, unit="seconds")
+    dt = number("dt", fields.pop("dt"), above=0.0, unit="seconds")
     if dynamics.given is not None:
         if physics or dt != dynamics.dt or {"v_min", "noise_std", "discretization"} & {*changes}:
             raise TypeError(

@@ -1,13 +1,18 @@
-"""Dynamics in words: the update equation with its numbers."""
+"""Dynamics as text: the update equation with its numbers, and the call that makes them."""
 
 from __future__ import annotations
 
-from flax_snn.dynamics.rule import Coefficients, Rule, per_channel
+import inspect
+from typing import Any
+
+from flax_snn.dynamics.rule import DISCRETIZATIONS, Coefficients, Rule, per_channel
+from flax_snn.representation import call_text
+from flax_snn.surrogate import superspike
 from flax_snn.typing import Scalar
 
 
 def describe(name: str, rule: Rule, coefficients: Coefficients, dt: float) -> str:
-    """Return the update of one step as text, every coefficient with its value.
+    """Returns the update of one step as text, every coefficient with its value.
 
     Args:
       name: heading.
@@ -43,6 +48,32 @@ def describe(name: str, rule: Rule, coefficients: Coefficients, dt: float) -> st
     if coefficients.v_min is not None:
         lines.append(f"v_new = max(v_new, {coefficients.v_min:g})")
     return "\n  ".join(lines).replace("+ -", "- ")
+
+
+def constructor_call(dynamics: Any) -> str | None:
+    """Returns the call of the constructor that makes equal dynamics, or None if there is none.
+
+    Arguments that are at their default are left out. Dynamics that are given as coefficients, and
+    those with switches that the constructor does not have, have no such call.
+    """
+    # Errors may show dynamics that are still being made, which have no fields.
+    if getattr(dynamics, "parameters", None) is None or dynamics.given is not None:
+        return None
+    kind, rule = type(dynamics), dynamics.rule
+    values = vars(dynamics) | vars(dynamics.parameters) | vars(rule)
+    public = {made: name for name, made in DISCRETIZATIONS.items()}
+    values["discretization"] = public.get(rule.discretization, rule.discretization)
+    if_not_given = {"v_init": dynamics.parameters.v_rest, "surrogate": superspike()}
+    arguments = {}
+    for name, parameter in inspect.signature(kind).parameters.items():
+        default = if_not_given.get(name, parameter.default)
+        if name in values and values[name] != default:
+            arguments[name] = values[name]
+    try:
+        same = kind(**arguments) == dynamics
+    except (TypeError, ValueError):
+        return None
+    return call_text(kind.__name__, arguments) if same else None
 
 
 def _label(rule: Rule, k: int) -> str:
@@ -95,7 +126,7 @@ def _after(rule: Rule, c: Coefficients) -> str:
 
 
 def _gradient(rule: Rule, spikes: str) -> str:
-    """Return a note on the gradient through the spikes of a reset."""
+    """Returns a note on the gradient through the spikes of a reset."""
     if rule.reset_time == "give-back" and spikes == "r":
         return "   (gradient through r stopped)"
     return {

@@ -37,7 +37,7 @@ class Learnable:
 
     Attributes:
       value: what the dynamics have: the value that learning starts from, in ``unit``.
-      unit: its unit, in words.
+      unit: its unit, as text.
       log: whether the logarithm is what is stored, for values above 0.
       lower: least value, itself allowed; ``None`` for no bound.
       upper: largest value, itself allowed; ``None`` for no bound.
@@ -56,11 +56,15 @@ class Learnable:
         for value in values:
             if self.log and not value > 0.0:
                 raise ValueError(
-                    f"expected a value > 0, whose logarithm can be learned, got {value!r}"
+                    f"Learnable: value: expected a value > 0, whose logarithm can be learned, got"
+                    f" {value!r}; use log=False"
                 )
             low, high = self.bounds
             if not low <= value <= high:
-                raise ValueError(f"expected a value from {low} to {high} {self.unit}, got {value}")
+                raise ValueError(
+                    f"Learnable: value: expected a value from {low} to {high} {self.unit}, got"
+                    f" {value}"
+                )
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -69,11 +73,11 @@ class Learnable:
         return low, math.inf if self.upper is None else self.upper
 
     def raw(self, value: Any) -> Any:
-        """Return the raw parameter of a value, NumPy or JAX."""
+        """Returns the raw parameter of a value, NumPy or JAX."""
         return jnp.log(value) if self.log else value
 
     def learned(self, raw: Array, others: Mapping[str, Scalar]) -> Array:
-        """Return the value of a raw parameter, which lies in the domain whatever ``raw`` is.
+        """Returns the value of a raw parameter, which lies in the domain whatever ``raw`` is.
 
         Args:
           raw: the parameter, ``(N,)``.
@@ -90,7 +94,7 @@ class Learnable:
             raw = jnp.where(below | above, jnp.clip(mirror, low, high), raw)
         if self.below is not None:
             limit = jnp.asarray(others[self.below], raw.dtype)
-            # The distance of spacing keeps a value apart from its limit in the dtype at hand.
+            # Some units of rounding, so that the value differs from its limit in this dtype.
             limit = limit - 4 * jnp.finfo(raw.dtype).eps * jnp.abs(limit)
             raw = jnp.where(raw > limit, jnp.maximum(2 * limit - raw, low), raw)
         return jnp.exp(raw) if self.log else raw
@@ -102,7 +106,7 @@ class Learnable:
 
 
 def real(value: float, *, unit: str = "1", below: str | None = None) -> Learnable:
-    """Return a learnable value of either sign, stored as it is.
+    """Returns a learnable value of either sign, stored as it is.
 
     Args:
       value: the value.
@@ -110,15 +114,15 @@ def real(value: float, *, unit: str = "1", below: str | None = None) -> Learnabl
       below: name of the value that it has to stay below, if any.
 
     Returns:
-      The learnable: any finite value, up to a million in size (a million times its own where that
-      is more).
+      The learnable: any value up to a million in size, or up to a million times the size of
+      ``value`` if that is more.
     """
     most = 1e6 * max(1.0, abs(value))
     return Learnable(value, unit, lower=-most, upper=most, below=below)
 
 
 def time_constant(value: Any, dt: float, *, euler: bool = False, unit: str = "s") -> Learnable:
-    """Return a learnable time constant, stored as its logarithm.
+    """Returns a learnable time constant, stored as its logarithm.
 
     Args:
       value: the time constant in ``unit``, or a tuple of several.
@@ -127,8 +131,8 @@ def time_constant(value: Any, dt: float, *, euler: bool = False, unit: str = "s"
       unit: the unit, seconds by default.
 
     Returns:
-      The learnable: from a thousandth of a step (1.2 steps under Euler) to 1e9 steps, or as far as
-      the value itself lies outside.
+      The learnable: from a thousandth of a step (1.2 steps under Euler) to 1e9 steps, extended to
+      the value itself if that lies outside.
     """
     values = value if isinstance(value, tuple) else (value,)
     lower = (EULER if euler else SMALLEST) * dt
@@ -140,16 +144,16 @@ def time_constant(value: Any, dt: float, *, euler: bool = False, unit: str = "s"
 
 
 def positive(value: float, *, unit: str = "1", lower: float = 0.0) -> Learnable:
-    """Return a learnable value above ``lower >= 0``, stored as its logarithm.
+    """Returns a learnable value above ``lower >= 0``, stored as its logarithm.
 
     Args:
       value: the value.
       unit: its unit.
-      lower: what the value has to stay above; a thousandth of the distance is kept.
+      lower: bound that the value has to stay above, by a thousandth of its distance.
 
     Returns:
-      The learnable, between a thousandth (of the distance to ``lower``; a millionth where that is
-      0) and a million times of the value.
+      The learnable. Its upper bound is a million times the value. Its lower bound lies a thousandth
+      of the distance from ``lower`` to the value above ``lower``; a millionth if ``lower`` is 0.
     """
     least = lower + 1e-3 * (value - lower) if lower > 0.0 else 1e-6 * value
     return Learnable(value, unit, log=True, lower=least, upper=1e6 * value)

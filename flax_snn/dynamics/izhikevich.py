@@ -11,10 +11,12 @@ import jax.numpy as jnp
 from flax import struct
 from jax import lax
 
+from flax_snn import checks
 from flax_snn.dynamics import adaptive
 from flax_snn.dynamics.domain import Learnable
 from flax_snn.dynamics.kernel import namespace
 from flax_snn.dynamics.neuron import Neuron, Twin
+from flax_snn.dynamics.parameters import number, starting_potential
 from flax_snn.dynamics.spike import spike
 from flax_snn.surrogate import Surrogate, superspike
 from flax_snn.typing import Array, Currents, Float, Projection, Scalar
@@ -108,7 +110,7 @@ class IzhikevichDynamics(Neuron):
         neuron. The recovery starts at b times that, with the neuron's b.
 
     Raises:
-      TypeError: a number is not a number, substeps not an int.
+      TypeError: a value that is not a number; an unknown argument.
       ValueError: a value outside its range.
 
     Reference: Izhikevich, *Simple model of spiking neurons*, 2003.
@@ -126,25 +128,20 @@ class IzhikevichDynamics(Neuron):
     v_init: float | tuple[float, ...] = -65.0
 
     def __post_init__(self) -> None:
-        """Check the fields."""
-        adaptive.settle(self, numbers=("a", "b", "c", "d", "v_peak"))
-        adaptive.one_of("reset_gradient", self.reset_gradient, adaptive.RESET_GRADIENTS)
-        if type(self.substeps) is not int:
-            raise TypeError(f"substeps: expected an int >= 1, got {self.substeps!r}")
-        if self.substeps < 1:
-            raise ValueError(f"substeps: expected an int >= 1, got {self.substeps!r}")
-        adaptive.above_zero(self, "a")
+        """Checks the fields."""
+        adaptive.check_shared_fields(self)
+        checks.fields(self, checks.whole_number, "substeps")
+        checks.fields(self, number, "a", above=0.0, unit="1/ms")
+        checks.fields(self, number, "b", "d", "v_peak")
         if self.a * self._milliseconds >= 1.0:
             raise ValueError(
-                f"a: expected a rate below one per step of {self._milliseconds:g} ms, got"
-                f" {self.a!r} per ms; use a shorter dt, which is in seconds"
+                f"IzhikevichDynamics: a: expected a rate below one per step of"
+                f" {self._milliseconds:g} ms, got {self.a!r} per ms; use a shorter dt, which is in"
+                " seconds"
             )
-        starts = self.v_init if isinstance(self.v_init, tuple) else (self.v_init,)
-        for name, value in (("c", self.c), ("v_init", max(starts))):
-            if value >= self.v_peak:
-                raise ValueError(
-                    f"{name}: expected a potential below v_peak={self.v_peak!r} mV, got {value!r}"
-                )
+        remedy = "potentials have to lie below v_peak, which is in mV"
+        checks.fields(self, number, "c", below=self.v_peak, unit="mV", remedy=remedy)
+        checks.fields(self, starting_potential, "v_init", below=self.v_peak)
 
     @property
     def _milliseconds(self) -> float:
@@ -153,12 +150,12 @@ class IzhikevichDynamics(Neuron):
     def initial_state(
         self, v_init: Float[Array, "*B N"], *, recurrent: bool = False
     ) -> IzhikevichState:
-        """Return the state before the first step: recovery as if v_init had lasted, no spike."""
+        """Returns the state before the first step: recovery as if v_init had lasted, no spike."""
         zeros = jnp.zeros_like(v_init)
         return IzhikevichState(v=v_init, u=self.b * v_init, s=zeros if recurrent else None)
 
     def coefficients(self, values: Any = None, *, dtype: Any = None) -> IzhikevichCoefficients:
-        """Return the numbers of one step, of this neuron or of some values by name."""
+        """Returns the numbers of one step, of this neuron or of some values by name."""
         del dtype
         return IzhikevichCoefficients(v_peak=self.v_peak, **adaptive.named_values(self, values))
 
@@ -172,7 +169,7 @@ class IzhikevichDynamics(Neuron):
         recurrent: Projection | None = None,
         noise: Float[Array, "*B N"] | None = None,
     ) -> tuple[IzhikevichState, Float[Array, "*B N"]]:
-        """Advance by one time step."""
+        """Advances by one time step."""
         del noise
         c, before = coefficients, state.s
         x = adaptive.with_feedback(current, recurrent, before)
@@ -185,7 +182,7 @@ class IzhikevichDynamics(Neuron):
     def _integrate(
         self, c: IzhikevichCoefficients, v: Array, u: Array, x: Array
     ) -> tuple[Array, Array]:
-        """Return membrane and recovery at the end of the step, before spike and reset."""
+        """Returns membrane and recovery at the end of the step, before spike and reset."""
         h = self._milliseconds / self.substeps
         for _ in range(self.substeps):
             moved = v + h * (0.04 * v * v + 5.0 * v + 140.0 - u + x)
@@ -193,7 +190,7 @@ class IzhikevichDynamics(Neuron):
         return v, u + self._milliseconds * c.a * (c.b * v - u)
 
     def learnable(self, learn: Collection[str] = ()) -> dict[str, Learnable]:
-        """Return what may be learned: a below one per step, b, c below v_peak, d."""
+        """Returns what may be learned: a below one per step, b, c below v_peak, d."""
         del learn
         fastest = max(0.999 / self._milliseconds, self.a)
         highest = self.v_peak - 1e-3 * (self.v_peak - self.c)
@@ -205,7 +202,7 @@ class IzhikevichDynamics(Neuron):
         }
 
     def describe(self) -> str:
-        """Return the update equations with their numbers, as text."""
+        """Returns the update equations with their numbers, as text."""
         c, ms = self.coefficients(), self._milliseconds
         stop = self.reset_gradient == "stop"
         rest, limit = self.resting_potential(c), self.threshold_of(c)
@@ -224,7 +221,7 @@ class IzhikevichDynamics(Neuron):
         return "\n  ".join([f"IzhikevichDynamics, step of {self.dt:g} s", *lines])
 
     def lacks(self, twin: Twin) -> str | None:
-        """Return why the neuron has no such twin."""
+        """Returns why the neuron has no such twin."""
         return {
             "event": "its quadratic membrane has no closed form between spikes",
             "nir": "NIR has no node with a quadratic membrane",
@@ -233,14 +230,14 @@ class IzhikevichDynamics(Neuron):
         }[twin]
 
     def resting_potential(self, coefficients: IzhikevichCoefficients) -> Scalar:
-        """Return the lower equilibrium without input in mV; where it is slowest if there is none.
+        """Returns the lower equilibrium without input in mV; if there is none, the slowest point.
 
         The equilibria of both equations are ``(b - 5 -+ sqrt((b - 5)^2 - 22.4)) / 0.08``.
         """
         return self._equilibrium(coefficients, -1.0)
 
     def threshold_of(self, coefficients: IzhikevichCoefficients) -> Scalar:
-        """Return the upper equilibrium without input in mV: slow input beyond it makes a spike."""
+        """Returns the upper equilibrium without input in mV: slow input beyond it makes a spike."""
         return self._equilibrium(coefficients, 1.0)
 
     def _equilibrium(self, coefficients: IzhikevichCoefficients, sign: float) -> Scalar:
@@ -250,15 +247,15 @@ class IzhikevichDynamics(Neuron):
         return (b - 5.0 + sign * root) / 0.08
 
     def silenced(self, coefficients: IzhikevichCoefficients) -> IzhikevichCoefficients:
-        """Return the coefficients as they are: `free_membrane` is linear and has no spikes."""
+        """Returns the coefficients as they are: `free_membrane` is linear and has no spikes."""
         return coefficients
 
     def free_membrane(
         self, coefficients: IzhikevichCoefficients, current: Currents, recurrent: Currents = None
     ) -> Array:
-        """Return the membrane that small currents drive, above rest in mV, linear in them.
+        """Returns the membrane that small currents drive, above rest in mV, linear in them.
 
-        A quadratic membrane cannot be kept from its spikes, so this is the derivative of the step
+        A quadratic membrane spikes at any threshold, so this is the derivative of the step
         at rest, or at -62.5 mV where rest lies above (or does not exist), which has no leak left.
 
         Args:

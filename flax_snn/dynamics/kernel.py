@@ -25,7 +25,7 @@ from flax_snn.typing import Scalar
 
 
 def namespace(*values: Any) -> ModuleType:
-    """Return ``jax.numpy`` if any value is a JAX array, else ``numpy`` (float64 for numbers)."""
+    """Returns ``jax.numpy`` if any value is a JAX array, else ``numpy`` (float64 for numbers)."""
     return jnp if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(values)) else np
 
 
@@ -56,7 +56,7 @@ def membrane_kernel(t: Scalar, tau_mem: Scalar, tau_syn: Scalar) -> Scalar:
 
 
 def sinhc(x: Scalar) -> Scalar:
-    """Return ``sinh(x) / x`` for ``|x| <= 1/4``, to the last digit of float64."""
+    """Returns ``sinh(x) / x`` for ``|x| <= 1/4``, to the last digit of float64."""
     y = x * x
     rest = 1.0 + y / 72.0 * (1.0 + y / 110.0)
     return 1.0 + y / 6.0 * (1.0 + y / 20.0 * (1.0 + y / 42.0 * rest))

@@ -23,7 +23,7 @@ NAMES = (
 
 
 def learnable_of(dynamics: Dynamics, learn: Collection[str] = ()) -> dict[str, Learnable]:
-    """Return what may be learned of these dynamics, by name.
+    """Returns what may be learned of these dynamics, by name.
 
     Args:
       dynamics: the neuron; one that is given as coefficients without time constants has nothing.
@@ -56,7 +56,7 @@ def learnable_of(dynamics: Dynamics, learn: Collection[str] = ()) -> dict[str, L
 
 
 def why_not_learnable(dynamics: Dynamics, name: str) -> str:
-    """Return in words why a name is not among `learnable_of`."""
+    """Returns the reason why a name is not among `learnable_of`."""
     p = dynamics.parameters
     if name not in NAMES:
         return f"expected names among {', '.join(NAMES)}, got {name!r}"

@@ -50,11 +50,11 @@ class LIFDynamics(Dynamics):
       v_rest: membrane potential without input.
       v_reset: membrane potential after a hard reset and during the refractory period.
       reset: ``hard`` to v_reset, ``soft`` subtract the threshold, ``none``.
-      refractory: time in seconds for which the membrane is held at v_reset after the step of the
+      refractory: time in seconds for which the membrane stays at v_reset after the step of the
         spike: a whole number of steps. Input still reaches the synapses.
       discretization: ``exact``, ``exponential`` (exact decays, gain 1 - alpha), ``euler``, or a
         `Discretization`.
-      tau_syn_rec: time constant in seconds of a synaptic current of its own for recurrent input.
+      tau_syn_rec: time constant in seconds of a separate synaptic current for recurrent input.
       resistance: membrane potential per unit of current.
       bias: constant input current.
       fire: ``>`` (default) or ``>=`` threshold; ``half``: half a spike at equality; ``floor``:
@@ -73,9 +73,9 @@ class LIFDynamics(Dynamics):
       surrogate: surrogate derivative of cells that are given none; superspike(10) by default.
 
     Raises:
-      TypeError: a number is not a number; a name is not a parameter.
-      ValueError: a value outside its range; a refractory period that is no whole number of steps;
-        dt not below every time constant under Euler; switches that contradict each other.
+      TypeError: a value that is not a number; an unknown argument.
+      ValueError: a value outside its range; a refractory period that is not a whole number of
+        steps; dt not below every time constant under Euler; switches that contradict each other.
 
     Reference: Gerstner, Kistler, Naud, Paninski, *Neuronal Dynamics*, 2014, chapter 1.
     """
@@ -122,7 +122,7 @@ class LIFDynamics(Dynamics):
                 bias=bias,
             )
         )
-        dt = number("dt", dt, positive=True, unit="seconds")
+        dt = number("dt", dt, above=0.0, unit="seconds")
         if fire == "none":
             raise ValueError("fire: expected a neuron that spikes, got 'none'; use LIDynamics")
         _check_v_reset(parameters, reset, fire)
@@ -176,7 +176,7 @@ class LIDynamics(Dynamics):
       v_init: membrane potential before the first step; v_rest if not given.
 
     Raises:
-      TypeError: a number is not a number; a name is not a parameter.
+      TypeError: a value that is not a number; an unknown argument.
       ValueError: a value outside its range; dt not below every time constant under Euler.
     """
 
@@ -210,7 +210,7 @@ class LIDynamics(Dynamics):
         )
         self._set(
             parameters=parameters,
-            dt=number("dt", dt, positive=True, unit="seconds"),
+            dt=number("dt", dt, above=0.0, unit="seconds"),
             rule=rule,
             v_min=v_min,
             noise_std=noise_std,

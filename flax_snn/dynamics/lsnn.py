@@ -10,9 +10,12 @@ import jax.numpy as jnp
 from flax import struct
 from jax import lax
 
+from flax_snn import checks
 from flax_snn.dynamics import adaptive
 from flax_snn.dynamics.domain import Learnable, positive, time_constant
 from flax_snn.dynamics.neuron import Neuron, Twin
+from flax_snn.dynamics.parameters import number
+from flax_snn.representation import short_repr
 from flax_snn.surrogate import Surrogate, superspike
 from flax_snn.typing import Array, Currents, Float, Projection, Scalar
 
@@ -104,7 +107,7 @@ class LSNNDynamics(Neuron):
         v_rest if not given.
 
     Raises:
-      TypeError: a number is not a number.
+      TypeError: a value that is not a number; an unknown argument.
       ValueError: a value outside its range; dt not below every time constant.
 
     Reference: Bellec et al., *Long short-term memory and learning-to-learn in networks of spiking
@@ -124,39 +127,36 @@ class LSNNDynamics(Neuron):
     v_init: Any = None
 
     def __post_init__(self) -> None:
-        """Check the fields."""
+        """Checks the fields."""
         if self.v_init is None:
             object.__setattr__(self, "v_init", self.v_rest)
+        adaptive.check_shared_fields(self, resets=RESET_GRADIENTS)
+        remedy = "Euler steps need time constants longer than dt, so use a shorter step"
         seconds = ("tau_mem", "tau_syn", "tau_adapt")
-        adaptive.settle(self, seconds=seconds, numbers=("beta", "threshold", "v_rest", "v_reset"))
-        adaptive.above_zero(self, "threshold")
-        adaptive.above_zero(self, "beta", or_zero=True)
-        adaptive.one_of("reset_gradient", self.reset_gradient, RESET_GRADIENTS)
-        for name in seconds:
-            if getattr(self, name) <= self.dt:
-                raise ValueError(
-                    f"{name}: expected more than the step dt={self.dt!r} s under Euler, got"
-                    f" {getattr(self, name)!r} s; use a shorter step"
-                )
-        if self.v_reset >= self.threshold:
-            raise ValueError(
-                f"v_reset: expected a potential below the threshold {self.threshold!r}, got"
-                f" {self.v_reset!r}: the neuron would fire again at once"
-            )
+        checks.fields(self, number, *seconds, above=self.dt, unit="seconds", remedy=remedy)
+        checks.fields(self, number, "threshold", above=0.0)
+        checks.fields(self, number, "beta", at_least=0.0)
+        checks.fields(self, number, "v_rest")
+        remedy = "from the threshold on the neuron would fire again at once"
+        checks.fields(self, number, "v_reset", below=self.threshold, remedy=remedy)
+
+    def __repr__(self) -> str:
+        """Returns the class with the fields that differ from their defaults."""
+        return short_repr(self, without=("v_init",) if self.v_init == self.v_rest else ())
 
     def replace(self, **changes: Any) -> Any:
-        """Return the neuron with some fields changed; a start at v_rest follows v_rest."""
+        """Returns the neuron with some fields changed; a start at v_rest follows v_rest."""
         if self.v_init == self.v_rest and "v_rest" in changes:
             changes = {"v_init": changes["v_rest"]} | changes
         return super().replace(**changes)
 
     def initial_state(self, v_init: Float[Array, "*B N"], *, recurrent: bool = False) -> LSNNState:
-        """Return the state before the first step: no current, no adaptation, no spike."""
+        """Returns the state before the first step: no current, no adaptation, no spike."""
         zeros = jnp.zeros_like(v_init)
         return LSNNState(v=v_init, i=zeros, a=zeros, s=zeros if recurrent else None)
 
     def coefficients(self, values: Any = None, *, dtype: Any = None) -> LSNNCoefficients:
-        """Return the numbers of one step, of this neuron or of some values by name."""
+        """Returns the numbers of one step, of this neuron or of some values by name."""
         del dtype
         p = adaptive.named_values(self, values)
         return LSNNCoefficients(
@@ -179,7 +179,7 @@ class LSNNDynamics(Neuron):
         recurrent: Projection | None = None,
         noise: Float[Array, "*B N"] | None = None,
     ) -> tuple[LSNNState, Float[Array, "*B N"]]:
-        """Advance by one time step."""
+        """Advances by one time step."""
         del noise
         c, before = coefficients, state.s
         x = adaptive.with_feedback(current, recurrent, before)
@@ -194,7 +194,7 @@ class LSNNDynamics(Neuron):
         return LSNNState(v=v, i=i, a=a, s=None if before is None else s), s
 
     def learnable(self, learn: Collection[str] = ()) -> dict[str, Learnable]:
-        """Return what may be learned: all but dt.
+        """Returns what may be learned: all but dt.
 
         Args:
           learn: names that are learned together. Where the reset potential is learned too, it
@@ -212,7 +212,7 @@ class LSNNDynamics(Neuron):
         }
 
     def describe(self) -> str:
-        """Return the update equations with their numbers, as text."""
+        """Returns the update equations with their numbers, as text."""
         c = self.coefficients()
         note = {
             "norse": "   (gradient through s stopped here and in the reset if recurrent)",
@@ -230,7 +230,7 @@ class LSNNDynamics(Neuron):
         return "\n  ".join([f"LSNNDynamics, step of {self.dt:g} s", *lines])
 
     def lacks(self, twin: Twin) -> str | None:
-        """Return why the neuron has no such twin."""
+        """Returns why the neuron has no such twin."""
         return {
             "event": "its threshold relaxes between spikes, and event layers solve for the crossing"
             " of a fixed one",
@@ -240,5 +240,5 @@ class LSNNDynamics(Neuron):
         }[twin]
 
     def resting_potential(self, coefficients: LSNNCoefficients) -> Scalar:
-        """Return the potential of the membrane without input."""
+        """Returns the potential of the membrane without input."""
         return coefficients.v_rest

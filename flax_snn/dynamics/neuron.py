@@ -1,15 +1,16 @@
-"""`Neuron`: what a kind of neuron says about itself; everything else asks it and not its type.
+"""The protocol `Neuron`: the questions that every kind of neuron answers about itself.
 
 A kind of neuron is one frozen, hashable object in one file. Cells, time loops, streaming, learning,
-initialisation, diagnosis and plots work with whatever answers these questions. What a neuron does
-not answer is refused by those who need it, with its name and what to do.
+initialisation, diagnosis and plots work with any object that answers them, whatever its class. What
+needs an answer that a neuron does not give raises an error, with its name and what to do.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Collection, Mapping
+import inspect
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -17,7 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from flax_snn import checks
 from flax_snn.dynamics.domain import Learnable
+from flax_snn.representation import short_repr
 from flax_snn.surrogate import Surrogate, superspike
 from flax_snn.typing import Array, Currents, Float, Projection, Scalar
 
@@ -51,6 +54,24 @@ class Neuron:
     surrogate: Surrogate = superspike()
     v_init: float | tuple[float, ...] = 0.0
 
+    def __new__(cls, *arguments: Any, **named: Any) -> Neuron:
+        """Checks the names of the arguments, where Python would only say that one is unknown."""
+        if cls.__init__ is object.__init__:
+            return super().__new__(cls, *arguments, **named)
+        known = _argument_names(cls.__init__)
+        if known:
+            checks.argument_names(cls.__name__, named, known)
+        return super().__new__(cls)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Passes `__repr__` on, which ``dataclasses.dataclass`` would write anew."""
+        super().__init_subclass__(**options)
+        cls.__repr__ = cls.__repr__  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        """Returns the class with the fields that are not at their default."""
+        return short_repr(self) if dataclasses.is_dataclass(self) else super().__repr__()
+
     @property
     def blocks(self) -> int:
         """Input currents that a neuron takes."""
@@ -74,7 +95,7 @@ class Neuron:
     # What every kind has to say.
 
     def initial_state(self, v_init: Float[Array, "*B N"], *, recurrent: bool = False) -> Any:
-        """Return the state before the first step.
+        """Returns the state before the first step.
 
         Args:
           v_init: membrane potential ``(*B, N)``, whose shape and dtype the state has.
@@ -88,7 +109,7 @@ class Neuron:
         raise NotImplementedError(_missing(self, "initial_state"))
 
     def coefficients(self, values: Any = None, *, dtype: Any = None) -> Any:
-        """Return the numbers of one step.
+        """Returns the numbers of one step.
 
         Args:
           values: values of some of `learnable` by name, numbers or arrays ``(N,)``, through which
@@ -110,7 +131,7 @@ class Neuron:
         recurrent: Projection | None = None,
         noise: Float[Array, "*B N"] | None = None,
     ) -> tuple[Any, Float[Array, "*B N"]]:
-        """Advance by one time step: the equations of the neuron, said once.
+        """Advances by one time step: the equations of the neuron, said once.
 
         Elementwise over batch and neurons, but for ``recurrent``.
 
@@ -132,11 +153,11 @@ class Neuron:
     # What a kind may say; the answers here are right for any.
 
     def membrane(self, state: Any) -> Array:
-        """Return the membrane potential of a state, ``(*B, N)``."""
+        """Returns the membrane potential of a state, ``(*B, N)``."""
         return state["v"] if isinstance(state, Mapping) else state.v
 
     def learnable(self, learn: Collection[str] = ()) -> Mapping[str, Learnable]:
-        """Return what may be learned or differ between neurons, by name; nothing by default.
+        """Returns what may be learned or differ between neurons, by name; nothing by default.
 
         Args:
           learn: names that are learned together, for domains that depend on each other.
@@ -145,11 +166,11 @@ class Neuron:
         return {}
 
     def values(self, changes: Any = None) -> dict[str, Any]:
-        """Return the values of `learnable` by name, some of them replaced."""
+        """Returns the values of `learnable` by name, some of them replaced."""
         return {k: each.value for k, each in self.learnable().items()} | dict(changes or {})
 
     def describe(self) -> str:
-        """Return the update equation with its numbers, as text."""
+        """Returns the update equation with its numbers, as text."""
         lines = [
             f"{name} = {value:g}"
             for name, value in vars(self).items()
@@ -158,11 +179,11 @@ class Neuron:
         return "\n  ".join([f"{type(self).__name__}, step of {self.dt:g} s", *lines])
 
     def replace(self, **changes: Any) -> Any:
-        """Return the neuron with some of its fields changed."""
+        """Returns the neuron with some of its fields changed."""
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
     def lacks(self, twin: Twin) -> str | None:
-        """Return why the neuron has no such twin, or None if it has one.
+        """Returns why the neuron has no such twin, or None if it has one.
 
         Args:
           twin: ``event`` (continuous time), ``nir`` (interchange), ``parallel`` (all steps at
@@ -175,27 +196,27 @@ class Neuron:
         }[twin]
 
     def longest_silence(self) -> int:
-        """Return the number of steps without a spike that follow each spike at least."""
+        """Returns the number of steps without a spike that follow each spike at least."""
         return 0
 
     # What weights need: the response to input below threshold.
 
     def channels(self, *, recurrent: bool = False) -> list[int]:
-        """Return the channels that a kernel feeds, one block of its columns each."""
+        """Returns the channels that a kernel feeds, one block of its columns each."""
         return list(range(self.recurrent_blocks if recurrent else self.blocks))
 
     def threshold_of(self, coefficients: Any) -> Any:
-        """Return the threshold at rest, or None for a neuron without one."""
+        """Returns the threshold at rest, or None for a neuron without one."""
         fields = coefficients if isinstance(coefficients, Mapping) else vars(coefficients)
         return fields.get("theta", fields.get("threshold")) if self.spikes else None
 
     def resting_potential(self, coefficients: Any) -> Scalar:
-        """Return the potential of the membrane without input."""
+        """Returns the potential of the membrane without input."""
         del coefficients
         return float(np.mean(self.v_init))
 
     def resting_distance(self, coefficients: Any) -> Any:
-        """Return the distance of the resting membrane from its threshold, always above 0."""
+        """Returns the distance of the resting membrane from its threshold, always above 0."""
         theta = self.threshold_of(coefficients)
         if theta is None:
             return 1.0
@@ -205,7 +226,7 @@ class Neuron:
         return distance or 1.0
 
     def silenced(self, coefficients: Any) -> Any:
-        """Return coefficients with which the neuron never fires, for its free membrane.
+        """Returns coefficients with which the neuron never fires, for its free membrane.
 
         By default the threshold ``theta`` becomes infinite; a neuron without one is returned as it
         is, and its free membrane includes what its spikes do.
@@ -221,12 +242,13 @@ class Neuron:
     def free_membrane(
         self, coefficients: Any, current: Currents, recurrent: Currents = None
     ) -> Array:
-        """Return the membrane that currents drive if it never spikes, above its resting value.
+        """Returns the membrane that currents drive if it never spikes, above its resting value.
 
         Args:
           coefficients: the numbers, as arrays that broadcast against one step.
           current: weighted input ``(T, *B, N)``, or a tuple with one per block.
-          recurrent: what the recurrent weights add, as `step` asks for it; ``None`` for nothing.
+          recurrent: current that the recurrent weights add, of the structure that `step` takes;
+            ``None`` for nothing.
 
         Returns:
           The membrane after each step, ``(T, *B, N)``.
@@ -249,7 +271,7 @@ class Neuron:
     def membrane_gain(
         self, channel: int | tuple[float, ...] = 0, *, longest: float | None = None
     ) -> float:
-        """Return the sum of the response of the membrane to one unit of input.
+        """Returns the sum of the response of the membrane to one unit of input.
 
         Args:
           channel: channel that receives the input, or the weights with which one input enters each.
@@ -261,7 +283,7 @@ class Neuron:
     def membrane_power(
         self, channel: int | tuple[float, ...] = 0, *, longest: float | None = None
     ) -> float:
-        """Return the sum of the squared response of the membrane to one unit of input."""
+        """Returns the sum of the squared response of the membrane to one unit of input."""
         del longest
         return float(np.sum(np.square(self._entering(channel))))
 
@@ -288,6 +310,15 @@ def _response(neuron: Neuron, channel: int) -> np.ndarray:
             for current in (blocks, tuple(jnp.asarray(nothing) for _ in blocks))
         )
         return np.asarray(one - none, np.float64)[:, 0] / size
+
+
+@functools.cache
+def _argument_names(constructor: Callable[..., None]) -> tuple[str, ...]:
+    """Returns the names of the arguments of a constructor; none if it takes any name."""
+    parameters = inspect.signature(constructor).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return ()
+    return tuple(parameters)[1:]
 
 
 def _missing(neuron: Neuron, method: str) -> str:

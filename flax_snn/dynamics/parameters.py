@@ -2,7 +2,7 @@
 
     tau_mem dv/dt = -(v - v_rest) + resistance * (sum of synaptic currents i + bias)
     tau_syn di/dt = -i                    an input spike of weight w:  i <- i + w
-    v reaches threshold:  spike, reset, hold for `refractory` seconds
+    v reaches threshold:  spike, reset, pause of `refractory` seconds
 
 No time step and no switches: event-based layers and interchange formats read only this.
 """
@@ -10,15 +10,16 @@ No time step and no switches: event-based layers and interchange formats read on
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
+import numpy as np
 from flax import struct
 
+from flax_snn import checks
 from flax_snn.typing import Scalar
 
-POSITIVE = ("tau_mem", "tau_syn", "tau_syn_rec", "resistance")
-"""Parameters that must be above 0."""
+PER_NEURON = "per-neuron values are parameters of a cell: name the field in `learn`"
+"""What to do with an array of one value per neuron, for errors."""
 
 
 @struct.dataclass
@@ -31,12 +32,12 @@ class LIFParameters:
       tau_mem: membrane time constant in seconds.
       tau_syn: synaptic time constant in seconds; a tuple for several synaptic channels; ``None``
         for a current that acts on the membrane directly.
-      tau_syn_rec: time constant in seconds of a synaptic current of its own for recurrent input;
+      tau_syn_rec: time constant in seconds of a separate synaptic current for recurrent input;
         ``None`` where recurrent and feed-forward input share their synapse.
       threshold: membrane potential at which the neuron spikes.
       v_rest: membrane potential without input.
       v_reset: membrane potential after a spike (hard reset) and during the refractory period.
-      refractory: time in seconds for which the membrane is held after a spike.
+      refractory: time in seconds for which the membrane stays at v_reset after a spike.
       resistance: membrane potential per unit of current.
       bias: constant input current.
     """
@@ -58,38 +59,64 @@ class LIFParameters:
         return tuple(tau for tau in (*inputs, self.tau_syn_rec) if tau is not None)
 
 
-def number(name: str, value: Any, *, positive: bool = False, unit: str = "") -> float:
-    """Return ``value`` as a float.
+def number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    unit: str = "",
+    remedy: str = "",
+) -> float:
+    """Returns a finite number of a neuron as a float.
 
     Args:
-      name: what the number is, for the error.
+      name: name of the argument.
       value: the number.
-      positive: refuse values that are not above 0.
+      above: bound that it must exceed, or None for no such bound.
+      at_least: least number allowed, or None for no such bound.
+      below: bound that it must stay below, or None for none.
       unit: unit, for the error.
+      remedy: what to do, for the error.
 
     Raises:
-      TypeError: not a real number.
-      ValueError: not finite, or not above 0 where it must be.
+      TypeError: not a real number; the error for an array says where per-neuron values belong.
+      ValueError: not finite, or outside the bounds.
     """
-    what = f"a finite number{' > 0' if positive else ''}{f' in {unit}' if unit else ''}"
-    if isinstance(value, bool | str | bytes) or value is None or getattr(value, "shape", ()) != ():
-        hint = (
-            "; per-neuron values are parameters of a cell: name the field in `learn`"
-            if getattr(value, "shape", ())
-            else ""
-        )
-        raise TypeError(f"{name}: expected {what}, got {value!r}{hint}")
-    try:
-        result = float(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected {what}, got {value!r}") from None
-    if not math.isfinite(result) or (positive and result <= 0.0):
-        raise ValueError(f"{name}: expected {what}, got {value!r}")
-    return result
+    return checks.in_range(
+        name,
+        value,
+        at_least if above is None else above,
+        below,
+        low_allowed=above is None,
+        high_allowed=False,
+        unit=unit,
+        remedy=PER_NEURON if getattr(value, "shape", ()) else remedy,
+    )
+
+
+def starting_potential(
+    name: str, value: Any, *, below: float | None = None
+) -> float | tuple[float, ...]:
+    """Returns the membrane potential before the first step, one number or a tuple with one each.
+
+    Args:
+      name: name of the argument.
+      value: a number, or a tuple, list or array of NumPy with one per neuron.
+      below: bound that all must stay below, or None for none.
+
+    Raises:
+      TypeError: not of real numbers.
+      ValueError: numbers that are not finite, or not below the bound.
+    """
+    if isinstance(value, tuple | list | np.ndarray) and np.ndim(value) > 0:
+        return tuple(number(f"{name}[{k}]", v, below=below) for k, v in enumerate(value))
+    return number(name, value, below=below)
 
 
 def checked(parameters: LIFParameters) -> LIFParameters:
-    """Return the parameters as finite floats, time constants and resistance above 0.
+    """Returns the parameters as finite floats, time constants and resistance above 0.
 
     Raises:
       TypeError: a field is not a number.
@@ -98,21 +125,23 @@ def checked(parameters: LIFParameters) -> LIFParameters:
     values: dict[str, Any] = {}
     for field in dataclasses.fields(LIFParameters):
         name, value = field.name, getattr(parameters, field.name)
-        positive = name in POSITIVE
-        unit = "seconds" if name.startswith("tau") or name == "refractory" else ""
         if name in ("tau_syn", "tau_syn_rec") and value is None:
             values[name] = None
         elif name == "tau_syn" and isinstance(value, tuple | list):
             if not value:
                 raise ValueError("tau_syn: expected at least one time constant, got an empty tuple")
             values[name] = tuple(
-                number(f"tau_syn[{k}]", tau, positive=True, unit=unit)
+                number(f"tau_syn[{k}]", tau, above=0.0, unit="seconds")
                 for k, tau in enumerate(value)
             )
+        elif name.startswith("tau"):
+            values[name] = number(name, value, above=0.0, unit="seconds")
+        elif name == "resistance":
+            values[name] = number(name, value, above=0.0)
+        elif name == "refractory":
+            values[name] = number(name, value, at_least=0.0, unit="seconds")
         else:
-            values[name] = number(name, value, positive=positive, unit=unit)
-    if values["refractory"] < 0.0:
-        raise ValueError(f"refractory: expected seconds >= 0, got {values['refractory']!r}")
+            values[name] = number(name, value)
     if values["tau_syn_rec"] is not None and values["tau_syn"] is None:
         raise ValueError(
             "tau_syn_rec: expected a neuron with a synapse, got tau_syn=None; give tau_syn too"
@@ -121,10 +150,10 @@ def checked(parameters: LIFParameters) -> LIFParameters:
 
 
 def steps_of(refractory: float, dt: float) -> int:
-    """Return a refractory period as a number of steps.
+    """Returns a refractory period as a number of steps.
 
     Raises:
-      ValueError: no whole number of steps.
+      ValueError: not a whole number of steps.
     """
     count = refractory / dt
     if abs(count - round(count)) > 1e-6:

@@ -1,4 +1,4 @@
-"""What a cell checks of a neuron when it is made: the promises of the protocol `Neuron`."""
+"""The checks of a neuron when a cell is made: that it behaves as the protocol `Neuron` says."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flax_snn import checks
 from flax_snn.dynamics.neuron import Neuron
+from flax_snn.dynamics.validity import checked_surrogate
 from flax_snn.surrogate import Surrogate
 
 
 def check_neuron(what: str, neuron: Any, surrogate: Surrogate | None = None) -> None:
-    """Raise where a neuron does not keep the promises of the protocol.
+    """Checks that a neuron behaves as the protocol says.
 
     Args:
       what: name of the cell, for the error.
       neuron: the neuron.
-      surrogate: surrogate derivative of the cell, where it has one of its own.
+      surrogate: surrogate derivative of the cell, or None for that of the neuron.
 
     Raises:
-      TypeError: not a `Neuron`, not hashable; a surrogate that is none.
+      TypeError: not a `Neuron`, or not hashable; a surrogate that is not a `Surrogate`.
       ValueError: a step that changes structure, shape or dtype of its state, coefficients that do
         not broadcast, a state without a membrane.
     """
-    if not isinstance(neuron, Neuron):
-        raise TypeError(
-            f"{what}: expected dynamics that are a Neuron, such as LIFDynamics(), got {neuron!r}"
-        )
+    checks.instance(what, neuron, Neuron, what="dynamics that are a Neuron, such as LIFDynamics()")
     try:
         hash(neuron)
     except TypeError:
@@ -44,16 +43,12 @@ def check_neuron(what: str, neuron: Any, surrogate: Surrogate | None = None) -> 
 def _check_promises(what: str, neuron: Neuron, surrogate: Surrogate | None) -> None:
     kind = f"{what}: {type(neuron).__name__}"
     used = surrogate or neuron.surrogate
-    if neuron.spikes and not isinstance(used, Surrogate):
-        raise TypeError(
-            f"{kind}: expected a Surrogate such as superspike(slope=10), called, got {used!r}"
-        )
+    if neuron.spikes:
+        checked_surrogate(kind, used)
     shape, dtype = (2, 3), jnp.float32
     current = jax.ShapeDtypeStruct(shape, dtype)
     for name in ("blocks", "recurrent_blocks"):
-        count = getattr(neuron, name)
-        if type(count) is not int or count < 1:
-            raise ValueError(f"{kind}: {name}: expected a whole number >= 1, got {count!r}")
+        checks.whole_number(f"{kind}: {name}", getattr(neuron, name))
     currents = current if neuron.blocks == 1 else (current,) * neuron.blocks
     coefficients = _coefficients_of(kind, neuron, shape)
     state = jax.eval_shape(neuron.initial_state, current)

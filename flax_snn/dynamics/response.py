@@ -124,7 +124,8 @@ def free_membrane(
       rule: the switches; threshold and reset are left out.
       coefficients: the numbers, as arrays that broadcast against one step (`aligned`).
       current: weighted input ``(T, *B, N)``, or a tuple with one per synaptic channel.
-      recurrent: what the recurrent weights add, as `step` asks for it; ``None`` for nothing.
+      recurrent: current that the recurrent weights add, of the structure that `step` takes;
+        ``None`` for nothing.
 
     Returns:
       The membrane after each step, ``(T, *B, N)``.
@@ -165,7 +166,7 @@ def _recurrence(
     channel: int | tuple[float, ...],
     longest: float | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return A and B of ``state <- A state + B x``, membrane first."""
+    """Returns A and B of ``state <- A state + B x``, membrane first."""
 
     def bounded(decay: float) -> float:
         if longest is None:

@@ -8,12 +8,13 @@ parameters become coefficients.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import jax
 import numpy as np
 from flax import struct
 
+from flax_snn import checks
 from flax_snn.dynamics.kernel import membrane_kernel, namespace
 from flax_snn.dynamics.parameters import LIFParameters
 from flax_snn.typing import Scalar
@@ -31,11 +32,10 @@ FireTest = Literal[">", ">=", "half", "floor", "none"]
 
 
 def _check_choices(instance: Any) -> None:
-    """Check each field whose type is a `Literal` against its choices."""
+    """Checks each field whose type is a `Literal` against its choices."""
     for name, hint in get_type_hints(type(instance)).items():
-        choices, value = get_args(hint), getattr(instance, name)
-        if choices and all(isinstance(c, str) for c in choices) and value not in choices:
-            raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+        if get_origin(hint) is Literal:
+            checks.choice(name, getattr(instance, name), get_args(hint))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,19 +68,15 @@ DISCRETIZATIONS = {
 
 
 def discretization_of(name: str | Discretization) -> Discretization:
-    """Return a discretization, which may be given by its public name.
+    """Returns a discretization, which may be given by its public name.
 
     Raises:
       ValueError: an unknown name.
     """
     if isinstance(name, Discretization):
         return name
-    if not isinstance(name, str) or name not in DISCRETIZATIONS:
-        raise ValueError(
-            f"discretization: expected one of {', '.join(DISCRETIZATIONS)} or a Discretization, got"
-            f" {name!r}"
-        )
-    return DISCRETIZATIONS[name]
+    remedy = "or give a Discretization"
+    return DISCRETIZATIONS[checks.choice("discretization", name, [*DISCRETIZATIONS], remedy=remedy)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,12 +84,12 @@ class Rule:
     """Everything of an update that is not a number: static, frozen, hashable.
 
     Attributes:
-      discretization: how the coefficients come from time constants; ``None`` where they were
-        given and no time constants stand behind them.
+      discretization: how the coefficients come from time constants; ``None`` if they are given
+        and do not come from time constants.
       entry: which current enters the membrane: ``direct`` the input x, ``old`` the synaptic
         current before its update, ``new`` after it, ``jump`` before it plus the input x.
-      channels: synaptic currents fed by the input, 0 for ``entry="direct"``.
-      recurrent_channel: whether recurrent input has a synaptic current of its own.
+      channels: synaptic currents that the input drives, 0 for ``entry="direct"``.
+      recurrent_channel: whether recurrent input drives a separate synaptic current.
       fire: ``>`` or ``>=`` threshold: 0 or 1 spikes; ``half``: ``>``, and half a spike at
         equality; ``floor``: floor(v / threshold) spikes where v >= threshold; ``none``: the
         neuron is a leaky integrator, its output is the membrane.
@@ -111,7 +107,7 @@ class Rule:
       reset_span: whether a soft reset subtracts threshold - v_reset instead of the threshold.
       recurrent_lag: with ``emit="old"``: recurrent input comes from the spikes returned one step
         earlier, not from those returned in this step.
-      hold: steps for which the membrane is held after the step of the spike.
+      hold: steps for which the membrane stays at v_reset after the step of the spike.
       noisy: whether Gaussian noise is added to the membrane before the fire test; dynamics set it
         where ``noise_std`` is not 0.
     """
@@ -134,11 +130,9 @@ class Rule:
 
     def __post_init__(self) -> None:
         _check_choices(self)
-        for name in ("channels", "hold"):
-            if isinstance(getattr(self, name), bool) or not getattr(self, name) >= 0:
-                raise ValueError(
-                    f"rule: {name}: expected a number >= 0, got {getattr(self, name)!r}"
-                )
+        checks.fields(self, checks.whole_number, "channels", "hold", at_least=0)
+        switches = ("recurrent_channel", "reset_span", "recurrent_lag", "noisy")
+        checks.fields(self, checks.boolean, *switches)
         if (self.entry == "direct") != (self.channels == 0):
             raise ValueError(
                 "rule: expected channels=0 with entry='direct' and channels > 0 otherwise, got "
@@ -151,11 +145,13 @@ class Rule:
                 "fire='floor' returns several spikes per step and needs reset='soft' (subtracts the"
                 " threshold once per spike) or 'none', got reset='hard'"
             )
-        if self.max_spikes is not None and (self.fire != "floor" or self.max_spikes < 1):
-            raise ValueError(
-                "max_spikes: expected at least 1, with fire='floor' only, got"
-                f" max_spikes={self.max_spikes!r}, fire={self.fire!r}"
-            )
+        if self.max_spikes is not None:
+            checks.fields(self, checks.whole_number, "max_spikes")
+            if self.fire != "floor":
+                raise ValueError(
+                    f"max_spikes: expected None with fire={self.fire!r}, which gives at most one"
+                    f" spike per step, got {self.max_spikes!r}; use it with fire='floor' only"
+                )
         if self.recurrent_lag and self.emit == "new":
             raise ValueError(
                 "recurrent_lag: recurrent input lags behind spikes of the entering membrane:"
@@ -167,7 +163,10 @@ class Rule:
                 " reset_time='next', got 'same'"
             )
         if self.fire == "none" and (self.hold or self.reset != "none"):
-            raise ValueError("a leaky integrator (fire='none') has no reset, no refractory period")
+            raise ValueError(
+                "a leaky integrator (fire='none') has no reset, no refractory period: expected"
+                f" reset='none' and hold=0, got reset={self.reset!r} and hold={self.hold}"
+            )
 
     @property
     def all_channels(self) -> int:
@@ -200,7 +199,7 @@ class Coefficients:
       c_new: gain from each synaptic current after its update to the membrane.
       c_x: gain from the input to the membrane.
       bias: constant added to the membrane in each step.
-      v_reset: potential after a hard reset, and while the membrane is held.
+      v_reset: potential after a hard reset, and in the steps of `Rule.hold`.
       v_min: lower bound of the membrane; ``None`` for none.
       noise_std: standard deviation of the noise added to the membrane in each step.
     """
@@ -226,7 +225,7 @@ def discretize(
     v_min: float | None = None,
     noise_std: float = 0.0,
 ) -> Coefficients:
-    """Turn continuous-time parameters into the coefficients of a step of ``dt`` seconds.
+    """Turns continuous-time parameters into the coefficients of a step of ``dt`` seconds.
 
     Args:
       rule: the switches; ``rule.discretization`` says how.
@@ -240,7 +239,10 @@ def discretize(
     """
     how = rule.discretization
     if how is None:
-        raise ValueError("discretize: the rule has no discretization, its coefficients are given")
+        raise ValueError(
+            "discretize: expected a rule with a discretization, got one without; its coefficients"
+            " are given, use them"
+        )
     alpha = _decay(how, parameters.tau_mem, dt)
     betas = tuple(_decay(how, tau, dt) for tau in parameters.synapses)
     gains = {
@@ -285,12 +287,12 @@ def _decay(how: Discretization, tau: Scalar, dt: float) -> Scalar:
 
 
 def _loss(how: Discretization, tau: Scalar, dt: float) -> Scalar:
-    """Return 1 - decay, of which the difference itself would lose digits in float32."""
+    """Returns 1 - decay, of which the difference itself would lose digits in float32."""
     return dt / tau if how.decay == "euler" else -namespace(tau).expm1(-dt / tau)
 
 
 def per_channel(values: Any, channels: int) -> tuple[Scalar, ...]:
-    """Return coefficients as a tuple with one entry per synaptic channel."""
+    """Returns coefficients as a tuple with one entry per synaptic channel."""
     return values if isinstance(values, tuple) else (values,) * channels
 
 

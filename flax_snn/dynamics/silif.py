@@ -10,9 +10,11 @@ import jax.numpy as jnp
 from flax import struct
 from jax import lax
 
+from flax_snn import checks
 from flax_snn.dynamics import adaptive
 from flax_snn.dynamics.domain import Learnable, positive, time_constant
 from flax_snn.dynamics.neuron import Neuron, Twin
+from flax_snn.dynamics.parameters import number
 from flax_snn.dynamics.spike import spike
 from flax_snn.surrogate import Surrogate
 from flax_snn.typing import Array, Currents, Float, Projection, Scalar
@@ -114,7 +116,7 @@ class SiLIFDynamics(Neuron):
       v_init: membrane potential before the first step: a number, or a tuple with one per neuron.
 
     Raises:
-      TypeError: a number is not a number.
+      TypeError: a value that is not a number; an unknown argument.
       ValueError: a value outside its range.
 
     Reference: Fabre, Dudchenko, Neftci, *Structured state space model dynamics and parametrization
@@ -134,16 +136,15 @@ class SiLIFDynamics(Neuron):
     v_init: float | tuple[float, ...] = 0.0
 
     def __post_init__(self) -> None:
-        """Check the fields."""
-        adaptive.settle(self, seconds=("tau_mem", "tau_adapt"), numbers=("a", "b", "threshold"))
-        adaptive.above_zero(self, "threshold")
-        adaptive.within(self, "a")
-        adaptive.within(self, "b")
-        adaptive.one_of("reset_gradient", self.reset_gradient, adaptive.RESET_GRADIENTS)
+        """Checks the fields."""
+        adaptive.check_shared_fields(self)
+        checks.fields(self, number, "tau_mem", "tau_adapt", above=0.0, unit="seconds")
+        checks.fields(self, number, "threshold", above=0.0)
+        adaptive.check_ranges(self, "a", "b")
 
     @classmethod
     def from_decays(cls, *, alpha: float, beta: float, dt: float = 4e-3, **fields: Any) -> Any:
-        """Make the neuron of its decays in a step, between 0 and 1.
+        """Makes the neuron of its decays in a step, between 0 and 1.
 
         Args:
           alpha: decay of the membrane.
@@ -162,12 +163,12 @@ class SiLIFDynamics(Neuron):
         )
 
     def initial_state(self, v_init: Float[Array, "*B N"], *, recurrent: bool = False) -> SiLIFState:
-        """Return the state before the first step: no adaptation, no spike."""
+        """Returns the state before the first step: no adaptation, no spike."""
         del recurrent
         return SiLIFState(v=v_init, w=jnp.zeros_like(v_init), s=jnp.zeros_like(v_init))
 
     def coefficients(self, values: Any = None, *, dtype: Any = None) -> SiLIFCoefficients:
-        """Return the numbers of one step, of this neuron or of some values by name."""
+        """Returns the numbers of one step, of this neuron or of some values by name."""
         del dtype
         p = adaptive.named_values(self, values)
         return SiLIFCoefficients(
@@ -188,7 +189,7 @@ class SiLIFDynamics(Neuron):
         recurrent: Projection | None = None,
         noise: Float[Array, "*B N"] | None = None,
     ) -> tuple[SiLIFState, Float[Array, "*B N"]]:
-        """Advance by one time step."""
+        """Advances by one time step."""
         del noise
         c, before = coefficients, state.s
         x = adaptive.with_feedback(current, recurrent, before)
@@ -199,7 +200,7 @@ class SiLIFDynamics(Neuron):
         return SiLIFState(v=v, w=w, s=s), s
 
     def learnable(self, learn: Collection[str] = ()) -> dict[str, Learnable]:
-        """Return what may be learned: time constants, a and b in their ranges, the threshold."""
+        """Returns what may be learned: time constants, a and b in their ranges, the threshold."""
         del learn
         (a_low, a_high), (b_low, b_high) = self.a_range, self.b_range
         return {
@@ -211,7 +212,7 @@ class SiLIFDynamics(Neuron):
         }
 
     def describe(self) -> str:
-        """Return the update equations with their numbers, as text."""
+        """Returns the update equations with their numbers, as text."""
         c = self.coefficients()
         stopped = "   (gradient through s_old stopped)" if self.reset_gradient == "stop" else ""
         lines = [
@@ -222,7 +223,7 @@ class SiLIFDynamics(Neuron):
         return "\n  ".join([f"SiLIFDynamics, step of {self.dt:g} s", *lines])
 
     def lacks(self, twin: Twin) -> str | None:
-        """Return why the neuron has no such twin."""
+        """Returns why the neuron has no such twin."""
         return {
             "event": "it is defined in steps: its adaptation is driven once a step, whatever its"
             " length",
@@ -231,6 +232,6 @@ class SiLIFDynamics(Neuron):
         }[twin]
 
     def resting_potential(self, coefficients: SiLIFCoefficients) -> Scalar:
-        """Return the potential of the membrane without input, which is 0."""
+        """Returns the potential of the membrane without input, which is 0."""
         del coefficients
         return 0.0

@@ -15,7 +15,7 @@ from flax_snn.typing import Array, Float
 def spike(
     v: Float[Array, "*B N"], surrogate: Surrogate | None, inclusive: bool, theta: Array
 ) -> Float[Array, "*B N"]:
-    """Return 1 where a membrane is above its threshold, with the surrogate as derivative.
+    """Returns 1 where a membrane is above its threshold, with the surrogate as derivative.
 
     Args:
       v: membrane potential ``(*B, N)``.

@@ -35,7 +35,7 @@ def step(
     recurrent: Projection | None = None,
     noise: Float[Array, "*B N"] | None = None,
 ) -> tuple[LIFState, Float[Array, "*B N"]]:
-    """Advance a layer of neurons by one time step.
+    """Advances a layer of neurons by one time step.
 
     Args:
       rule: the switches.
@@ -87,7 +87,7 @@ def step(
         v = _reset(rule, c, v, spent, detached=stop)
     elif rule.reset != "none" and rule.reset_time == "give-back":
         v = _reset(rule, c, v, spent - gate)
-    if rule.hold:  # no reset, and no gradient of one, moves a held membrane
+    if rule.hold:  # no reset, and no gradient of one, moves a refractory membrane
         v = jnp.where(pause > 0, c.v_reset, v)
     if c.v_min is not None:
         v = jnp.maximum(v, c.v_min)
@@ -162,7 +162,7 @@ def initial_state(rule: Rule, v_init: Array, *, recurrent: bool = False) -> LIFS
 
 
 def aligned(coefficients: Any, ndim: int, dtype: Any) -> Any:
-    """Give every coefficient the dtype of the state, and ``(N,)`` arrays leading axes of 1.
+    """Gives every coefficient the dtype of the state, and ``(N,)`` arrays leading axes of 1.
 
     Args:
       coefficients: numbers or arrays.
@@ -187,7 +187,7 @@ def _inputs(
     r: Any,
     recurrent: Projection | None,
 ) -> tuple[tuple[Array | None, ...], tuple[Array, ...]]:
-    """Return the input of each synaptic channel, and what acts on the membrane directly."""
+    """Returns the input of each synaptic channel, and what acts on the membrane directly."""
     inputs = _channels(current)
     if recurrent is None:
         return ((*inputs, None) if rule.recurrent_channel else inputs[: rule.channels]), inputs[:1]
@@ -196,7 +196,7 @@ def _inputs(
         return (*inputs, *feedback), inputs[:1]
     if rule.channels == 0:
         return (), (*inputs, *feedback)
-    summed = tuple(x + fed for x, fed in zip(inputs, feedback, strict=True))
+    summed = tuple(x + y for x, y in zip(inputs, feedback, strict=True))
     return summed, summed[:1]
 
 
@@ -209,7 +209,7 @@ def _integrate(
     direct: tuple[Array, ...],
     noise: Array | None,
 ) -> Array:
-    """Return the sum that the fire test sees: decayed membrane, currents, bias, noise."""
+    """Returns the sum that the fire test sees: decayed membrane, currents, bias, noise."""
     v = c.alpha * v
     if rule.entry != "direct":
         gains, currents = (c.c_new, new) if rule.entry == "new" else (c.c_old, old)

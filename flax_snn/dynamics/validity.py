@@ -1,10 +1,11 @@
-"""What finished dynamics are checked for: numbers and switches that contradict each other."""
+"""The checks of integrate-and-fire dynamics: numbers and switches that contradict each other."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from flax_snn import checks
 from flax_snn.dynamics.parameters import LIFParameters, number
 from flax_snn.dynamics.rule import Coefficients, Rule, per_channel
 from flax_snn.surrogate import Surrogate
@@ -14,24 +15,11 @@ if TYPE_CHECKING:
 
 
 def check_dynamics(dynamics: Dynamics) -> None:
-    """Raise where numbers and switches of finished dynamics contradict each other.
+    """Checks that numbers and switches of dynamics do not contradict each other.
 
     Raises:
-      TypeError: a field of the wrong type.
-      ValueError: a value outside its range, or a contradiction.
+      ValueError: a contradiction, or a coefficient that is not finite.
     """
-    number("dt", dynamics.dt, positive=True, unit="seconds")
-    if number("noise_std", dynamics.noise_std) < 0.0:
-        raise ValueError(f"noise_std: expected a number >= 0, got {dynamics.noise_std!r}")
-    if dynamics.v_min is not None:
-        number("v_min", dynamics.v_min)
-    if not isinstance(dynamics.surrogate, Surrogate):
-        raise TypeError(
-            "surrogate: expected a Surrogate such as superspike(slope=10), called, got"
-            f" {dynamics.surrogate!r}"
-        )
-    for value in dynamics.v_init if isinstance(dynamics.v_init, tuple) else (dynamics.v_init,):
-        number("v_init", value)
     if dynamics.spikes != (dynamics.rule.fire != "none"):
         kind, other = type(dynamics).__name__, "LIDynamics" if dynamics.spikes else "LIFDynamics"
         raise ValueError(f"{kind}: a rule with fire={dynamics.rule.fire!r} belongs to {other}")
@@ -43,13 +31,25 @@ def check_dynamics(dynamics: Dynamics) -> None:
         _check_threshold(dynamics.rule, coefficients)
 
 
-def check_reset_potential(parameters: LIFParameters, reset: str, fire: str) -> None:
-    """Raise where a membrane that is reset, or held, fires again at once.
-
-    Conventions may do so where their source does; neurons that users make may not.
+def checked_surrogate(name: str, surrogate: Any) -> Surrogate:
+    """Returns a surrogate derivative.
 
     Raises:
-      ValueError: a reset potential above the threshold, or at it where that fires.
+      TypeError: not a `Surrogate`, such as the function that makes one.
+    """
+    remedy = "call the function that makes it" if callable(surrogate) else ""
+    what = "a Surrogate, such as superspike(slope=10)"
+    made: Surrogate = checks.instance(name, surrogate, Surrogate, what=what, remedy=remedy)
+    return made
+
+
+def check_reset_potential(parameters: LIFParameters, reset: str, fire: str) -> None:
+    """Checks that a membrane does not fire again at once when it is reset or refractory.
+
+    Constructors of conventions leave this out where the framework itself allows it.
+
+    Raises:
+      ValueError: a reset potential above the threshold, or at it if ``fire`` is not ``>``.
     """
     v_reset, above = parameters.v_reset, parameters.v_reset - parameters.threshold
     goes_there = reset == "hard" or parameters.refractory > 0.0
@@ -61,7 +61,7 @@ def check_reset_potential(parameters: LIFParameters, reset: str, fire: str) -> N
 
 
 def check_structure(rule: Rule, coefficients: Coefficients) -> None:
-    """Raise where given coefficients lack what the rule uses.
+    """Checks that given coefficients contain everything that the rule uses.
 
     Raises:
       ValueError: no threshold, no gain from the input, another number of synaptic channels.
@@ -85,7 +85,7 @@ def check_structure(rule: Rule, coefficients: Coefficients) -> None:
 
 
 def leaves(coefficients: Coefficients) -> dict[str, float]:
-    """Return all numbers that are given, by name; ``beta[1]`` is that of the second channel."""
+    """Returns all numbers that are given, by name; ``beta[1]`` is that of the second channel."""
     found: dict[str, float] = {}
     for field in dataclasses.fields(coefficients):
         value = getattr(coefficients, field.name)

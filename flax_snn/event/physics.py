@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from flax_snn import checks
 from flax_snn.dynamics import LIFParameters
 from flax_snn.typing import Array
 
@@ -76,8 +77,7 @@ def physics(
       ValueError: no synapse or several; a field of another shape or outside its range; a field
         that event layers do not know.
     """
-    if not isinstance(parameters, LIFParameters):
-        raise TypeError(f"{what}: expected LIFParameters, got {type(parameters).__name__}")
+    checks.instance(what, parameters, LIFParameters)
     check_synapse(what, parameters)
     _check_fields(what, parameters)
     rows = {name: _row(what, name, getattr(parameters, name), size, dtype) for name in _ROWS}
@@ -93,7 +93,7 @@ def physics(
         rows["v_reset"],
         above > 0,
         "a potential below the threshold (a neuron"
-        " that is reset to its threshold spikes at once, for ever)",
+        " that is reset to its threshold spikes again at once)",
     )
     rest = rows["v_rest"] + gain * bias
     return Physics(
@@ -112,7 +112,7 @@ def check_synapse(what: str, parameters: LIFParameters) -> None:
     """Checks that neurons have exactly one exponential synapse.
 
     Raises:
-      ValueError: so it is.
+      ValueError: no synapse, or several.
     """
     if parameters.tau_syn is None:
         raise ValueError(
@@ -130,7 +130,7 @@ def check_start(what: str, numbers: Physics) -> None:
     """Checks that no neuron is known to start at or above its threshold.
 
     Raises:
-      ValueError: so it is.
+      ValueError: a neuron starts there.
     """
     if numbers.start is not None:
         below = numbers.start < numbers.threshold

@@ -108,13 +108,9 @@ def from_times(times: Float[Array | np.ndarray, "B N"]) -> Spikes:
       ValueError: another number of axes than two; NaN, -inf or a negative time.
     """
     times = jnp.asarray(times)
-    if not jnp.issubdtype(times.dtype, jnp.floating):
-        raise TypeError(f"from_times: expected floating times in seconds, got {times.dtype}")
-    if times.ndim != 2:
-        raise ValueError(
-            f"from_times: expected times (B, N), got shape {times.shape}; a single sample needs a"
-            " batch axis: times[None]"
-        )
+    checks.floating("from_times: times", times, remedy="give times in seconds, of a floating dtype")
+    remedy = "a single sample needs a batch axis: times[None]"
+    checks.rank("from_times: times", times, "(B, N)", remedy=remedy)
     known = checks.known_values(times)
     if known is not None and not (known >= 0).all():
         raise ValueError(
@@ -181,11 +177,8 @@ def check_spikes(what: str, spikes: Any, size: int | None = None) -> None:
       ValueError: shapes that do not fit, unsorted or non-finite times, an index outside, spikes
         that were lost before.
     """
-    if not isinstance(spikes, Spikes):
-        raise TypeError(
-            f"{what}: expected snn.event.Spikes, got {type(spikes).__name__}; make them with"
-            " snn.event.from_times (spike times) or snn.event.from_raster (time steps)"
-        )
+    remedy = "make them with snn.event.from_times (spike times) or from_raster (time steps)"
+    checks.instance(what, spikes, Spikes, what="snn.event.Spikes", remedy=remedy)
     time, index = spikes.time, spikes.index
     if jnp.ndim(time) != 2 or jnp.shape(time) != jnp.shape(index):
         raise ValueError(

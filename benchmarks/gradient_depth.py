@@ -16,10 +16,12 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.machine import write_results
-from train.config import NetworkConfig, RandmanConfig, RandmanData
-from train.data import epoch_order, load_randman
+from train.settings.network import NetworkConfig
+from train.tasks.randman import RandmanConfig, RandmanData
+from train.data.order import epoch_order
+from train.tasks.randman import load_randman
 from train.randman import build
-from train.raster_model import RasterModel
+from train.model.grid import RasterModel
 
 RESULTS = Path(__file__).parent / "results" / "gradient_depth.json"
 COMMAND = "python -m benchmarks.gradient_depth"

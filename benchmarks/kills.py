@@ -46,11 +46,11 @@ def finish(path: Path, *flags: str) -> float:
 
 def content(path: Path) -> dict[str, Any]:
     """All of a run that does not tell the time."""
-    from train.checkpoint import latest_checkpoint
-    from train.state import create_state
-    from train.trained import load_trained
+    from train.store.read import latest_checkpoint
+    from train.run.step import create_state
+    from train.restored.run import restore
 
-    trained = load_trained(path)
+    trained = restore(path)
     checkpoint = latest_checkpoint(path)
     assert checkpoint is not None
     config = trained.config.training

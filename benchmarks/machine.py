@@ -9,7 +9,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from train.checkpoint import versions
+from train.store.contents import versions
 
 
 def describe_machine() -> dict[str, Any]:

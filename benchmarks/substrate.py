@@ -38,8 +38,8 @@ import numpy as np
 
 from benchmarks.machine import write_results
 from flax_snn import event, losses
-from train.optimizer import optimizer
-from train.trained import Trained, load_trained
+from train.run.optimizer import optimizer
+from train.restored.run import Trained, restore
 
 RESULTS = Path(__file__).parent / "results" / "substrate.json"
 COMMAND = "python -m benchmarks.substrate"
@@ -208,7 +208,7 @@ class Training:
 
 def measure(runs: Sequence[Path], faults: Imperfection, settings: Settings) -> dict[str, Any]:
     """Put each network on a chip, train it there, and return the accuracies."""
-    networks = [load_trained(path) for path in runs]
+    networks = [restore(path) for path in runs]
     first, rows = networks[0], {}
     parts = first.load_data()
     data = type(parts)(*(type(part)(*map(jnp.asarray, part)) for part in parts))

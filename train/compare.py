@@ -15,9 +15,11 @@ from typing import Any
 
 import tyro
 
-from train import run_directory
-from train.errors import RunDirectoryError, exit_code
-from train.report import format_score
+from train.errors import InputError, RunDirectoryError, exit_code
+from train.progress.report import format_score
+from train.store import run_directory
+from train.store.settings_json import flat, task_of, upgraded
+from train.tasks import find_task
 
 COMMAND = "python -m train.compare"
 
@@ -151,8 +153,17 @@ def _row(path: Path) -> dict[str, Any]:
         "validation": best[f"validation_{score}"],
         "test": None if result is None else result[f"test_{score}"],
         "seconds": records[-1]["seconds"],
-        "settings": dict(run_directory.flat_settings(stored["config"])),
+        "settings": _settings(stored),
     }
+
+
+def _settings(stored: Any) -> dict[str, Any]:
+    """Return stored settings by flag; those of an older release in the form of this one."""
+    try:
+        stored = upgraded(find_task(task_of(stored)).settings, stored)
+    except InputError:
+        pass  # A task that is not here is compared by what it stored.
+    return dict(flat(stored["config"]))
 
 
 if __name__ == "__main__":

@@ -31,15 +31,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from train import run_directory
-from train.config import CrossbarLayers, CrossbarScaling, Method
-from train.config_check import parse_times
+from train.chips.ages import parse_times
 from train.errors import ConfigError, RunDirectoryError, exit_code
-from train.health import lost_spikes
-from train.report import format_score
+from train.progress.health import lost_spikes
+from train.progress.report import format_score
+from train.settings import NO_CROSSBAR, CrossbarLayers, CrossbarScaling
+from train.store import run_directory
+from train.store.layout import METRICS, PLOTS
+from train.tasks.yin_yang.settings import Method
 
 if TYPE_CHECKING:
-    from train.trained import Trained
+    from train.restored.run import Restored
 
 COMMAND = "python -m train.evaluate"
 
@@ -109,12 +111,12 @@ def evaluate_checkpoint(
       CheckpointError: missing, damaged, or of another model or version.
       ConfigError: the network cannot be run by the method.
     """
-    from train.trained import load_trained
+    from train.restored.run import restore
 
-    return evaluate_network(load_trained(path, method), path, part)
+    return evaluate_network(restore(path, method), path, part)
 
 
-def evaluate_network(trained: Trained, path: Path, part: str = "test") -> dict[str, Any]:
+def evaluate_network(trained: Restored, path: Path, part: str = "test") -> dict[str, Any]:
     """Evaluate a network on a part of the data of its task.
 
     Args:
@@ -130,7 +132,7 @@ def evaluate_network(trained: Trained, path: Path, part: str = "test") -> dict[s
       ``task``, ``checkpoint``, ``epoch``, ``part``, ``samples``.
     """
     from flax_snn import metrics
-    from train.record import activity_of, rates_hz, share
+    from train.run.record import activity_of, rates_hz, share
 
     model, data = trained.model, getattr(trained.load_data(), part)
     scored = trained.evaluate(data)
@@ -148,13 +150,13 @@ def evaluate_network(trained: Trained, path: Path, part: str = "test") -> dict[s
         "activity": {k: float(v.mean()) for k, v in activity_of(model, sums).items()},
         "slot": model.slot_name,
     }
-    kind = trained.config.crossbar.crossbar
+    kind = getattr(trained.settings, "crossbar", NO_CROSSBAR).crossbar
     if model is not model.without_crossbars():
         found["chip"] = kind
     if model.bounded:
         found["lost_spikes"] = int(sums.lost)
     if score == "accuracy":
-        classes = int(data.labels.max()) + 1
+        classes = model.outputs // model.population
         confusion = metrics.confusion_matrix(scored.predictions, data.labels, classes)
         found["confusion"] = confusion.tolist()
     return found
@@ -176,11 +178,13 @@ def diagnose(path: Path, part: str = "test", method: str | None = None) -> str:
       ConfigError: the network has no time steps.
     """
     from flax_snn import diagnosis
-    from train.trained import load_trained
+    from train.restored.run import restore
 
-    trained = load_trained(path, method)
-    network, inputs = trained.model.on_grid(getattr(trained.load_data(), part).inputs[:250])
-    return str(diagnosis.diagnose(network, {"params": trained.params}, inputs))
+    trained = restore(path, method)
+    samples = getattr(trained.load_data(), part).take(slice(0, 250))
+    network, inputs = trained.model.on_grid(samples.inputs)
+    variables = {"params": trained.params}
+    return str(diagnosis.diagnose(network, variables, inputs, seq_lengths=samples.lengths))
 
 
 def draw_plots(path: Path) -> list[Path]:
@@ -196,18 +200,17 @@ def draw_plots(path: Path) -> list[Path]:
       CheckpointError: the run has no checkpoint that can be read.
       RunDirectoryError: not a run directory: it has no metrics.
     """
-    from train.gallery import draw_gallery
-    from train.trained import load_trained
+    from train.restored.run import restore
+    from train.run.record import results_of
 
     records = run_directory.read_metrics(path)
     if not records:
-        raise RunDirectoryError(
-            f"--plots: {path} has no {run_directory.METRICS}; give the directory of a run"
-        )
-    trained = load_trained(path)
+        raise RunDirectoryError(f"--plots: {path} has no {METRICS}; give the directory of a run")
+    trained = restore(path)
     test = trained.load_data().test
     scored = trained.evaluate(test)
-    return draw_gallery(path, trained.model, trained.params, test, scored, records)
+    results = results_of(path, trained.model, trained.params, test, scored, records)
+    return trained.task.draw(results)
 
 
 def describe(result: dict[str, Any]) -> str:
@@ -236,16 +239,16 @@ def describe(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _network(options: EvaluateOptions) -> Trained:
-    from train.trained import load_trained
+def _network(options: EvaluateOptions) -> Restored:
+    from train.restored.run import restore
 
     trained = None
     if options.checkpoint is not None:
-        trained = load_trained(options.checkpoint, options.method)
+        trained = restore(options.checkpoint, options.method)
     if options.nir is None:
         assert trained is not None
         return trained
-    from train.exchange import import_network
+    from train.restored.exchange import import_network
 
     return import_network(options.nir, trained, options.nir_method, options.producer)
 
@@ -274,11 +277,11 @@ def _check_options(options: EvaluateOptions) -> None:
         raise ConfigError(f"--repeats: expected at least one chip, got {options.repeats}")
 
 
-def _on_chips(options: EvaluateOptions, trained: Trained) -> dict[str, Any]:
+def _on_chips(options: EvaluateOptions, trained: Restored) -> dict[str, Any]:
     """Return what chips make of the network, and of the one before it."""
-    from train.chips import Protocol
-    from train.chips_report import side_by_side
-    from train.trained import load_trained
+    from train.chips.deploy import Protocol
+    from train.chips.report import side_by_side
+    from train.restored.run import restore
 
     assert options.crossbar is not None
     protocol = Protocol(
@@ -291,9 +294,9 @@ def _on_chips(options: EvaluateOptions, trained: Trained) -> dict[str, Any]:
     )
     networks = {str(options.checkpoint): trained}
     if options.before is not None:
-        before = load_trained(options.before, options.method)
+        before = restore(options.before, options.method)
         networks = {"before": before, "after": trained}
-    target = options.chip_plot or trained.path.parents[1] / "plots" / "crossbar.png"
+    target = options.chip_plot or trained.path.parents[1] / PLOTS / "crossbar.png"
     shown = not options.json and sys.stderr.isatty()
     return side_by_side(networks, options.part, protocol, target, shown)
 
@@ -329,7 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         trained = _network(options)
         result = evaluate_network(trained, path, options.part)
         if options.export is not None:
-            from train.exchange import export_network
+            from train.restored.exchange import export_network
 
             export_network(trained, options.export, options.export_target)
             result["export"] = str(options.export)

@@ -21,8 +21,8 @@ from parity import HERE, ROOT, VERSIONS, Worker, time_first
 
 sys.path.insert(0, str(ROOT))
 
-from train.exchange import export_network  # noqa: E402
-from train.trained import load_trained  # noqa: E402
+from train.restored.exchange import export_network  # noqa: E402
+from train.restored.run import restore  # noqa: E402
 
 PEERS = ("snntorch", "spikingjelly", "norse")
 FLAGS = ("--neuron", "portable", "--no-learn-tau", "--no-plots", "--quiet")
@@ -40,7 +40,7 @@ def main() -> int:
             run = work / network
             command = [sys.executable, "-m", "train.randman", "--workdir", run, *FLAGS, *more]
             subprocess.run([*command, "--epochs", str(options.epochs)], check=True, cwd=ROOT)
-            trained = load_trained(run)
+            trained = restore(run)
             test = trained.load_data().test
             x = np.asarray(test.inputs, np.float32)
             ours = np.asarray(trained.evaluate(test).predictions)

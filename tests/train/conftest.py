@@ -7,9 +7,10 @@ from pathlib import Path
 import jax
 import pytest
 
-from train import randman, randman_regression, yin_yang
-from train.cli import run_command
-from train.task import Task
+from train.tasks.randman import Randman, RandmanRegression
+from train.tasks.yin_yang.task import YinYang
+from train.run.command_line import run_command
+from train.tasks.task import Task
 
 FLAGS: list[str] = (
     "--classes 2 --units 4 --alpha 3 --steps 20 --dt 5e-3 --samples-per-class 40 --hidden 8"
@@ -43,20 +44,20 @@ def command(task: Task, flags: list[str]) -> Callable[..., int]:
 @pytest.fixture(scope="session")
 def train(tiny_flags: list[str]) -> Callable[..., int]:
     """``python -m train.randman`` on the tiny data set."""
-    return command(randman.TASK, tiny_flags)
+    return command(Randman(), tiny_flags)
 
 
 @pytest.fixture(scope="session")
 def train_regression(tiny_flags: list[str]) -> Callable[..., int]:
     """``python -m train.randman_regression`` on the tiny data set."""
-    return command(randman_regression.TASK, [*tiny_flags, "--classes", "1"])
+    return command(RandmanRegression(), [*tiny_flags, "--classes", "1"])
 
 
 @pytest.fixture(scope="session")
 def train_yin_yang(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., int]:
     """``python -m train.yin_yang`` on 60 points."""
     cache = ["--cache-dir", str(tmp_path_factory.getbasetemp() / "xla")]
-    return command(yin_yang.TASK, [*YIN_YANG_FLAGS, *cache])
+    return command(YinYang(), [*YIN_YANG_FLAGS, *cache])
 
 
 @pytest.fixture(scope="session")

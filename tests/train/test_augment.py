@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.augment import jitter
+from train.data.augment import jitter
 
 B, T, F = 400, 60, 5
 

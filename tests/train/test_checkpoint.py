@@ -10,13 +10,9 @@ import numpy as np
 import pytest
 from flax import struct
 
-from train.checkpoint import (
-    FORMAT_VERSION,
-    CheckpointWriter,
-    find_checkpoint,
-    latest_checkpoint,
-    open_checkpoint,
-)
+from train.store.contents import FORMAT_VERSION
+from train.store.write import CheckpointWriter
+from train.store.read import find_checkpoint, latest_checkpoint, open_checkpoint
 from train.errors import CheckpointError
 from train.evaluate import evaluate_checkpoint, main
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from train.compilation_cache import cache_directory
+from train.run.compilation_cache import cache_directory
 
 
 @pytest.mark.parametrize(

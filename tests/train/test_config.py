@@ -7,19 +7,16 @@ import json
 import pytest
 
 from train import randman_regression
-from train.cli import parse, run_command
-from train.config import (
-    NetworkConfig,
-    RandmanConfig,
-    RandmanData,
-    RandmanRegressionConfig,
-    RunOptions,
-    TrainingConfig,
-)
-from train.config_check import check_config, check_options
-from train.config_json import CONFIG_VERSION, from_json, to_json
+from train.run.command_line import parse, run_command
+from train.settings.network import NetworkConfig
+from train.tasks.randman import RandmanConfig, RandmanData, RandmanRegressionConfig
+from train.settings.options import RunOptions
+from train.settings.training import TrainingConfig
+from train.tasks.randman import check_config
+from train.settings.checks import check_options
+from train.store.settings_json import CONFIG_VERSION, from_json, to_json
 from train.errors import ConfigError
-from train.randman import TASK
+from train.tasks.randman import Randman
 
 OTHER = RandmanConfig(
     RandmanData(classes=3, alpha=2.5, variant="torch"),
@@ -81,7 +78,7 @@ def test_flags_reach_every_part():
 
 def test_no_flags_are_the_defaults():
     assert parse(TASK, [], RandmanConfig()) == (RandmanConfig(), RunOptions())
-    task = randman_regression.TASK
+    task = RandmanRegression()
     assert parse(task, [], task.config()) == (RandmanRegressionConfig(), RunOptions())
 
 
@@ -158,7 +155,7 @@ def test_values_that_cannot_work_end_with_code_2(flags, words, tmp_path, capsys)
 @pytest.mark.parametrize("readout", ["spikes", "first"])
 def test_regression_reads_membranes(readout, tmp_path, capsys):
     flags = ["--readout", readout, "--workdir", str(tmp_path / "run"), "--no-cache"]
-    assert run_command(randman_regression.TASK, flags) == 2
+    assert run_command(RandmanRegression(), flags) == 2
     assert "regression reads membranes" in capsys.readouterr().err
 
 

@@ -16,19 +16,20 @@ from test_resume import assert_same_run
 
 from flax_snn import crossbar
 from train import randman, yin_yang
-from train.analog import crossbars_of
-from train.checkpoint import CheckpointWriter
-from train.chips import ADC_BITS, FAULTS, LEVELS, NOISES
-from train.chips_report import SWEEPS
-from train.cli import parse, run_command
-from train.config import CrossbarConfig, RunOptions
-from train.config_check import parse_times
+from train.model.crossbars import crossbars_of
+from train.store.write import CheckpointWriter
+from train.chips.deploy import ADC_BITS, FAULTS, LEVELS, NOISES
+from train.chips.report import SWEEPS
+from train.run.command_line import parse, run_command
+from train.settings.crossbar import CrossbarConfig
+from train.settings.options import RunOptions
+from train.chips.ages import parse_times
 from train.errors import ConfigError
 from train.evaluate import describe, main
 from train.pictures import draw_chips
-from train.record import share
-from train.state import create_state, train_batches
-from train.trained import load_trained
+from train.run.record import share
+from train.run.step import create_state, train_batches
+from train.restored.run import restore
 
 # Learned in 20 epochs. What takes time is XLA compiling, and the fewer arrays there are, the less.
 EASY = (
@@ -91,7 +92,7 @@ def result_of(run):
     return json.loads((run / "result.json").read_text())
 
 
-def settings_of(flags, task=randman.TASK):
+def settings_of(flags, task=Randman()):
     return parse(task, flags.split(), task.config())[0]
 
 
@@ -132,7 +133,7 @@ def test_a_resumed_run_is_an_unbroken_one(train, tmp_path, layers, aware):
 
 def test_weights_of_a_run_lie_within_their_bound(layers, aware, naive):
     def largest(run, name):
-        w = np.asarray(load_trained(run).params["cell"][name]["kernel"], np.float64)
+        w = np.asarray(restore(run).params["cell"][name]["kernel"], np.float64)
         return np.abs(w).max() / np.sqrt(np.mean(w**2))
 
     for name in {"all": ("cells_0", "cells_1"), "readout": ("cells_1",)}[layers]:
@@ -148,8 +149,8 @@ def test_an_update_ends_with_the_bound():
     found = []
     for clip in (1.2, 0):
         config = settings_of(f"{flags} {clip}")
-        model = randman.TASK.build(config).with_time_loop("scan")
-        data = randman.TASK.load(config, RunOptions()).train
+        model = Randman().build(config).with_time_loop("scan")
+        data = Randman().load(config, RunOptions()).train
         state = create_state(model, config.training, 10, jnp.uint32(0))
         update = jax.jit(functools.partial(train_batches, model, config.training))
         found.append(update(state, *data, jnp.arange(16)[None])[0].params["cell"])
@@ -161,8 +162,8 @@ def test_an_update_ends_with_the_bound():
     np.testing.assert_allclose(bounded["cells_1"]["kernel"], np.clip(w, -bound, bound), rtol=1e-6)
 
 
-RASTERS = (randman.TASK, "--hidden 6 5", "cells")
-POINTS = (yin_yang.TASK, "--method surrogate --hidden 6 5", "layers")
+RASTERS = (Randman(), "--hidden 6 5", "cells")
+POINTS = (YinYang(), "--method surrogate --hidden 6 5", "layers")
 
 
 @pytest.mark.parametrize(("task", "flags", "name"), [RASTERS, POINTS])
@@ -170,7 +171,7 @@ POINTS = (yin_yang.TASK, "--method surrogate --hidden 6 5", "layers")
 def test_layers_that_lie_on_crossbars(task, flags, name, layers, analog):
     config = settings_of(f"{flags} --crossbar pcm --crossbar-layers {layers}", task)
     model = task.build(config)
-    if task is randman.TASK:
+    if task is Randman():
         cells, plain = model.network.cell.cells, model.plain.cell.cells
     else:
         cells = [layer.cell for layer in model.network.layers.layers]
@@ -218,7 +219,7 @@ def test_weights_on_crossbars_are_bounded_and_no_others(task, flags, name, clip,
             touched += np.abs(w).max() > bound
         else:
             np.testing.assert_array_equal(found, given)
-    recurrent = task is randman.TASK
+    recurrent = task is Randman()
     assert touched == (0 if not clip else len(analog) + recurrent * len(analog & {0, 1}))
 
 
@@ -250,7 +251,7 @@ def test_recurrent_layers_with_time_constants_of_their_own(device, train, tmp_pa
 def test_settings_that_cannot_work_end_with_code_2(flags, words, tmp_path, capsys):
     workdir = tmp_path / "run"
     where = ["--workdir", str(workdir), "--no-cache"]
-    assert run_command(randman.TASK, [*flags.split(), *where]) == 2
+    assert run_command(Randman(), [*flags.split(), *where]) == 2
     assert re.search(words, capsys.readouterr().err)
     assert not workdir.exists()
 
@@ -281,9 +282,9 @@ def test_rows_are_statistics_of_the_chips(layers, on_chips):
 
 
 def test_the_digital_score_is_that_of_the_weights_alone(aware, naive, on_chips):
-    trained = load_trained(aware)
+    trained = restore(aware)
     config = dataclasses.replace(trained.config, crossbar=CrossbarConfig())
-    digital = dataclasses.replace(trained, model=randman.TASK.build(config))
+    digital = dataclasses.replace(trained, model=Randman().build(config))
     sums = digital.evaluate(trained.load_data().test).sums
     assert chips_of(on_chips)["digital"]["score"] == share(sums.points, sums.samples)
 
@@ -474,7 +475,7 @@ def old(copy_of_run) -> Path:
 
 
 def test_a_checkpoint_of_version_2_is_a_network_without_crossbars(old, tiny_run):
-    assert load_trained(old).config.crossbar == CrossbarConfig()
+    assert restore(old).config.crossbar == CrossbarConfig()
     before, after = evaluated(tiny_run), evaluated(old)
     assert before.pop("checkpoint") != after.pop("checkpoint")
     assert before == after
@@ -504,7 +505,7 @@ def test_crossbars_need_time_steps(method, train_yin_yang, tmp_path, capsys):
     assert train_yin_yang(run, "--method", method, "--crossbar", "pcm") == 2
     assert re.search(words, capsys.readouterr().err) and not run.exists()
     # Nor can a network that was trained by the method go on chips.
-    model = yin_yang.TASK.build(settings_of(f"--method {method}", yin_yang.TASK))
+    model = YinYang().build(settings_of(f"--method {method}", YinYang()))
     crossbars = crossbars_of(CrossbarConfig(crossbar="pcm"), model.parts)
     with pytest.raises(ConfigError, match=r"--crossbar: .* add --method surrogate"):
         model.with_crossbars(crossbars)

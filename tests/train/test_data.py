@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from flax_snn.datasets import randman
-from train.config import RandmanData
-from train.data import epoch_order, load_randman, padded_order
+from train.tasks.randman import RandmanData
+from train.data.order import epoch_order, padded_order
+from train.tasks.randman import load_randman
 from train.errors import ConfigError
 
 TINY = RandmanData(classes=2, units=3, alpha=2.0, steps=20, samples_per_class=20, data_seed=5)

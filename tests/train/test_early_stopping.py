@@ -2,7 +2,7 @@
 
 import pytest
 
-from train.early_stopping import Patience
+from train.run.early_stopping import Patience
 
 
 def records(scores):

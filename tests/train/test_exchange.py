@@ -14,8 +14,8 @@ from flax_snn.nir import TARGETS
 from train import yin_yang
 from train.errors import ConfigError
 from train.evaluate import main
-from train.exchange import export_network
-from train.trained import Trained
+from train.restored.exchange import export_network
+from train.restored.run import Trained
 
 
 def evaluated(capsys: Any, *flags: str) -> dict[str, Any]:
@@ -115,6 +115,6 @@ def test_bad_input(
 
 
 def test_points_cannot_be_said(tmp_path: Path) -> None:
-    trained = Trained(yin_yang.TASK, None, None, None, 0, tmp_path)  # type: ignore[arg-type]
+    trained = Trained(YinYang(), None, None, None, 0, tmp_path)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="yin_yang see points, not rasters"):
         export_network(trained, tmp_path / "net.nir")

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from flax_snn import datasets
-from train.config import RandmanData
-from train.config_check import train_samples
-from train.data import epoch_order, first_batch, load_randman, open_randman
-from train.feed import fits_on_device, make_feed
+from train.tasks.randman import RandmanData
+from train.tasks.randman import train_samples
+from train.data.order import epoch_order, first_batch
+from train.tasks.randman import load_randman, open_randman
+from train.data.feed import fits_on_device, make_feed
 
 DATA = RandmanData(classes=2, units=4, alpha=3.0, steps=20, dt=5e-3, samples_per_class=40)
 

@@ -16,8 +16,8 @@ import pytest
 
 from flax_snn.datasets import yin_yang, yin_yang_class
 from train import gallery, point_gallery
-from train.config import YinYangConfig
-from train.data import Part
+from train.tasks.yin_yang.settings import YinYangConfig
+from train.data.parts import Part
 from train.yin_yang import build
 
 CELLS = 10

@@ -3,7 +3,7 @@
 import numpy as np
 
 from flax_snn.diagnosis import SATURATED
-from train.health import Health
+from train.progress.health import Health
 
 
 def layer(share, silent=0, size=20):

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.config import TrainingConfig
-from train.optimizer import learning_rate, optimizer
+from train.settings.training import TrainingConfig
+from train.run.optimizer import learning_rate, optimizer
 
 PLAIN = TrainingConfig(
     learning_rate=0.1, warm_up=0.2, weight_decay=0.0, clip_norm=0.0, schedule="constant"

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from flax_snn import datasets
-from train.config import SpikeTimeLoss, TrainingConfig, YinYangConfig, YinYangNetwork
-from train.point_model import PointModel, build_point_model, reflect
-from train.state import create_state, evaluate, train_batches
+from train.tasks.yin_yang.settings import SpikeTimeLoss, YinYangConfig, YinYangNetwork
+from train.settings.training import TrainingConfig
+from train.tasks.yin_yang.network import PointModel, build_point_model
+from train.model.encoders import reflect
+from train.run.step import create_state, evaluate, train_batches
 from train.yin_yang import build
 
 METHODS = ("surrogate", "first_spike", "eventprop")

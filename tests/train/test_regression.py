@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from train.evaluate import describe, evaluate_checkpoint
-from train.objective import CLASSIFICATION, regression
+from train.model.objectives.cross_entropy import CLASSIFICATION
+from train.model.objectives.squared_error import regression
 
 
 def test_score_and_loss_of_a_sample():

@@ -13,9 +13,10 @@ import jax
 import numpy as np
 import pytest
 
-from train.checkpoint import CheckpointWriter, latest_checkpoint, open_checkpoint
-from train.report import Progress
-from train.trained import load_trained
+from train.store.write import CheckpointWriter
+from train.store.read import latest_checkpoint, open_checkpoint
+from train.progress.report import Progress
+from train.restored.run import restore
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = ("--epochs", "5")
@@ -35,8 +36,8 @@ def result(run):
 def last_state(run):
     """All arrays of the latest checkpoint, with the place where the run stands."""
     checkpoint = latest_checkpoint(run)
-    trained = load_trained(run)
-    from train.state import create_state
+    trained = restore(run)
+    from train.run.step import create_state
 
     like = jax.eval_shape(
         lambda seed: create_state(trained.model, trained.config.training, 1, seed), np.uint32(0)
@@ -103,7 +104,7 @@ def test_a_stopped_run_ends_as_an_unbroken_one(train, tmp_path, unbroken, calls)
 def test_a_stop_within_an_epoch_is_saved_and_gone_on_from(train, tmp_path, capsys):
     assert train(tmp_path / "whole", *EPOCHS, *STREAMED) == 0
     with pytest.MonkeyPatch.context() as patch:
-        from train.feed import StreamedFeed
+        from train.data.feed import StreamedFeed
 
         # Called once per chunk that was started: the third is the first one of epoch 2.
         Stopper(patch, StreamedFeed, "state", 3, signal.SIGINT)

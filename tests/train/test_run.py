@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from train.report import Progress
+from train.progress.report import Progress
 
 EPOCH_FIELDS = {
     "epoch",
@@ -192,8 +192,8 @@ def test_an_easy_task_is_learned(train, tmp_path, readout):
 @pytest.mark.optimizer
 @pytest.mark.usefixtures("optimised")
 def test_the_default_learns_in_eight_epochs(tmp_path):
-    from train.cli import run_command
-    from train.randman import TASK
+    from train.run.command_line import run_command
+    from train.tasks.randman import Randman
 
     flags = ["--epochs", "8", "--seed", "5", "--workdir", str(tmp_path / "run"), "--no-cache"]
     assert run_command(TASK, flags) == 0

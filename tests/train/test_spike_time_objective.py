@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from train.config import SpikeTimeLoss
-from train.spike_time_objective import FirstSpikes, spike_time_objective
+from train.tasks.yin_yang.settings import SpikeTimeLoss
+from train.model.objectives.first_spike import FirstSpikes, spike_time_objective
 
 Z = FirstSpikes(
     times=jnp.array([[0.020, 0.010, jnp.inf], [jnp.inf, jnp.inf, jnp.inf], [0.03, 0.02, 0.02]]),

@@ -10,12 +10,15 @@ import optax
 import pytest
 
 from flax_snn import losses
-from train.config import NetworkConfig, RandmanData, TrainingConfig
-from train.data import epoch_order, load_randman, padded_order
-from train.objective import CLASSIFICATION
-from train.optimizer import optimizer
-from train.raster_network import build_network
-from train.state import create_state, evaluate, train_batches
+from train.settings.network import NetworkConfig
+from train.tasks.randman import RandmanData
+from train.settings.training import TrainingConfig
+from train.data.order import epoch_order, padded_order
+from train.tasks.randman import load_randman
+from train.model.objectives.cross_entropy import CLASSIFICATION
+from train.run.optimizer import optimizer
+from train.model.network import build_network
+from train.run.step import create_state, evaluate, train_batches
 
 TRAINING = TrainingConfig(
     epochs=2, batch_size=16, learning_rate=0.02, label_smoothing=0.0, jitter=0.0

@@ -12,9 +12,9 @@ import pytest
 
 from flax_snn.datasets import randman
 from flax_snn.datasets.tfds_randman import RandmanSource, prepare_randman
-from train.data import epoch_order
+from train.data.order import epoch_order
 from train.errors import CheckpointError
-from train.stream import ArraySource, BatchStream
+from train.data.stream import ArraySource, BatchStream
 
 ROOT = Path(__file__).resolve().parents[2]
 

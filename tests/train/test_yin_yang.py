@@ -12,23 +12,18 @@ import pytest
 from covering_rows import covered_by
 
 from flax_snn import datasets
-from train.cli import parse, run_command
+from train.run.command_line import parse, run_command
 from train.compare import compare
-from train.config import (
-    RunOptions,
-    SpikeTimeLoss,
-    TrainingConfig,
-    YinYangConfig,
-    YinYangData,
-    YinYangNetwork,
-)
-from train.config_json import from_json, to_json
+from train.settings.options import RunOptions
+from train.tasks.yin_yang.settings import SpikeTimeLoss, YinYangConfig, YinYangData, YinYangNetwork
+from train.settings.training import TrainingConfig
+from train.store.settings_json import from_json, to_json
 from train.evaluate import describe, evaluate_checkpoint, main
-from train.health import RASTER
-from train.point_model import PointModel
-from train.points import load_yin_yang
-from train.report import Progress, farewell
-from train.yin_yang import TASK
+from train.progress.health import RASTER
+from train.tasks.yin_yang.network import PointModel
+from train.tasks.yin_yang.task import load_yin_yang
+from train.progress.report import Progress, farewell
+from train.tasks.yin_yang.task import YinYang
 
 METHODS = ("surrogate", "first_spike", "eventprop")
 

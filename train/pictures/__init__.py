@@ -7,6 +7,7 @@ from train.pictures.chips import draw_chips
 from train.pictures.figure import new_figure, save
 from train.pictures.point_run import HiddenActivity, Plane, draw_point_run
 from train.pictures.raster_run import PartScores, draw_run
+from train.pictures.results import draw_results
 from train.pictures.sample import LayerActivity, SampleActivity, draw_sample
 from train.pictures.spikes import LayerSpikes, SampleSpikes, draw_spikes
 
@@ -20,6 +21,7 @@ __all__ = [
     "SampleSpikes",
     "draw_chips",
     "draw_point_run",
+    "draw_results",
     "draw_run",
     "draw_sample",
     "draw_spikes",

@@ -39,6 +39,7 @@ class PartScores(NamedTuple):
       classes: number of classes; ``None`` for a regression.
       times: the spike time of each input unit in steps, finite ``(S, M)``; ``None`` where units do
         not spike once a sample, or fewer than three of them do.
+      score: R2 of a regression as the run counts it; ``None`` leaves it out.
     """
 
     rates_hz: Mapping[str, npt.ArrayLike]
@@ -46,6 +47,7 @@ class PartScores(NamedTuple):
     predictions: npt.ArrayLike
     classes: int | None
     times: npt.ArrayLike | None
+    score: float | None = None
 
 
 def draw_run(
@@ -93,7 +95,7 @@ def draw_run(
             scores.times, np.asarray(scores.targets), dt, part, quantity
         )
     if scores.classes is None:
-        figures["predictions"] = draw_predictions(*found, part, quantity)
+        figures["predictions"] = draw_predictions(*found, part, quantity, scores.score)
     else:
         figures["confusion"] = draw_confusion(*found, scores.classes, part)
     return save_all(figures, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,11 +11,47 @@ import numpy.typing as npt
 
 from flax_snn import metrics, plot
 from flax_snn.plot.learning import Records
-from train.pictures.figure import new_figure
+from train.pictures.figure import new_figure, save_all
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+def draw_results(
+    path: Path,
+    *,
+    records: Records,
+    targets: npt.ArrayLike,
+    predictions: npt.ArrayLike,
+    classes: int | None,
+    score: str,
+    value: float,
+    loss: str,
+    part: str = "test",
+) -> list[Path]:
+    """Draw the pictures that every task has: learning curves, and what is taken for what.
+
+    Args:
+      path: the run directory; its folder ``plots`` is made if need be.
+      records: metrics, one mapping per epoch, see `flax_snn.plot.learning_curves`.
+      targets: true classes ``(S,)``, or values ``(S, D)``.
+      predictions: as the targets.
+      classes: number of classes; ``None`` where values are predicted.
+      score: name of the score in the records.
+      value: the score on the part.
+      loss: name of the loss, with its unit.
+      part: name of the part that the results are of.
+
+    Returns:
+      The files that were written.
+    """
+    figures = {"learning_curves": draw_learning_curves(records, score, loss)}
+    if classes is None:
+        figures["predictions"] = draw_predictions(targets, predictions, part, "value", value)
+    else:
+        figures["confusion"] = draw_confusion(targets, predictions, classes, part)
+    return save_all(figures, path)
 
 
 def draw_learning_curves(records: Records, score: str, loss: str) -> Figure:
@@ -60,7 +97,11 @@ def draw_confusion(
 
 
 def draw_predictions(
-    targets: npt.ArrayLike, predictions: npt.ArrayLike, part: str, quantity: str
+    targets: npt.ArrayLike,
+    predictions: npt.ArrayLike,
+    part: str,
+    quantity: str,
+    score: float | None = None,
 ) -> Figure:
     """Draw predicted against true values.
 
@@ -69,6 +110,7 @@ def draw_predictions(
       predictions: predicted values, as the targets.
       part: name of the part that the samples are of.
       quantity: what the values are, with their unit.
+      score: R2 as the run counts it; ``None`` leaves it out.
 
     Returns:
       The figure.

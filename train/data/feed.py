@@ -1,0 +1,169 @@
+"""How training samples reach the device: all at once, or in chunks of batches.
+
+Both give the same batches in the same order, which follows from (seed, epoch) alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flax_snn.typing import Int
+from train.data.order import epoch_order
+from train.data.parts import Part
+
+if TYPE_CHECKING:
+    from train.data.stream import BatchStream
+
+_SHARE = 0.5
+"""Share of the memory of a device that training samples may take; the rest is for the network."""
+
+
+class Chunk(NamedTuple):
+    """Batches for one compiled call.
+
+    Attributes:
+      samples: samples on the device.
+      order: rows of samples of each batch, int32 ``(K, B)``.
+    """
+
+    samples: Part
+    order: Int[np.ndarray, "K B"]
+
+
+class Feed(Protocol):
+    """Where the batches of an epoch come from.
+
+    Attributes:
+      unit: what one compiled call is, in words: ``epoch``, ``chunk of 16 batches``.
+      samples: number of training samples.
+    """
+
+    unit: str
+    samples: int
+
+    def chunks(self, epoch: int, first: int) -> Iterator[Chunk]:
+        """Yield the batches of an epoch, counted from 1, from batch ``first`` on."""
+
+    def state(self) -> dict[str, Any] | None:
+        """Return where the stream of samples stands, for JSON; ``None`` where there is none."""
+
+    def seek(self, epoch: int, first: int, state: dict[str, Any] | None) -> None:
+        """Go to a batch, before the first call of `chunks`."""
+
+    def close(self) -> None:
+        """End whatever reads in the background."""
+
+
+class ResidentFeed:
+    """Samples that lie on the device as a whole; an epoch is one chunk.
+
+    Args:
+      part: the training samples.
+      seed: seed of their order.
+      batch_size: samples per batch.
+    """
+
+    unit = "epoch"
+
+    def __init__(self, part: Part, seed: int, batch_size: int):
+        self.samples = len(part.labels)
+        self._part = jax.tree.map(jnp.asarray, part)
+        self._seed, self._batch_size = seed, batch_size
+
+    def chunks(self, epoch: int, first: int) -> Iterator[Chunk]:
+        """Yield one chunk: the epoch, from batch ``first`` on."""
+        order = epoch_order(self._seed, epoch, self.samples, self._batch_size)
+        yield Chunk(self._part, order[first:])
+
+    def state(self) -> None:
+        """Return nothing: the order follows from the epoch."""
+
+    def seek(self, epoch: int, first: int, state: dict[str, Any] | None) -> None:
+        """Do nothing, for the same reason."""
+
+    def close(self) -> None:
+        """Do nothing: all is read."""
+
+
+class StreamedFeed:
+    """Samples that are read while the device works, in chunks of so many batches.
+
+    Args:
+      stream: batches in the order of the epochs.
+      samples: number of training samples.
+      chunk: batches of a chunk; the last one of an epoch may have fewer.
+    """
+
+    def __init__(self, stream: BatchStream, samples: int, chunk: int):
+        self.unit = f"chunk of {chunk} batches"
+        self.samples = samples
+        self._stream, self._chunk = stream, chunk
+
+    def chunks(self, epoch: int, first: int) -> Iterator[Chunk]:
+        """Yield the chunks of an epoch from batch ``first`` on, which `seek` must have reached."""
+        del epoch  # the stream knows
+        batches = self._stream.batches_per_epoch
+        for start in range(first, batches, self._chunk):
+            size = min(self._chunk, batches - start)
+            part = jax.tree.map(jnp.asarray, self._stream.take(size))
+            order = np.arange(len(part.labels), dtype=np.int32).reshape(size, -1)
+            yield Chunk(part, order)
+
+    def state(self) -> dict[str, Any]:
+        """Return the state of the stream after the chunks that were yielded."""
+        return self._stream.get_state()
+
+    def seek(self, epoch: int, first: int, state: dict[str, Any] | None) -> None:
+        """Go to a batch; to where ``state`` says, where the run was streamed before as well."""
+        if state is None:
+            self._stream.seek(epoch, first)
+        else:
+            self._stream.set_state(state)
+        self._stream.start()
+
+    def close(self) -> None:
+        """End the threads that read."""
+        self._stream.close()
+
+
+def make_feed(train: Any, seed: int, batch_size: int, chunk: int | None) -> Feed:
+    """Return the feed of a run.
+
+    Args:
+      train: the training samples: a `Part`, or a source of samples, see `Dataset`.
+      seed: seed of their order.
+      batch_size: samples per batch.
+      chunk: batches of a chunk; ``None`` for samples that lie on the device as a whole.
+
+    Returns:
+      The feed.
+    """
+    if chunk is None:
+        return ResidentFeed(train, seed, batch_size)
+    from train.data.stream import ArraySource, BatchStream
+
+    source = ArraySource(train) if isinstance(train, Part) else train
+    stream = BatchStream(source, seed=seed, batch_size=batch_size, ahead=chunk)
+    return StreamedFeed(stream, len(source), chunk)
+
+
+def fits_on_device(size: int) -> bool:
+    """Return whether training samples may lie on the device as a whole.
+
+    Args:
+      size: their bytes.
+
+    Returns:
+      Whether they take at most half of the memory of the device; of main memory on a CPU.
+    """
+    statistics = jax.devices()[0].memory_stats() or {}
+    limit = statistics.get("bytes_limit")
+    if limit is None:
+        limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return size <= _SHARE * limit

@@ -1,0 +1,156 @@
+"""A trained network, rebuilt from a checkpoint alone: model, parameters, data."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from train.data.order import padded_order
+from train.data.parts import Dataset, Part
+from train.errors import CheckpointError, ConfigError
+from train.model import Model
+from train.run.record import share
+from train.run.step import Evaluation, create_state, evaluate
+from train.settings import RunOptions
+from train.store.read import find_checkpoint, open_checkpoint
+from train.store.settings_json import from_json, task_of
+from train.tasks import Task, find_task
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What a checkpoint holds, ready to be used.
+
+    Attributes:
+      task: the task.
+      settings: its settings.
+      model: the network with the meaning of its input and output.
+      params: its parameters.
+      epoch: the epoch after which they were saved.
+      path: the checkpoint.
+    """
+
+    task: Task
+    settings: Any
+    model: Model
+    params: Any
+    epoch: int
+    path: Path
+
+    @property
+    def network(self) -> Any:
+        """The Linen module, such as ``snn.RNN`` over a `snn.Chain`, for its `variables`."""
+        return self.model.runner.network
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The variables of the Linen module: ``params``, and constants where it has some."""
+        return {"params": self.params, **getattr(self.model.runner, "constants", {})}
+
+    def data(self, part: Literal["train", "validation", "test"] = "test") -> Part:
+        """Returns a part of the data that the network was trained on: inputs, labels, lengths."""
+        found: Part = getattr(self.load_data(), part)
+        return found
+
+    def accuracy(self, part: Literal["train", "validation", "test"] = "test") -> float:
+        """Returns the share of samples of a part that are classified correctly.
+
+        Raises:
+          ConfigError: a network that predicts values, whose score is `score`.
+        """
+        if self.model.objective.score != "accuracy":
+            raise ConfigError(
+                f"the score of the task {self.task.name} is {self.model.objective.score}, not"
+                " accuracy; ask for run.score(...)"
+            )
+        return self.score(part)
+
+    def score(self, part: Literal["train", "validation", "test"] = "test") -> float:
+        """Returns the score of the task on a part of the data, of which more is better."""
+        sums = self.evaluate(self.data(part)).sums
+        return share(sums.points, sums.samples)
+
+    def apply(self, inputs: Any, lengths: Any = None) -> Any:
+        """Runs the network on samples.
+
+        Args:
+          inputs: samples with a leading axis B, as the task has them: rasters ``(B, T, F)``, ...
+          lengths: steps of each sample that are not padding, integers ``(B,)``; ``None`` for all.
+
+        Returns:
+          What the readout gives: logits ``(B, C)``, values ``(B, D)``, or first spikes.
+        """
+        inputs = jax.tree.map(jax.numpy.asarray, inputs)
+        _check_inputs(inputs, self.model)
+        found = jax.jit(self.model.apply)(self.params, inputs, jax.random.key(0), lengths)
+        return found.z
+
+    def load_data(self) -> Dataset:
+        """Makes the data that the network was trained on, in memory."""
+        return self.task.load(self.settings, RunOptions())
+
+    def evaluate(self, part: Part) -> Evaluation:
+        """Scores a part of the data; predictions come without padding, ``(S, ...)``."""
+        samples = len(part.labels)
+        order = padded_order(samples, self.settings.training.batch_size)
+        scored = jax.jit(lambda *a: evaluate(self.model, *a))(self.params, part, order)
+        shape = self.model.objective.label_shape
+        predictions = np.asarray(scored.predictions).reshape(-1, *shape)[:samples]
+        return scored._replace(predictions=predictions)
+
+
+def restore(path: str | os.PathLike[str], method: str | None = None) -> Restored:
+    """Rebuilds the network of a checkpoint.
+
+    >>> import train
+    >>> run = train.restore("checkpoints/randman_reference")
+    >>> round(run.accuracy("test"), 2)
+    1.0
+
+    Args:
+      path: a run directory, whose best checkpoint is meant, or a checkpoint.
+      method: run the network by this method instead of the one that it was trained by.
+
+    Returns:
+      The network, with its settings, its parameters and its data.
+
+    Raises:
+      CheckpointError: missing, damaged, or of another model, version or task.
+      ConfigError: the task has no methods, or the network cannot be run by this one.
+    """
+    checkpoint = open_checkpoint(find_checkpoint(Path(path)))
+    task, settings = _settings(checkpoint.path, checkpoint.meta["settings"])
+    if method is not None:
+        settings = task.with_method(settings, method)
+    model = task.build(settings)
+    abstract = jax.eval_shape(
+        lambda seed: create_state(model, settings.training, 1, seed), np.uint32(0)
+    )
+    renaming = task.older_parameters(checkpoint.settings_version)
+    params = checkpoint.restore(abstract, renaming).params
+    return Restored(task, settings, model, params, checkpoint.meta["epoch"], checkpoint.path)
+
+
+def _check_inputs(inputs: Any, model: Model) -> None:
+    wanted: Any = jax.tree.structure(model.encode.sample)
+    leaves = zip(jax.tree.leaves(inputs), jax.tree.leaves(model.encode.sample), strict=False)
+    if jax.tree.structure(inputs) != wanted or any(a.shape[1:] != b.shape for a, b in leaves):
+        found = jax.tree.map(lambda x: x.shape, inputs)
+        expected = jax.tree.map(lambda x: ("B", *x.shape), model.encode.sample)
+        raise ValueError(f"inputs: expected samples of shape {expected}, got {found}")
+
+
+def _settings(path: Path, stored: Any) -> tuple[Task, Any]:
+    """Returns task and settings of a checkpoint."""
+    try:
+        task: Task = find_task(task_of(stored))
+        settings = from_json(task.settings, stored)
+        task.check(settings)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return task, settings

@@ -1,0 +1,1 @@
+"""A run: from settings to a checkpoint, resumed where it was stopped."""

@@ -1,0 +1,268 @@
+"""A run from settings to an evaluated checkpoint.
+
+Order of things: check everything, make the data in a thread while XLA compiles, and only when
+training can begin write to the run directory. While the device trains epoch n + 1, the host saves
+and reports epoch n.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import time
+from typing import Any
+
+import jax
+
+from train.errors import InputError
+from train.progress.health import Health, lost_spikes
+from train.progress.report import MetricsFile, Progress, farewell, format_score
+from train.progress.tensorboard import check_installed, open_events
+from train.run import compilation_cache
+from train.run.early_stopping import Patience
+from train.run.epochs import Epoch, Epochs
+from train.run.optimizer import learning_rate
+from train.run.prepare import Run, prepare
+from train.run.record import activity_of, epoch_record, rates_hz, results_of, share
+from train.run.resume import Start, check_settings, find_start, position
+from train.run.signals import stop_on_signal
+from train.settings import NO_CROSSBAR, RunOptions
+from train.settings.checks import check_crossbar_flags, check_options
+from train.store import run_directory
+from train.store.layout import RESULT
+from train.tasks.task import Task
+
+
+class NotFiniteError(InputError):
+    """The loss is no longer a number."""
+
+
+class LostSpikesError(InputError):
+    """Layers have too little room for their spikes before training has begun."""
+
+
+def run_task(task: Task, settings: Any, options: RunOptions) -> int:
+    """Train, save, evaluate; see the module.
+
+    Args:
+      task: what to train.
+      settings: its settings.
+      options: where the run goes, how it is fed and how it is shown.
+
+    Returns:
+      Exit code: 0 when finished, 130 or 143 when Ctrl-C or SIGTERM ended the run early.
+
+    Raises:
+      InputError: settings, data, a directory or a loss with which the run cannot go on.
+    """
+    started = time.time()
+    check_options(options, task.on_disk)
+    if options.tensorboard:
+        check_installed()
+    settings = task.complete(settings)
+    task.check(settings)
+    check_crossbar_flags(getattr(settings, "crossbar", NO_CROSSBAR))
+    path = run_directory.choose(
+        options.workdir, task.name, overwrite=options.overwrite, resume=options.resume
+    )
+    stored = run_directory.stored_settings(path) if options.resume else None
+    if stored is not None:
+        check_settings(task, settings, stored, path)
+        if (result := run_directory.read_result(path)) is not None:
+            print(f"{path}: this run is finished\n{farewell(path, result)}")
+            return 0
+    if options.cache:
+        compilation_cache.enable(options.cache_dir)
+    run = prepare(task, settings, options, path)
+    with Progress(run.training.epochs, options.quiet) as progress:
+        start = _start(run, task, stored is not None, progress)
+        progress.note(_opening(run))
+        code, begun = _train(run, start, progress, options)
+    if code:
+        print(
+            f"stopped early; all that was computed is saved\ngo on: {task.command}"
+            f" --resume --workdir {path}{_feeding(options)}",
+            file=sys.stderr,
+        )
+        return code
+    print(farewell(path, _finish(run, task, options, started, begun)))
+    return 0
+
+
+def _feeding(options: RunOptions) -> str:
+    """Return the flags that decide how samples come, which a resumed run needs again."""
+    default = RunOptions()
+    names = ("data", "data_dir", "feed", "chunk")
+    changed = [name for name in names if getattr(options, name) != getattr(default, name)]
+    return "".join(f" --{n.replace('_', '-')} {getattr(options, n)}" for n in changed)
+
+
+def _start(run: Run, task: Task, resumed: bool, progress: Progress) -> Start:
+    if resumed:
+        start = find_start(run.path, task, run.first, progress.note)
+        if start.records or start.batches:
+            return start
+    start = run.beginning(progress.note)
+    _check_room(run, start)
+    if not resumed:
+        run_directory.start(run.path, run.settings)
+    return start
+
+
+def _train(run: Run, start: Start, progress: Progress, options: RunOptions) -> tuple[int, float]:
+    """Train until the end or a signal; returns its exit code, and when the first step began."""
+    objective, training = run.model.objective, run.training
+    patience = Patience(training.patience, objective.score, start.records)
+    with contextlib.closing(run.feed), stop_on_signal(run.feed.unit, progress.note) as stop:
+        run.feed.seek(start.epochs + 1, start.batches, start.stream)
+        progress.begin(start.epochs)
+        epochs = Epochs(run, start, stop, patience, progress.tick)
+        begun = time.time()
+        # The device is at work: time to import Orbax and to compile the evaluation.
+        from train.store.write import CheckpointWriter
+
+        health = Health(run.model.remedies)
+        _say_before(run, start, health, progress)
+        writer = CheckpointWriter(run.path, run.settings, objective.score, options.save_every)
+        events = open_events(run.path, options.tensorboard, start.epochs)
+        done = start.epochs
+        with writer, MetricsFile(run.path) as metrics, events as log:
+            for epoch in epochs:
+                _check_finite(run, epoch)
+                seconds = start.seconds + time.time() - begun
+                place = _place(run, epoch, seconds)
+                if epoch.validation is None:
+                    writer.save_within(epoch.number, epoch.state, place)
+                    return stop.code, begun
+                record, done = _record(run, epoch, seconds), epoch.number
+                metrics.write(record)
+                writer.save(done, epoch.state, place, record)
+                log.write(record)
+                progress.epoch(record, objective.score)
+                activity = activity_of(run.model, epoch.sums)
+                words = health.findings(activity, record["grad_norm"])
+                for said in (*words, *_lost(epoch)):
+                    progress.note(f"epoch {done}: {said}")
+                patience.see(record)
+                if patience.ended():
+                    break
+    if patience.ended():
+        progress.note(patience.words())
+        return 0, begun
+    return (0 if done == training.epochs else stop.code), begun
+
+
+def _check_finite(run: Run, epoch: Epoch) -> None:
+    loss = float(epoch.sums.loss)
+    validation = 0.0 if epoch.validation is None else float(epoch.validation.loss)
+    if not math.isfinite(loss + validation):
+        raise NotFiniteError(
+            f"the loss is no longer a number in epoch {epoch.number} (sum over training samples"
+            f" {loss}, validation samples {validation}); the epochs before are kept in {run.path}:"
+            " evaluate the best of them, or lower --learning-rate, or set --clip-norm 1, and train"
+            " again with --overwrite"
+        )
+
+
+def _check_room(run: Run, start: Start) -> None:
+    """Refuse a network whose layers have too little room, before anything is replaced."""
+    if not run.model.bounded:
+        return
+    lost = float(run.score(start.state.params, run.data.validation).sums.lost)
+    if lost:
+        raise LostSpikesError(f"before training: {lost_spikes(lost, 'validation')}")
+
+
+def _lost(epoch: Epoch) -> list[str]:
+    """Return words for spikes that found no room in an epoch."""
+    parts = {"training": epoch.sums, "validation": epoch.validation}
+    lost = {name: float(sums.lost) for name, sums in parts.items() if sums is not None}
+    return [lost_spikes(count, name) for name, count in lost.items() if count]
+
+
+def _place(run: Run, epoch: Epoch, seconds: float) -> dict[str, Any]:
+    cut = epoch.validation is None
+    return position(
+        epochs=epoch.number - cut,
+        batches=epoch.batches,
+        seed=run.training.seed,
+        stream=epoch.stream,
+        sums=epoch.sums if cut else None,
+        seconds=seconds,
+    )
+
+
+def _record(run: Run, epoch: Epoch, seconds: float) -> dict[str, Any]:
+    assert epoch.validation is not None
+    updates = int(epoch.state.step)
+    rate = learning_rate(run.training, run.batches * run.training.epochs, run.model.depth)(
+        updates - 1
+    )
+    return epoch_record(
+        run.model,
+        epoch=epoch.number,
+        updates=updates,
+        train=epoch.sums,
+        validation=epoch.validation,
+        learning_rate=float(rate),
+        seconds=seconds,
+    )
+
+
+def _finish(
+    run: Run, task: Task, options: RunOptions, started: float, begun: float
+) -> dict[str, Any]:
+    """Evaluate the best checkpoint, as it was saved, on the test part; draw, write the result."""
+    from train.store.read import find_checkpoint, open_checkpoint
+
+    score = run.model.objective.score
+    best = open_checkpoint(find_checkpoint(run.path))
+    params = best.restore(run.first, task.older_parameters(best.settings_version)).params
+    scored = run.score(params, run.data.test)
+    records = run_directory.read_metrics(run.path)
+    test = scored.sums
+    result = {
+        f"test_{score}": share(test.points, test.samples),
+        "test_loss": float(test.loss / test.samples),
+        "test_rates_hz": rates_hz(run.model, test),
+        **({"test_lost_spikes": int(test.lost)} if run.model.bounded else {}),
+        f"validation_{score}": best.meta["metrics"][f"validation_{score}"],
+        "score": score,
+        "best_epoch": best.meta["epoch"],
+        "epochs": run.training.epochs,
+        "epochs_done": records[-1]["epoch"],
+        "seed": run.training.seed,
+        "seconds": round(time.time() - started, 3),
+        "training_seconds": records[-1]["seconds"],
+        "first_step_unix_time": begun,
+    }
+    if options.plots:
+        task.draw(results_of(run.path, run.model, params, run.data.test, scored, records))
+    # Written last: a run with a result is finished.
+    run_directory.write_json(run.path / RESULT, result)
+    return result
+
+
+def _opening(run: Run) -> str:
+    size = run.training.batch_size
+    samples = run.feed.samples
+    left = samples % size
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(run.first.params))
+    return (
+        f"{run.path}: {samples} training samples in {samples // size} batches of {size}"
+        + (f" ({left} sit out each epoch, others every time)" if left else "")
+        + f", {parameters} parameters, epochs: {run.training.epochs}, seed: {run.training.seed}"
+    )
+
+
+def _say_before(run: Run, start: Start, health: Health, progress: Progress) -> None:
+    """Say how the network does before its first update."""
+    if start.epochs or start.batches:
+        return
+    sums = run.score(start.state.params, run.data.validation).sums
+    rates = ", ".join(f"{name} {hz:.1f} Hz" for name, hz in rates_hz(run.model, sums).items())
+    score = format_score(run.model.objective.score, share(sums.points, sums.samples))
+    progress.note(f"before training: validation {score}, {rates}")
+    for words in health.findings(activity_of(run.model, sums)):
+        progress.note(f"before training: {words}")

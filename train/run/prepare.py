@@ -1,0 +1,171 @@
+"""A run made ready: data on their way, functions compiled, nothing yet written."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from train.data.check import check_dataset
+from train.data.feed import Feed, fits_on_device, make_feed
+from train.data.order import first_batch, padded_order
+from train.data.parts import Dataset, Part
+from train.model import Model
+from train.run.resume import Start
+from train.run.step import Evaluation, Sums, TrainState, create_state, evaluate, train_batches
+from train.settings import RunOptions, TrainingConfig
+from train.settings.checks import check_batch_size
+from train.store.settings_json import to_json
+from train.tasks import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What the parts of a run share.
+
+    Attributes:
+      model: the network.
+      training: settings of the training.
+      data: train, validation and test part; the last two on the device.
+      batches: batches of an epoch.
+      first: the state before the first update.
+      feed: where the batches come from.
+      train: compiled `train_batches` of the model.
+      evaluate: `evaluate` of the model, compiled at its first call.
+      path: the run directory.
+      settings: settings of the whole run, for JSON.
+    """
+
+    model: Model
+    training: TrainingConfig
+    data: Dataset
+    batches: int
+    first: TrainState
+    feed: Feed
+    train: Callable[..., tuple[TrainState, Sums]]
+    evaluate: Callable[..., Evaluation]
+    path: Path
+    settings: dict[str, Any]
+
+    def score(self, params: Any, part: Part) -> Evaluation:
+        """Evaluate parameters on a part of the data, in batches; not waited for."""
+        order = padded_order(len(part.labels), self.training.batch_size)
+        return self.evaluate(params, part, order)
+
+    def beginning(self, note: Callable[[str], None]) -> Start:
+        """Return the place before the first update; weights are rescaled on data if asked for.
+
+        Args:
+          note: shows the user a line of text.
+        """
+        batch = functools.partial(
+            first_batch, self.data.train, self.training.seed, self.training.batch_size
+        )
+        params, words = self.model.begin(self.first.params, batch)
+        for line in words:
+            note(line)
+        return Start(self.first.replace(params=params))
+
+
+def prepare(task: Task, settings: Any, options: RunOptions, path: Path) -> Run:
+    """Make data and compiled functions ready; writes nothing to the run directory.
+
+    Args:
+      task: what to train.
+      settings: its settings.
+      options: how the run is fed.
+      path: the run directory.
+
+    Returns:
+      A run that can begin.
+
+    Raises:
+      ConfigError: settings that the network refuses, or data that do not fit it.
+    """
+    training: TrainingConfig = settings.training
+    size = training.batch_size
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(task.load, settings, options)
+        model = task.build(settings)
+        if options.time_loop != "auto":
+            model = model.with_time_loop(options.time_loop)
+        samples = task.train_samples(settings)
+        if samples is None:
+            samples = _count(loading.result().train)
+            check_batch_size(size, samples)
+        batches = samples // size
+        create = functools.partial(create_state, model, training, batches * training.epochs)
+        first = jax.jit(create)(jnp.uint32(training.seed))
+        train = jax.jit(functools.partial(train_batches, model, training))
+        chunk = min(options.chunk, batches) if _streams(model, samples, options) else None
+        lengths = loading.done() and _has_lengths(loading.result().train)
+        shapes = _chunk_shapes(model, samples, batches, size, chunk, lengths)
+        compiled = train.lower(first, *shapes).compile()
+        data = loading.result()
+    _check_data(data, model)
+
+    def call(state: TrainState, part: Part, order: Any) -> tuple[TrainState, Sums]:
+        # The last chunk of an epoch, and the first one of a resumed run, may be shorter.
+        whole = order.shape == shapes[1].shape and (part.lengths is None) != lengths
+        return (compiled if whole else train)(state, part, order)
+
+    scored = (jax.tree.map(jnp.asarray, part) for part in (data.validation, data.test))
+    return Run(
+        model=model,
+        training=training,
+        data=Dataset(data.train, *scored),
+        batches=batches,
+        first=first,
+        feed=make_feed(data.train, training.seed, size, chunk),
+        train=call,
+        evaluate=jax.jit(functools.partial(evaluate, model)),
+        path=path,
+        settings=to_json(task.name, settings),
+    )
+
+
+def _count(train: Any) -> int:
+    return len(train.labels) if isinstance(train, Part) else len(train)
+
+
+def _has_lengths(train: Any) -> bool:
+    return (train.lengths if isinstance(train, Part) else train[0].get("length")) is not None
+
+
+def _check_data(data: Dataset, model: Model) -> None:
+    objective = model.objective
+    classes = model.outputs // model.population if objective.score == "accuracy" else None
+    steps = model.steps if model.slot_name == "step" else None
+    check_dataset(data, model.encode.sample, objective.label_shape, classes, steps)
+
+
+def _streams(model: Model, samples: int, options: RunOptions) -> bool:
+    """Whether samples come in chunks: as told, else where they do not fit on the device."""
+    if options.data == "tfds" or options.feed == "streamed":
+        return True
+    leaves = jax.tree.leaves(model.encode.sample)
+    size = samples * sum(math.prod(x.shape) * jnp.dtype(x.dtype).itemsize for x in leaves)
+    return options.feed == "auto" and not fits_on_device(size)
+
+
+def _chunk_shapes(
+    model: Model, samples: int, batches: int, batch_size: int, chunk: int | None, lengths: bool
+) -> tuple[Part, jax.ShapeDtypeStruct]:
+    """Shapes of the samples and the order of one compiled call."""
+    if chunk is not None:
+        samples, batches = chunk * batch_size, chunk
+    objective = model.objective
+    inputs = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((samples, *x.shape), x.dtype), model.encode.sample
+    )
+    labels = jax.ShapeDtypeStruct((samples, *objective.label_shape), objective.label_dtype)
+    steps = jax.ShapeDtypeStruct((samples,), jnp.int32) if lengths else None
+    order = jax.ShapeDtypeStruct((batches, batch_size), jnp.int32)
+    return Part(inputs, labels, steps), order

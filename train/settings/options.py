@@ -1,0 +1,51 @@
+"""Where a run goes, how its samples are read and how it is shown.
+
+None of it changes a number of the result, and none is stored, so that no path of one machine
+travels with a checkpoint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """Where a run goes, how it is fed and how it is shown."""
+
+    workdir: Path | None = None
+    """Directory of the run; by default checkpoints/<task>/<time>, the newest with --resume."""
+    resume: bool = False
+    """Go on with the run in the directory, exactly as if it had never stopped. Its settings are
+    kept; a flag that differs from them is refused. A directory without a run begins one."""
+    overwrite: bool = False
+    """Replace the run that the directory already holds."""
+    data: Literal["memory", "tfds"] = "memory"
+    """Where samples come from: generated in `memory`, or prepared once on disk by `tfds` and
+    streamed. The samples, and their order, are the same."""
+    data_dir: Path | None = None
+    """Where tfds keeps prepared data; by default $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
+    feed: Literal["auto", "resident", "streamed"] = "auto"
+    """`resident`: the training samples lie on the device and an epoch is one compiled call;
+    `streamed`: they come in chunks of batches. `auto`: resident where they fit."""
+    chunk: int = 16
+    """Batches of a chunk, where they are streamed."""
+    time_loop: Literal["auto", "fused", "scan"] = "auto"
+    """How networks on time steps run: `fused` in chunks of steps, `scan` step by step, the slower
+    reference. The same network, but not bit for bit: resume a run with the loop it began with."""
+    save_every: float = 1.0
+    """Least time in seconds from one checkpoint to the next. A run that is killed loses so much at
+    most, and the epoch that runs."""
+    plots: bool = True
+    """Draw learning curves, a sample, firing rates, ... into the run directory at the end."""
+    tensorboard: bool = False
+    """Write TensorBoard events into the run directory too; needs the extra `tensorboard`."""
+    quiet: bool = False
+    """Show no progress, only the result."""
+    cache: bool = True
+    """Keep compiled functions on disk, so that the next run starts sooner."""
+    cache_dir: Path | None = None
+    """Where they are kept; by default $JAX_COMPILATION_CACHE_DIR, or flax_snn/xla in the user's
+    cache directory."""

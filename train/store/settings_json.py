@@ -1,0 +1,145 @@
+"""Settings to JSON and back, with a version and without tolerance for unknown fields."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from typing import Any, TypeVar
+
+from train.errors import ConfigError
+from train.settings.versions import OLDEST, VERSION
+
+SettingsT = TypeVar("SettingsT")
+
+
+def to_json(task: str, settings: Any) -> dict[str, Any]:
+    """Returns the settings as an object for ``json.dump``.
+
+    Args:
+      task: name of the task that the settings belong to.
+      settings: a dataclass of dataclasses.
+
+    Returns:
+      ``{"version": ..., "task": ..., "config": {...}}``.
+    """
+    return {"version": VERSION, "task": task, "config": _plain(settings)}
+
+
+def task_of(stored: Any) -> str:
+    """Returns the name of the task that stored settings belong to.
+
+    Raises:
+      ConfigError: not stored settings, or of a version that this release cannot read.
+    """
+    if not isinstance(stored, dict) or set(stored) != {"version", "task", "config"}:
+        raise ConfigError(f"expected an object with version, task and config, got {stored!r:.80}")
+    version = stored["version"]
+    if type(version) is not int or not OLDEST <= version <= VERSION:
+        raise ConfigError(
+            f"expected settings of version {OLDEST} to {VERSION}, got version {version!r};"
+            " use the release of flax_snn that wrote them"
+        )
+    if not isinstance(stored["task"], str):
+        raise ConfigError(f"expected the name of a task, got {stored['task']!r:.80}")
+    return stored["task"]
+
+
+def from_json(settings: type[SettingsT], stored: Any) -> SettingsT:
+    """Makes settings from what `to_json` returned, now or in an older release.
+
+    Args:
+      settings: the dataclass to make.
+      stored: the object.
+
+    Returns:
+      The settings.
+
+    Raises:
+      ConfigError: another version, a field that is unknown, missing or of another type.
+    """
+    task_of(stored)
+    current = upgraded(settings, stored)["config"]
+    return typing.cast(SettingsT, _build(settings, current, "config"))
+
+
+def upgraded(settings: type[Any], stored: Any) -> Any:
+    """Returns stored settings in the form of this release; anything else as it is.
+
+    Args:
+      settings: the dataclass that they are of.
+      stored: what `to_json` returned when they were stored.
+    """
+    if not isinstance(stored, dict) or type(stored.get("version")) is not int:
+        return stored
+    config = _with_added_fields(settings, stored.get("config"), stored["version"])
+    return stored | {"version": max(VERSION, stored["version"]), "config": config}
+
+
+def flat(tree: Any, name: str = "") -> list[tuple[str, Any]]:
+    """Returns stored settings as pairs of a name, that of the flag without dashes, and a value."""
+    if not isinstance(tree, dict):
+        return [(name.replace("_", "-"), tree)]
+    return [leaf for key, value in tree.items() for leaf in flat(value, key)]
+
+
+def _with_added_fields(kind: Any, config: Any, version: int) -> Any:
+    """Returns the object with the fields that later versions added, in the order of the class."""
+    if not isinstance(config, dict):
+        return config
+    hints = typing.get_type_hints(kind)
+    found = {}
+    for field in dataclasses.fields(kind):
+        name = field.name
+        if name in config:
+            inner = dataclasses.is_dataclass(hints[name])
+            value = config[name]
+            found[name] = _with_added_fields(hints[name], value, version) if inner else value
+        elif field.metadata.get("added", 0) > version:
+            found[name] = _plain(field.metadata["before"])
+    return found | {name: value for name, value in config.items() if name not in found}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _build(kind: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return _build_dataclass(kind, value, where)
+    origin = typing.get_origin(kind)
+    if origin is typing.Literal:
+        options = typing.get_args(kind)
+        return _expect(value in options, value, f"one of {options}", where)
+    if origin is tuple:
+        _expect(isinstance(value, list), value, "a list", where)
+        item = typing.get_args(kind)[0]
+        return tuple(_build(item, v, f"{where}[{k}]") for k, v in enumerate(value))
+    if origin in (types.UnionType, typing.Union):
+        (given,) = (option for option in typing.get_args(kind) if option is not type(None))
+        return None if value is None else _build(given, value, where)
+    if kind is float:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return float(_expect(whole or isinstance(value, float), value, "a number", where))
+    return _expect(type(value) is kind, value, f"a value of type {kind.__name__}", where)
+
+
+def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
+    _expect(isinstance(value, dict), value, "an object", where)
+    hints = typing.get_type_hints(kind)
+    names = {field.name for field in dataclasses.fields(kind)}
+    unknown, missing = sorted(set(value) - names), sorted(names - set(value))
+    if unknown or missing:
+        raise ConfigError(
+            f"{where}: {f'unknown fields {unknown}' if unknown else f'missing fields {missing}'};"
+            " the settings were written by another release of flax_snn, use that one"
+        )
+    return kind(**{n: _build(hints[n], value[n], f"{where}.{n}") for n in value})
+
+
+def _expect(good: bool, value: Any, wanted: str, where: str) -> Any:
+    if not good:
+        raise ConfigError(f"{where}: expected {wanted}, got {value!r}")
+    return value

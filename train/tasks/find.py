@@ -1,0 +1,138 @@
+"""The table of tasks, and how one is found by its name."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from train.errors import CheckpointError, ConfigError
+
+TASKS = {
+    "randman": "train.tasks.randman:Randman",
+    "randman_regression": "train.tasks.randman:RandmanRegression",
+    "yin_yang": "train.tasks.yin_yang.task:YinYang",
+    "spikes": "train.tasks.spikes.task:Spikes",
+}
+"""Where each task stands: its module and its class."""
+
+
+def find_task(name: str) -> Any:
+    """Returns the task of a name, as stored in a checkpoint.
+
+    Of a task that is not of this package, the module is imported only from the current directory:
+    a checkpoint must not choose code to run from anywhere else.
+
+    Args:
+      name: a name of the table, or ``module:Class``.
+
+    Raises:
+      CheckpointError: there is no such task here.
+    """
+    if name in TASKS:
+        return _load(TASKS[name])
+    if ":" not in name:
+        raise CheckpointError(
+            f"the checkpoint is of the task {name!r}, this release knows {', '.join(TASKS)};"
+            " evaluate it with the release of flax_snn that wrote it"
+        )
+    module = name.partition(":")[0]
+    # A module that the process has imported already, such as that of `train.run`, is known.
+    if module not in sys.modules and not _stands_here(module):
+        raise CheckpointError(
+            f"the checkpoint is of the task {name!r}, and the current directory has no"
+            f" {module.replace('.', '/')}.py; go to the directory that holds it"
+        )
+    try:
+        return import_task(name)
+    except ConfigError as error:
+        raise CheckpointError(f"the checkpoint is of the task {name!r}: {error}") from error
+
+
+def import_task(name: str) -> Any:
+    """Returns a task of a user's own file.
+
+    Args:
+      name: ``module:Class``; the module is looked for in the current directory first.
+
+    Raises:
+      ConfigError: no such module or class, one that fails on import, or that lacks a part.
+    """
+    module, colon, kind = name.partition(":")
+    if not colon or not all(part.isidentifier() for part in module.split(".")) or not kind:
+        raise ConfigError(
+            f"expected module:Class, such as my_task:MyTask for the class MyTask in my_task.py, got"
+            f" {name!r}"
+        )
+    return _load(name)
+
+
+def _load(place: str) -> Any:
+    """Returns an instance of ``module:Class``."""
+    from train.tasks.task import Task
+
+    name, _, kind = place.partition(":")
+    module = _import(name)
+    found = getattr(module, kind, None)
+    if found is None:
+        tasks = [n for n, v in vars(module).items() if _is_task(v) and v.__module__ == name]
+        raise ConfigError(
+            f"{place}: the module has no {kind};"
+            f" {f'it has the tasks {chr(44).join(tasks)}' if tasks else 'it has no task'}"
+        )
+    if not _is_task(found):
+        raise ConfigError(
+            f"{place}: expected a subclass of train.tasks.Task or RasterTask, got {found!r:.80}"
+        )
+    missing = sorted(getattr(found, "__abstractmethods__", ()))
+    if not hasattr(found, "settings"):
+        missing.insert(0, "settings")
+    if missing:
+        raise ConfigError(
+            f"{place} lacks {', '.join(missing)}; see the page 'write a task', docs/tasks.md"
+        )
+    task: Task = found()
+    return task
+
+
+def _is_task(value: Any) -> bool:
+    from train.tasks.task import Task
+
+    return inspect.isclass(value) and issubclass(value, Task)
+
+
+def _import(name: str) -> ModuleType:
+    here = str(Path.cwd())
+    # As `python -m` does; a console script would not.
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ConfigError(
+                f"there is no module {name} in {Path.cwd()} or on PYTHONPATH; give the name of the"
+                " file without .py, from the directory that holds it"
+            ) from error
+        raise ConfigError(f"{name} cannot be imported: {error}") from error
+    except Exception as error:  # whatever the user's file does wrong
+        raise ConfigError(f"{name} cannot be imported: {_where(error)}") from error
+
+
+def _where(error: BaseException) -> str:
+    """Returns an error with the last line of the user's file that led to it."""
+    trace, line = error.__traceback__, ""
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if not code.co_filename.startswith("<") and "importlib" not in code.co_filename:
+            line = f" ({code.co_filename}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {error}{line}"
+
+
+def _stands_here(module: str) -> bool:
+    path = Path(*module.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()

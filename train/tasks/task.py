@@ -1,0 +1,158 @@
+"""What a task is: settings, data, a network and pictures; the rest of the app knows no task."""
+
+from __future__ import annotations
+
+import abc
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from train.data.parts import Dataset, Part
+from train.errors import ConfigError
+from train.model import Model
+from train.settings import RunOptions
+
+
+class Results(NamedTuple):
+    """What a trained network does on a part of the data, for those who draw it.
+
+    Attributes:
+      path: the run directory.
+      model: the network.
+      params: its parameters.
+      part: the samples.
+      predictions: prediction for each sample, ``(S, ...)``.
+      activity: spikes of each neuron per slot ``(N,)``, for each layer that spikes.
+      score: the score on the part.
+      records: metrics of the epochs.
+    """
+
+    path: Path
+    model: Model
+    params: Any
+    part: Part
+    predictions: np.ndarray
+    activity: Mapping[str, np.ndarray]
+    score: float
+    records: Sequence[dict[str, Any]]
+
+
+class Renaming(NamedTuple):
+    """Names that parameters had in an older release.
+
+    Attributes:
+      old: from the parameters of today to those of then, a dict of dicts.
+      new: the way back.
+    """
+
+    old: Callable[[dict[str, Any]], dict[str, Any]]
+    new: Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Task(abc.ABC):
+    """A task of the app.
+
+    Attributes:
+      settings: dataclass of its settings, with a field ``training``; one flag a field.
+      on_disk: whether its data can be prepared on disk and streamed (`--data tfds`).
+    """
+
+    settings: ClassVar[type[Any]]
+    on_disk: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        """Name that is stored with every checkpoint: that of the table, or ``module:Class``."""
+        from train.tasks import TASKS
+
+        place = f"{type(self).__module__}:{type(self).__qualname__}"
+        return next((name for name, each in TASKS.items() if each == place), place)
+
+    @property
+    def command(self) -> str:
+        """What runs the task."""
+        run = f"run {self.name}" if ":" in self.name else self.name
+        return f"python -m train.{run}"
+
+    @property
+    def description(self) -> str:
+        """What ``--help`` says about it: the docstring of the class."""
+        return inspect.cleandoc(type(self).__doc__ or "")
+
+    def complete(self, settings: Any) -> Any:
+        """Returns settings in which what follows from the data is filled in, such as sizes.
+
+        A network is rebuilt from its settings alone, without the data.
+
+        Raises:
+          ConfigError: the data cannot be read.
+        """
+        return settings
+
+    def check(self, settings: Any) -> None:
+        """Refuses settings that cannot work, before anything is computed or written.
+
+        Raises:
+          ConfigError: the message names the flag and the remedy.
+        """
+        del settings
+
+    @abc.abstractmethod
+    def load(self, settings: Any, options: RunOptions) -> Dataset:
+        """Returns the data.
+
+        Args:
+          settings: settings of the task.
+          options: where data are kept.
+        """
+
+    @abc.abstractmethod
+    def build(self, settings: Any) -> Model:
+        """Returns the network."""
+
+    def train_samples(self, settings: Any) -> int | None:
+        """Returns the number of training samples; ``None``: the data have to be loaded first.
+
+        Where it is known, the data are loaded while the network is compiled.
+        """
+        del settings
+        return None
+
+    def with_method(self, settings: Any, method: str) -> Any:
+        """Returns settings with which another method runs the same parameters.
+
+        Raises:
+          ConfigError: networks of the task are run in one way only.
+        """
+        raise ConfigError(
+            f"--method {method}: networks of the task {self.name} are run in one way only; leave"
+            " it out"
+        )
+
+    def older_parameters(self, version: int) -> Renaming | None:
+        """Returns the names that parameters had in a version of the settings; ``None``: as now."""
+        del version
+        return None
+
+    def draw(self, results: Results) -> list[Path]:
+        """Draws the pictures of a run into its folder ``plots``; returns the files.
+
+        By default learning curves, and what was predicted against what was true.
+        """
+        from train.pictures import draw_results
+
+        labels = np.asarray(results.part.labels)
+        objective = results.model.objective
+        return draw_results(
+            results.path,
+            records=results.records,
+            targets=labels,
+            predictions=results.predictions,
+            classes=results.model.outputs if objective.score == "accuracy" else None,
+            score=objective.score,
+            value=results.score,
+            loss=objective.unit,
+        )

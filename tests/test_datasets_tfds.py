@@ -323,4 +323,4 @@ def test_progress_bars_of_others_are_left_alone(tmp_path):
 def test_a_missing_package_is_named_with_its_extra(monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=rf"{package}.*'flax-snn\[data\]'"):
-        runpy.run_path(str(ROOT / "flax_snn" / "datasets" / "tfds_randman.py"))
+        runpy.run_path(str(ROOT / "flax_snn" / "datasets" / "tfds_prepare.py"))

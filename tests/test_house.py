@@ -57,6 +57,7 @@ NIR_ROOMS: dict[str, set[str]] = {
 # Optional or heavy: `import flax_snn` may load them only where `import flax.linen` already does.
 HEAVY = {
     "array_record",
+    "faery",
     "grain",
     "h5py",
     "matplotlib",

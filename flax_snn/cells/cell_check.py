@@ -29,7 +29,7 @@ def check_cell(cell: NeuronCell) -> None:
     check_dynamics(name, cell.dynamics, cell.neuron)
     surrogate = cell.surrogate
     check_surrogate(name, surrogate)
-    check_neuron(name, cell.dynamics, surrogate)
+    check_neuron(name, cell.dynamics, surrogate, recurrent=cell.recurrent)
     _check_types(name, cell)
     if surrogate is not None and not cell.dynamics.spikes:
         raise ValueError(

@@ -7,14 +7,14 @@ Letters: T steps, M units, D dimensions of the manifold.
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from flax_snn import checks
+from flax_snn.datasets.prepared_folder import damage_explained, damaged
 from flax_snn.datasets.randman import Randman, RandmanSettings
 from flax_snn.typing import Int
 
@@ -49,13 +49,14 @@ class RandmanSource:
         checks.choice("part", part, get_args(Part))
         self.settings = stored_settings(builder)
         self._folder = builder.data_dir
-        with damage_explained(builder.data_dir):
+        with damage_explained(builder.data_dir, "Randman"):
             self._records = builder.as_data_source(part)
             self._manifold_seeds = np.array(builder.info.metadata["manifold_seeds"], np.int64)
         share = 8 if part == "train" else 1
         expected = self.settings.classes * self.settings.samples_per_class * share // 10
         if len(self._records) != expected:
-            raise _damaged(self._folder, f"{len(self._records)} samples of {part}, not {expected}")
+            found = f"{len(self._records)} samples of {part}, not {expected}"
+            raise damaged(self._folder, "Randman", found)
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -97,7 +98,7 @@ class RandmanSource:
                 f"expected rows in [0, {len(self)}), at least one, got {outside or rows}; ask for "
                 "samples of this part"
             )
-        with damage_explained(self._folder):
+        with damage_explained(self._folder, "Randman"):
             items = self._records.__getitems__(rows)
         columns = {name: np.stack([item[name] for item in items]) for name in items[0]}
         return Randman(
@@ -122,24 +123,5 @@ def stored_settings(builder: DatasetBuilder) -> RandmanSettings:
             f"expected a Randman data set in {builder.data_dir}, got no such folder; prepare it "
             "with `prepare_randman`"
         )
-    with damage_explained(builder.data_dir):
+    with damage_explained(builder.data_dir, "Randman"):
         return RandmanSettings(**builder.info.metadata["settings"])
-
-
-@contextlib.contextmanager
-def damage_explained(folder: str) -> Iterator[None]:
-    """Turns errors of TFDS, JSON, protobuf and ArrayRecord at a damaged folder into a sentence."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, MemoryError) or not os.path.exists(folder):
-            raise
-        raise _damaged(folder, f"{type(error).__name__}: {error}") from error
-
-
-def _damaged(folder: str, found: str) -> ValueError:
-    """Returns the error for a folder that cannot be used."""
-    return ValueError(
-        f"expected a complete Randman data set in {folder}, got {found}; delete that folder and "
-        "prepare it again"
-    )

@@ -14,35 +14,24 @@ Letters: D dimensions of the manifold, E events of a sample.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import functools
 import hashlib
 import inspect
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from flax_snn.datasets.prepared_folder import damage_explained
 from flax_snn.datasets.randman import Randman, RandmanSettings, randman
-from flax_snn.datasets.randman_source import RandmanSource, damage_explained, stored_settings
-
-try:
-    import array_record  # noqa: F401  TFDS loads it only when it writes or reads.
-    import tensorflow_datasets as tfds
-    from tensorflow_datasets.core import constants
-    from tensorflow_datasets.core.utils import tqdm_utils
-except ImportError as error:
-    raise ImportError(
-        "expected tensorflow-datasets and array_record for data sets on disk, got "
-        f"{error}; install them with pip install 'flax-snn[data]'"
-    ) from error
+from flax_snn.datasets.randman_source import RandmanSource, stored_settings
+from flax_snn.datasets.tfds_prepare import ArrayRecordBuilder, data_folder, tfds, write_once
 
 __all__ = ["RandmanBuilder", "RandmanConfig", "RandmanSource", "prepare_randman", "stored_settings"]
 
-_FORMAT = "array_record"  # the one format that TFDS writes and reads without TensorFlow
 _READABLE = 150  # characters of a folder's name, for file systems that allow 255
 
 _DESCRIPTION = """\
@@ -95,16 +84,7 @@ def prepare_randman(
       (16, (20, 3), True)
     """
     config = RandmanConfig(settings)
-    builder = _builder(config, data_dir)
-    if not builder.data_path.exists():
-        try:
-            with _progress_on_terminals():
-                builder.download_and_prepare()
-        except OSError:
-            # Renamed onto a folder that another process has finished in the meantime.
-            if not builder.data_path.exists():
-                raise
-        builder = _builder(config, data_dir)
+    builder = write_once(functools.partial(_builder, config, data_dir))
     stored = stored_settings(builder)
     if stored != settings:
         raise ValueError(
@@ -137,7 +117,7 @@ class RandmanConfig(tfds.core.BuilderConfig):  # type: ignore[misc]  # has no ty
         super().__init__(name=_name(settings), description=f"Made with {settings}.")
 
 
-class RandmanBuilder(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]  # has no types
+class RandmanBuilder(ArrayRecordBuilder):
     """The TFDS builder of Randman: `tfds.builder("randman")` is that of the default settings.
 
     Features of a sample: `times` in steps, not rounded, (E,) float64; `units` of the events (E,)
@@ -154,12 +134,6 @@ class RandmanBuilder(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]  # 
     name = "randman"
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Spike times in float64, three parts of 80/10/10 % of each class."}
-    # Nothing is downloaded. To look for a list of URLs TFDS would need importlib_resources, which
-    # it does not install.
-    url_infos = None
-
-    def __init__(self, *, file_format: Any = _FORMAT, **options: Any):
-        super().__init__(file_format=file_format, **options)
 
     def _info(self) -> tfds.core.DatasetInfo:
         settings = self.builder_config.settings
@@ -203,18 +177,6 @@ class RandmanBuilder(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]  # 
         for row in range(len(part)):
             yield row, {name: column[row] for name, column in columns.items()}
 
-    def _create_builder_config(self, builder_config: Any, version: Any) -> Any:
-        # TFDS would warn of every configuration that its class does not list.
-        if isinstance(builder_config, RandmanConfig):
-            return builder_config
-        return super()._create_builder_config(builder_config, version=version)
-
-    def _log_download_bytes(self) -> None:
-        """Prints nothing, since nothing is downloaded."""
-
-    def _log_download_done(self) -> None:
-        """See `_log_download_bytes`."""
-
 
 def _plain(settings: RandmanSettings) -> dict[str, Any]:
     """Returns the settings for JSON, equal for equal settings: alpha 1 and 1.0 are one data set."""
@@ -250,18 +212,6 @@ def _builder(config: RandmanConfig, data_dir: str | os.PathLike[str] | None) -> 
     Raises:
       ValueError: the folder is damaged.
     """
-    root = os.path.expanduser(data_dir or constants.DATA_DIR)
-    folder = os.path.join(root, RandmanBuilder.name, config.name, str(RandmanBuilder.VERSION))
-    with damage_explained(folder):
+    folder = data_folder(data_dir, RandmanBuilder.name, config.name, str(RandmanBuilder.VERSION))
+    with damage_explained(folder, "Randman"):
         return RandmanBuilder(config=config, data_dir=data_dir)
-
-
-@contextlib.contextmanager
-def _progress_on_terminals() -> Iterator[None]:
-    """Hides TFDS' progress bars where they would fill a log file."""
-    shown = tqdm_utils._active  # has no public reader
-    tfds.display_progress_bar(shown and sys.stderr.isatty())
-    try:
-        yield
-    finally:
-        tfds.display_progress_bar(shown)

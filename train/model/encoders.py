@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from flax_snn import event
+from flax_snn.datasets.event_raster import EventBatch
 from flax_snn.encode import spatio_temporal
 from flax_snn.typing import Array, Float, Num
 from train.data.augment import jitter
@@ -88,7 +89,8 @@ class Rasters:
 class SpikeLists:
     """Samples that are lists of spikes, in compact form until they are on the device.
 
-    A sample is ``{"step": (K,), "unit": (K,)}``; entries behind the last spike have the unit F.
+    A sample is ``{"step": (K,), "unit": (K,)}``; entries behind the last spike have the step T, as
+    in `flax_snn.datasets.event_batch`.
 
     Attributes:
       steps: time steps T.
@@ -109,18 +111,17 @@ class SpikeLists:
         return {"step": entry, "unit": entry}
 
     def __call__(self, inputs: dict[str, Array]) -> Float[Array, "B T F"]:
-        """Returns the spikes as a raster of their numbers."""
-        return self._raster(inputs["step"].astype(jnp.int32), inputs["unit"].astype(jnp.int32))
-
-    def _raster(self, step: Array, unit: Array) -> Float[Array, "B T F"]:
-        # One flat index, so that the scatter has one dimension; what lies outside is dropped.
-        inside = (unit < self.features) & (step >= 0) & (step < self.steps)
-        size = self.steps * self.features
-        slot = jnp.where(inside, step * self.features + unit, size)
-        empty = jnp.zeros((len(slot), size), jnp.float32)
-        rows = jnp.arange(len(slot), dtype=jnp.int32)[:, None]
-        filled = empty.at[rows, slot].add(1.0, mode="drop")
-        return filled.reshape(-1, self.steps, self.features)
+        """Returns the numbers of spikes as a raster."""
+        none = jnp.zeros(len(inputs["step"]), jnp.int32)
+        batch = EventBatch(
+            step=inputs["step"],
+            unit=inputs["unit"],
+            lengths=none,
+            dropped=none,
+            steps=self.steps,
+            shape=(self.features,),
+        )
+        return batch.raster()
 
     def augment(self, inputs: dict[str, Array], key: Array, deviation: float) -> dict[str, Array]:
         """Shifts the spikes of each unit by a random whole number of steps; see `jitter`.
@@ -130,13 +131,13 @@ class SpikeLists:
         if not deviation:
             return inputs
         step, unit = inputs["step"].astype(jnp.int32), inputs["unit"].astype(jnp.int32)
-        normal = jax.random.normal(key, (len(step), self.features + 1))
+        normal = jax.random.normal(key, (len(step), self.features))
         shifts = jnp.round(deviation / self.dt * normal).astype(jnp.int32)
-        moved = step + jnp.take_along_axis(shifts, jnp.minimum(unit, self.features), axis=1)
-        lost = (moved < 0) | (moved >= self.steps)
+        moved = step + jnp.take_along_axis(shifts, unit, axis=1)
+        lost = (step == self.steps) | (moved < 0) | (moved >= self.steps)
         return {
-            "step": jnp.where(lost, 0, moved).astype(jnp.uint16),
-            "unit": jnp.where(lost, self.features, unit).astype(jnp.uint16),
+            "step": jnp.where(lost, self.steps, moved).astype(jnp.uint16),
+            "unit": inputs["unit"],
         }
 
     def spikes(self, inputs: dict[str, Array]) -> event.Spikes:

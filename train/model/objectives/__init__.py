@@ -38,4 +38,4 @@ def find_loss(name: str, kind: str) -> Any:
 
 
 def _module(name: str) -> Any:
-    return _module(name)
+    return importlib.import_module(f"{__name__}.{name}")

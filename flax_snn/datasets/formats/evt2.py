@@ -1,0 +1,130 @@
+"""Reads Prophesee's raw files in the format EVT 2.0: 32-bit words, little-endian.
+
+    bits 31-28  type: 0 pixel OFF, 1 pixel ON, 8 time, 10 trigger, 14 others, 15 continued
+    pixel       bits 27-22 low bits of the time, 21-11 x, 10-0 y
+    time        bits 27-0 high bits of the time; it wraps after 2^34 microseconds
+
+Pixel events before the first word of time have no time and are left out, as Prophesee's decoders
+do.
+
+Source: Prophesee, EVT 2.0 Format (Metavision SDK documentation).
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from flax_snn import checks
+from flax_snn.datasets.events import Events
+from flax_snn.datasets.formats.header import read_header, sensor_of
+from flax_snn.datasets.sources import existing, named
+from flax_snn.typing import Int
+
+_OFF, _ON, _TIME, _TRIGGER, _OTHERS, _CONTINUED = 0, 1, 8, 10, 14, 15
+_KNOWN = np.isin(np.arange(16), (_OFF, _ON, _TIME, _TRIGGER, _OTHERS, _CONTINUED))
+
+
+def read_evt2(path: str | os.PathLike[str], *, sensor: tuple[int, int] | None = None) -> Events:
+    """Reads the pixel events of a raw file in the format EVT 2.0.
+
+    Args:
+      path: the file.
+      sensor: height and width of the sensor, where the header does not say them.
+
+    Returns:
+      Events of shape (height, width, 2) with times in microseconds, int64.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: another format, a word of an unknown type, a cut file, no event, an event outside
+        the sensor, or times that fall.
+    """
+    path = existing(path, what="EVT 2.0 events")
+    words, lines = read_words(path, "2.0", "<u4")
+    kinds = (words >> np.uint32(28)).astype(np.uint8)
+    check_kinds(path, kinds, _KNOWN)
+    is_time = kinds == _TIME
+    highs = (words[is_time] & np.uint32(0xFFFFFFF)).astype(np.int64)
+    highs += wraps(highs, 1 << 28)
+    latest = np.cumsum(is_time, dtype=np.int32)  # words of time up to here
+    at = np.flatnonzero((kinds <= _ON) & (latest > 0))
+    if not at.size:
+        raise ValueError(checks.error_text(path, "pixel events", "none", "record it again"))
+    pixels = words[at]
+    times = highs[latest[at] - 1] << 6
+    times |= (pixels >> np.uint32(22)) & np.uint32(0x3F)
+    height, width = sensor_of(path, lines, sensor)
+    with named(path):
+        return Events.from_pixels(
+            times,
+            x=((pixels >> np.uint32(11)) & np.uint32(0x7FF)).astype(np.uint16),
+            y=(pixels & np.uint32(0x7FF)).astype(np.uint16),
+            polarity=kinds[at],
+            height=height,
+            width=width,
+        )
+
+
+def read_words(path: str, version: str, dtype: str) -> tuple[np.ndarray, dict[str, str]]:
+    """Reads the words behind the header of a raw file, and the lines of the header.
+
+    Raises:
+      ValueError: the header announces another format, or the file is empty or cut.
+    """
+    with open(path, "rb") as file:
+        content = file.read()
+    lines, begin = read_header(content)
+    announced = version_of(lines)
+    if announced != version:
+        raise ValueError(
+            checks.error_text(
+                path,
+                f"a header that announces EVT {version}",
+                f"EVT {announced}" if announced else "none",
+                "read it with `read_events`, or give the file that was meant",
+            )
+        )
+    size = len(content) - begin
+    if not size or size % np.dtype(dtype).itemsize:
+        raise ValueError(
+            checks.error_text(
+                path,
+                f"whole words of {np.dtype(dtype).itemsize} bytes behind the header, at least one",
+                f"{size} bytes",
+                "the file is cut: copy it again",
+            )
+        )
+    return np.frombuffer(content, dtype, offset=begin), lines
+
+
+def version_of(lines: dict[str, str]) -> str | None:
+    """Returns the version that a header announces, "2.0", "2.1" or "3.0", or None."""
+    if "evt" in lines:
+        return lines["evt"]
+    name = lines.get("format", "").split(";")[0].upper()
+    return {"EVT2": "2.0", "EVT21": "2.1", "EVT3": "3.0"}.get(name)
+
+
+def check_kinds(path: str, kinds: np.ndarray, known: np.ndarray) -> None:
+    """Raises ValueError if a word is of a type that the format does not have."""
+    if not known[kinds].all():
+        k = int(np.flatnonzero(~known[kinds])[0])
+        raise ValueError(
+            checks.error_text(
+                f"{path}, word {k}",
+                f"a type among {np.flatnonzero(known).tolist()}",
+                kinds[k],
+                "the file is damaged: copy it again",
+            )
+        )
+
+
+def wraps(highs: Int[np.ndarray, "n"], period: int) -> Int[np.ndarray, "n"]:
+    """Returns what the high bits of the time are to grow by after each wrap of the counter.
+
+    A fall of half the period or more is a wrap; a smaller one is left to the check of the order.
+    """
+    fell = highs[:-1] - highs[1:] >= period // 2
+    return np.concatenate([[0], np.cumsum(fell, dtype=np.int64)])[: len(highs)] * period

@@ -1,0 +1,7 @@
+"""``python -m train.spikes --file my.npz``: see `train.tasks.spikes.task`."""
+
+from train.run.command_line import run_command
+from train.tasks.spikes.task import Spikes
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(Spikes()))

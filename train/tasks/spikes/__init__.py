@@ -1,0 +1,1 @@
+"""Spikes of your own, from a file: no code needed."""

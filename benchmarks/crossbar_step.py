@@ -20,11 +20,10 @@ import jax.numpy as jnp
 
 from benchmarks.in_process import in_turns, medians
 from benchmarks.machine import write_results
-from train.run.command_line import parse
-from train.tasks.randman import RandmanConfig
-from train.settings.options import RunOptions
-from train.tasks.randman import Randman
+from train.command_line import parse
 from train.run.step import create_state, train_batches
+from train.settings.options import RunOptions
+from train.tasks.randman import RandmanConfig
 
 RESULTS = Path(__file__).parent / "results" / "crossbar_step.json"
 UPDATES, REPEATS = 8, 9

@@ -16,12 +16,11 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.machine import write_results
-from train.settings.network import NetworkConfig
-from train.tasks.randman import RandmanConfig, RandmanData
 from train.data.order import epoch_order
-from train.tasks.randman import load_randman
-from train.randman import build
 from train.model.grid import RasterModel
+from train.randman import build
+from train.settings.network import NetworkConfig
+from train.tasks.randman import RandmanConfig, RandmanData, load_randman
 
 RESULTS = Path(__file__).parent / "results" / "gradient_depth.json"
 COMMAND = "python -m benchmarks.gradient_depth"

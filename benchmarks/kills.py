@@ -46,9 +46,9 @@ def finish(path: Path, *flags: str) -> float:
 
 def content(path: Path) -> dict[str, Any]:
     """All of a run that does not tell the time."""
-    from train.store.read import latest_checkpoint
-    from train.run.step import create_state
     from train.restored.run import restore
+    from train.run.step import create_state
+    from train.store.read import latest_checkpoint
 
     trained = restore(path)
     checkpoint = latest_checkpoint(path)

@@ -20,9 +20,8 @@ import numpy as np
 import optax
 
 from benchmarks.machine import write_results
-from train.tasks.randman import RandmanData
 from train.data.order import epoch_order
-from train.tasks.randman import load_randman
+from train.tasks.randman import RandmanData, load_randman
 
 RESULTS = Path(__file__).parent / "results" / "raw_times.json"
 COMMAND = "python -m benchmarks.raw_times"

@@ -38,8 +38,8 @@ import numpy as np
 
 from benchmarks.machine import write_results
 from flax_snn import event, losses
-from train.run.optimizer import optimizer
 from train.restored.run import Trained, restore
+from train.run.optimizer import optimizer
 
 RESULTS = Path(__file__).parent / "results" / "substrate.json"
 COMMAND = "python -m benchmarks.substrate"

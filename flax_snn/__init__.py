@@ -17,6 +17,8 @@ from flax_snn import (
     encode,
     event,
     initializers,
+    layers,
+    learn,
     losses,
     metrics,
     surrogate,
@@ -44,6 +46,7 @@ from flax_snn.dynamics import (
     Neuron,
     SiLIFDynamics,
 )
+from flax_snn.layers import DelayedDense, DelayedDenseCell, DelayedRecurrentCell
 from flax_snn.products import EventDotGeneral
 from flax_snn.runners import LIF, RNN, LeakyIntegrator, Neurons, Stateful
 from flax_snn.typing import LIFState
@@ -61,6 +64,9 @@ __all__ = [
     "LSNNDynamics",
     "RNN",
     "Chain",
+    "DelayedDense",
+    "DelayedDenseCell",
+    "DelayedRecurrentCell",
     "EventDotGeneral",
     "LIDynamics",
     "LIFCell",
@@ -85,6 +91,8 @@ __all__ = [
     "encode",
     "event",
     "initializers",
+    "layers",
+    "learn",
     "losses",
     "metrics",
     "nir",

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flax_snn import checks
+from flax_snn.initializers.normalisation import padding_notes
 from flax_snn.initializers.recording import (
     NeuronLayer,
     Recorder,
@@ -146,11 +147,17 @@ class Diagnosis:
       not_covered: names of the recurrent cells that were not judged, each with the reason.
       batch_norms: names of the ``nn.BatchNorm`` modules, each with whether it took its running
         statistics (as in evaluation) or those of the batch (as in training).
+      padding_left_out: names of the normalising layers, such as ``nn.BatchNorm``, that were given
+        the mask of a padded batch.
+      padding_included: names of those whose statistics may include padding, since their inputs do
+        not have the axes of the mask.
     """
 
     layers: tuple[LayerDiagnosis, ...]
     not_covered: tuple[tuple[str, str], ...] = ()
     batch_norms: tuple[tuple[str, bool], ...] = ()
+    padding_left_out: tuple[str, ...] = ()
+    padding_included: tuple[str, ...] = ()
 
     @property
     def healthy(self) -> bool:
@@ -208,7 +215,9 @@ def diagnose(
         `flax_snn.sequence_mask` has it, counts in no figure. A model that takes lengths itself
         gets them by ``arguments``.
       mask: which steps are data, ``(*B, T)``, instead of lengths. The model runs through steps that
-        it leaves out with input 0.
+        it leaves out with input 0. Normalising layers that average over time, such as
+        ``nn.BatchNorm``, leave padding out where their inputs have the axes of batch and time of
+        `inputs`; the diagnosis names them, and those that cannot.
       time_major: time is the first axis of the inputs; it matters with lengths or a mask only.
 
     Returns:
@@ -222,7 +231,7 @@ def diagnose(
     if dt is not None:
         dt = checks.positive("dt", dt, unit="seconds")
     inputs, is_data = split_padding(inputs, seq_lengths, mask, time_major=time_major)
-    watched = Watched(model, rngs, arguments, use_running_average)
+    watched = Watched(model, rngs, arguments, use_running_average, is_data, time_major)
     layers = watched.layers(variables, inputs)
     seen: list[Recorder] = []
 
@@ -237,7 +246,14 @@ def diagnose(
         for layer, values in zip(layers, figures, strict=True)
     )
     not_covered = _not_covered(seen[0], layers, variables)
-    return Diagnosis(judged, not_covered, tuple(seen[0].batch_norms.items()))
+    statistics = seen[0].normalisations
+    return Diagnosis(
+        judged,
+        not_covered,
+        batch_norms=tuple(statistics.batch_norms.items()),
+        padding_left_out=tuple(statistics.padding_left_out),
+        padding_included=tuple(statistics.padding_included),
+    )
 
 
 def compare(before: Diagnosis, after: Diagnosis) -> str:
@@ -337,7 +353,7 @@ def _advice(diagnosis: Diagnosis) -> list[str]:
 
 
 def _notes(diagnosis: Diagnosis) -> list[str]:
-    """Returns what was not judged, and which statistics BatchNorm took."""
+    """Returns what was not judged, and what normalising layers took their statistics from."""
     notes = [f"not covered ({name}): {reason}" for name, reason in diagnosis.not_covered]
     for running, text in [
         (
@@ -351,7 +367,7 @@ def _notes(diagnosis: Diagnosis) -> list[str]:
             notes.append(
                 f"BatchNorm ({', '.join(names)}): {text}: use_running_average={not running}"
             )
-    return notes
+    return notes + padding_notes(diagnosis.padding_left_out, diagnosis.padding_included)
 
 
 def _not_covered(

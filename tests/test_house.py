@@ -33,16 +33,18 @@ LEANS_ON: dict[str, set[str]] = {
     "products": set(),
     "time_loop": {"dynamics", "products"},
     "cells": {"dynamics", "products", "time_loop"},
+    "layers": {"cells"},
     "runners": {"cells"},
     "initializers": {"cells"},
     "diagnosis": {"initializers"},
     "event": {"dynamics", "cells"},
+    "learn": {"dynamics", "cells", "products", "time_loop"},
     "losses": set(),
     "encode": set(),
     "metrics": set(),
     "plot": {"metrics"},
     "crossbar": set(),
-    "nir": {"cells", "runners"},
+    "nir": {"cells", "layers", "runners"},
     "datasets": {"encode"},
 }
 
@@ -53,6 +55,25 @@ NIR_ROOMS: dict[str, set[str]] = {
     "reading": {"file"},
     "writing": {"file"},
 }
+
+# The rooms of `train`, each with those that it leans on directly; it may also import what stands
+# below those. Files in the folder itself are commands, above all rooms, but for `errors`, below.
+TRAIN_ROOMS: dict[str, set[str]] = {
+    "settings": set(),
+    "store": {"settings"},
+    "data": set(),
+    "model": {"data", "settings"},
+    "pictures": set(),
+    "progress": {"model", "store"},
+    "tasks": {"model", "pictures"},
+    "run": {"progress", "tasks"},
+    "fleet": {"run"},
+    "restored": {"run"},
+    "chips": {"restored"},
+}
+
+# Files that are commands though they stand in a room.
+TRAIN_COMMANDS = {"train.run.__main__"}
 
 # Optional or heavy: `import flax_snn` may load them only where `import flax.linen` already does.
 HEAVY = {
@@ -87,7 +108,7 @@ def name_of(path: Path) -> str:
 
 
 def part_of(module: str) -> str:
-    """`flax_snn.event.flow` belongs to `event`, `train.loop` to `train`, `flax_snn` to itself."""
+    """`flax_snn.event.flow` belongs to `event`, `train.run` to `train`, `flax_snn` to itself."""
     first, *rest = module.split(".")
     return rest[0] if first == "flax_snn" and rest else first
 
@@ -192,10 +213,91 @@ def test_rooms_of_nir_import_only_what_they_may():
     assert not wrong, f"{wrong}: `reading` and `writing` use `file`, and not each other"
 
 
+def train_room(module: str) -> str:
+    """`train.model.grid` belongs to `model`; `train.compare`, a command, to no room."""
+    parts = module.split(".")
+    room = parts[1] if len(parts) > 1 else ""
+    return room if room in TRAIN_ROOMS else ""
+
+
+def train_rooms_below(room: str) -> set[str]:
+    """All that a room of `train` may import: itself, and what stands below it."""
+    return {room}.union(*map(train_rooms_below, TRAIN_ROOMS[room]))
+
+
+def misplaced_in_train(source: str, module: str, is_package: bool) -> list[str]:
+    """Imports of a room of `train` that point up or aside, and imports of commands."""
+    room = train_room(module)
+    if not room or module in TRAIN_COMMANDS:
+        return []
+    return [
+        f"line {line}: `{module}` imports `{target}`"
+        for line, target in imports(ast.parse(source), module, is_package)
+        if target.split(".")[0] == "train" and target != "train.errors"
+        if target in TRAIN_COMMANDS or train_room(target) not in train_rooms_below(room)
+    ]
+
+
+def test_every_room_of_train_is_in_the_table():
+    folders = {path.parent.name for path in (ROOT / "train").glob("*/*.py")}
+    assert folders == set(TRAIN_ROOMS), (
+        f"rooms of train {sorted(folders)}, rows {sorted(TRAIN_ROOMS)}: a row of TRAIN_ROOMS names"
+        " the rooms below it that it leans on"
+    )
+
+
+@pytest.mark.parametrize("path", python_files("train"), ids=name_of)
+def test_imports_of_train_point_down(path: Path):
+    module, is_package = module_of(path), path.name == "__init__.py"
+    found = misplaced_in_train(path.read_text(), module, is_package)
+    assert not found, (
+        f"{found}: imports point down only. `{train_room(module)}` may import `train.errors` and"
+        f" {sorted(train_rooms_below(train_room(module)))}, and no command"
+    )
+    if module == "train.errors":
+        tree = ast.parse(path.read_text())
+        assert not [t for _, t in imports(tree, module, is_package) if t.startswith("train")]
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("train.model.grid", "from train.tasks import Task"),
+        ("train.model.grid", "from train.store.read import open_checkpoint"),
+        ("train.settings.checks", "from train.model import Model"),
+        ("train.store.read", "from train.tasks.task import Renaming"),
+        ("train.tasks.task", "import train.run.step"),
+        ("train.tasks.task", "def f():\n    from train.restored.run import restore"),
+        ("train.pictures.figure", "from train.model import Model"),
+        ("train.data.feed", "from train.compare import compare"),
+        ("train.run.loop", "from train.command_line import parse"),
+        ("train.run.loop", "from train.run.__main__ import main"),
+        ("train.chips.deploy", "from train import restore"),
+    ],
+)
+def test_an_import_of_train_that_points_up_is_found(module: str, source: str):
+    assert misplaced_in_train(source, module, is_package=False)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("train.model.grid", "from train.data.parts import Part\nimport jax"),
+        ("train.chips.deploy", "from train.settings import CrossbarConfig"),
+        ("train.run.loop", "from train.errors import InputError"),
+        ("train.data.feed", "from .order import epoch_order"),
+        ("train.compare", "from train.chips.report import table"),
+        ("train.run.__main__", "from train.command_line import run_command"),
+    ],
+)
+def test_an_import_of_train_that_points_down_passes(module: str, source: str):
+    assert not misplaced_in_train(source, module, is_package=False)
+
+
 @pytest.mark.parametrize(
     "source",
     [
-        "import train.loop",
+        "import train.run.loop",
         "import flax_snn as snn",
         "from flax_snn import LIFCell",
         "from flax_snn import plot",

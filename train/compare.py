@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,48 @@ def describe(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join([f"{score} of {len(rows)} runs; settings that differ at the right", *table])
 
 
+def report(paths: Sequence[Path], target: Path) -> str:
+    """Return the table of runs, with means over seeds, and draw their learning curves.
+
+    Args:
+      paths: run directories.
+      target: the PNG file.
+    """
+    rows = compare(paths)
+    picture = draw(paths, rows[0]["score"], target)
+    return "\n".join([describe(rows), *over_seeds(rows), f"learning curves: {picture}"])
+
+
+def over_seeds(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return mean and standard deviation of the test score over runs that differ in their seed.
+
+    Args:
+      rows: what `compare` returned.
+
+    Returns:
+      A line for each setting of which two or more runs are finished.
+    """
+    groups: dict[tuple[tuple[str, Any], ...], list[float]] = {}
+    for row in rows:
+        same = tuple((n, repr(v)) for n, v in row["settings"].items() if n != "seed")
+        groups.setdefault(same, [])
+        if row["test"] is not None:
+            groups[same].append(row["test"])
+    score, lines = rows[0]["score"], []
+    for settings, scores in groups.items():
+        if len(scores) < 2:
+            continue
+        mean = statistics.fmean(scores)
+        words = ", ".join(f"{name} {value}" for name, value in settings)
+        shown = [format_score(score, value, 2) for value in (mean, statistics.stdev(scores))]
+        lowest, highest = (format_score(score, f(scores), 2) for f in (min, max))
+        lines.append(
+            f"{words + ': ' if words else ''}test {score} {shown[0]} +- {shown[1]} over"
+            f" {len(scores)} seeds ({lowest} to {highest})"
+        )
+    return lines
+
+
 def draw(paths: Sequence[Path], score: str, target: Path) -> Path:
     """Draw the learning curves of runs over each other.
 
@@ -102,13 +145,10 @@ def draw(paths: Sequence[Path], score: str, target: Path) -> Path:
     Returns:
       The file.
     """
-    from flax_snn import plot
-    from train.pictures import new_figure, save
+    from train.pictures import draw_comparison, save
 
-    figure = new_figure(9.0, 7.5)
-    axes = list(figure.subplots(3, 1, sharex=True))
     runs = {str(path): run_directory.read_metrics(path) for path in paths}
-    plot.learning_curves(runs, score=score, axes=axes)
+    figure = draw_comparison(runs, score)
     target.parent.mkdir(parents=True, exist_ok=True)
     return save(figure, target)
 

@@ -1,6 +1,6 @@
 """``python -m train.randman_regression``: see `train.tasks.randman`."""
 
-from train.run.command_line import run_command
+from train.command_line import run_command
 from train.tasks.randman import RandmanRegression
 
 if __name__ == "__main__":

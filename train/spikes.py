@@ -1,6 +1,6 @@
 """``python -m train.spikes --file my.npz``: see `train.tasks.spikes.task`."""
 
-from train.run.command_line import run_command
+from train.command_line import run_command
 from train.tasks.spikes.task import Spikes
 
 if __name__ == "__main__":

@@ -166,22 +166,6 @@ def check_is_cell(name: str, cell: Any) -> None:
     raise TypeError(checks.error_text(f"{name}: cell", what, came, remedy))
 
 
-def check_state(cell: NeuronCell, state: Any) -> None:
-    """Checks that a state is of the kind that the neuron of a cell has.
-
-    Raises:
-      TypeError: it has no membrane.
-    """
-    try:
-        cell.dynamics.membrane(state)
-    except (AttributeError, KeyError, IndexError, TypeError):
-        name = type(cell).__name__
-        raise TypeError(
-            f"{name}: expected a state such as cell.initialize_carry(key, step_shape) returns, got"
-            f" {type(state).__name__}"
-        ) from None
-
-
 def check_has_state(cell: nn.RNNCellBase, carry: Any, inputs: Any) -> Any:
     """Returns the input of a step, if a cell was called with its state and an input.
 

@@ -104,7 +104,7 @@ class Chain(nn.RNNCellBase):
         carries = []
         for cell, key in zip(self.cells, jax.random.split(rng, len(self.cells)), strict=True):
             carries.append(cell.initialize_carry(key, input_shape))
-            input_shape = _output_shape(cell, input_shape)
+            input_shape = output_shape(cell, input_shape)
         return tuple(carries)
 
     @property
@@ -127,10 +127,11 @@ def check_carries(chain: Chain, carry: Any) -> None:
         )
 
 
-def _output_shape(cell: nn.RNNCellBase, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+def output_shape(cell: nn.RNNCellBase, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the shape of the output of one step of a cell, for an input of one step."""
     if isinstance(cell, Chain):
         for inner in cell.cells:
-            input_shape = _output_shape(inner, input_shape)
+            input_shape = output_shape(inner, input_shape)
         return input_shape
     features = getattr(cell, "features", None)
     if features is not None:

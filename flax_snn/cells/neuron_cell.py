@@ -13,9 +13,11 @@ import numpy as np
 from jax.nn.initializers import Initializer
 
 from flax_snn.cells import neuron_values, weights
-from flax_snn.cells.cell_check import check_cell, check_has_state, check_names, check_state
+from flax_snn.cells.carry_check import check_state
+from flax_snn.cells.cell_check import check_cell, check_has_state, check_names
 from flax_snn.cells.membrane_noise import membrane_noise
 from flax_snn.dynamics import Neuron, aligned
+from flax_snn.dynamics.promises import entry_without_batch
 from flax_snn.products import as_floating, is_kernel
 from flax_snn.representation import short_repr
 from flax_snn.surrogate import Surrogate
@@ -258,6 +260,12 @@ class NeuronCell(nn.RNNCellBase):
             return f"{name} has a dot_general_cls that is more than a product with a kernel"
         if self.dynamics.noisy and not self.deterministic:
             return f"{name} draws membrane noise in each step"
+        entry = entry_without_batch(self.dynamics, self.recurrent)
+        if entry is not None:
+            return (
+                f"the state of {type(self.dynamics).__name__} has an entry {entry} that does not"
+                " begin with the batch axes"
+            )
         return None
 
     @nn.nowrap
@@ -290,9 +298,10 @@ class NeuronCell(nn.RNNCellBase):
           The state after the step, and the output ``(*B, N)``.
 
         Raises:
+          TypeError: a state with other entries or dtypes than `initialize_carry` makes.
           ValueError: a current that does not fit the state; membrane noise without its RNG stream.
         """
-        check_state(self, carry)
+        check_state(self, carry, current.shape)
         if coefficients is None:
             coefficients = self.coefficients(current)
         v = self.dynamics.membrane(carry)
@@ -321,7 +330,6 @@ class NeuronCell(nn.RNNCellBase):
           TypeError: called with an input alone, as a layer; a runner gives it the state.
         """
         inputs = check_has_state(self, carry, inputs)
-        check_state(self, carry)
         return self.integrate(carry, self.project(inputs))
 
     @nn.nowrap

@@ -25,12 +25,12 @@ from flax import struct
 from flax_snn import checks
 from flax_snn.datasets.events import Events, unit_dtype
 from flax_snn.time_grid import steps_of_times
-from flax_snn.typing import Array, Int
+from flax_snn.typing import Array, Num
 
 Outside = Literal["raise", "drop"]
 
 
-def steps_of_events(events: Events, dt: float) -> Int[np.ndarray, "K"]:
+def steps_of_events(events: Events, dt: float) -> Num[np.ndarray, "K"]:
     """Returns the time step that each event belongs to.
 
     Args:
@@ -125,10 +125,10 @@ class EventBatch(struct.PyTreeNode):
       shape: shape of the array of units.
     """
 
-    step: Int[Array | np.ndarray, "B K"]
-    unit: Int[Array | np.ndarray, "B K"]
-    lengths: Int[Array | np.ndarray, "B"]
-    dropped: Int[Array | np.ndarray, "B"]
+    step: Num[Array | np.ndarray, "B K"]
+    unit: Num[Array | np.ndarray, "B K"]
+    lengths: Num[Array | np.ndarray, "B"]
+    dropped: Num[Array | np.ndarray, "B"]
     steps: int = struct.field(pytree_node=False)
     shape: tuple[int, ...] = struct.field(pytree_node=False)
 
@@ -228,7 +228,7 @@ def event_batch(
 
 def _binned(
     events: Events, dt: float, steps: int, outside: Outside
-) -> tuple[Int[np.ndarray, "K"], Int[np.ndarray, "K"]]:
+) -> tuple[Num[np.ndarray, "K"], Num[np.ndarray, "K"]]:
     """Returns step and unit of the events inside [0, T).
 
     Raises:

@@ -275,7 +275,13 @@ def _sorted(events: Events, times: np.ndarray, kept: np.ndarray) -> Events:
     """Returns the events at other times, in their order."""
     times, units = times[kept], events.units[kept]
     order = np.argsort(times, kind="stable")
-    return dataclasses.replace(events, times=times[order], units=units[order])
+    return dataclasses.replace(events, times=_narrow(times[order], events), units=units[order])
+
+
+def _narrow(times: np.ndarray, events: Events) -> np.ndarray:
+    """Returns sorted times in the type that those of the events have, if it holds them."""
+    narrow = times.astype(events.times.dtype)
+    return narrow if not times.size or narrow[-1] == times[-1] else times
 
 
 def _towards(part: Events, whole: Events, other: Events) -> Events:
@@ -286,6 +292,6 @@ def _towards(part: Events, whole: Events, other: Events) -> Events:
         times = part.times.astype(np.int64) + round(later)
     else:
         times = part.times + part.times.dtype.type(later)
-    early = times >= 0
-    moved = dataclasses.replace(part, times=times[early], units=part.units[early])
+    late = times >= 0
+    moved = dataclasses.replace(part, times=_narrow(times[late], part), units=part.units[late])
     return _moved(moved, np.full(len(moved), round(higher)), axis=0)

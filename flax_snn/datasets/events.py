@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flax_snn import checks
-from flax_snn.typing import Int, Num
+from flax_snn.typing import Num
 
 MICROSECOND = 1e-6
 """Unit of time of event cameras in seconds."""
@@ -62,7 +62,7 @@ class Events:
     """
 
     times: Num[np.ndarray, "K"]
-    units: Int[np.ndarray, "K"]
+    units: Num[np.ndarray, "K"]
     shape: tuple[int, ...]
     tick: float = 1.0
 
@@ -143,7 +143,7 @@ class Events:
         units = ((row * wide(width) + column) << wide(1)) | sign
         return cls(times, units, shape, tick)
 
-    def coordinates(self) -> tuple[Int[np.ndarray, "K"], ...]:
+    def coordinates(self) -> tuple[Num[np.ndarray, "K"], ...]:
         """Returns the position of each event along every axis of the shape, (K,) each."""
         return np.unravel_index(self.units, self.shape)
 
@@ -196,9 +196,9 @@ class Pixels:
       polarity: 1 for a rise in brightness, 0 for a fall, (K,).
     """
 
-    x: Int[np.ndarray, "K"]
-    y: Int[np.ndarray, "K"]
-    polarity: Int[np.ndarray, "K"]
+    x: Num[np.ndarray, "K"]
+    y: Num[np.ndarray, "K"]
+    polarity: Num[np.ndarray, "K"]
 
 
 def unit_dtype(shape: tuple[int, ...]) -> np.dtype:

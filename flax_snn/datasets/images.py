@@ -16,7 +16,7 @@ from flax_snn import checks
 from flax_snn.datasets.download import missing, present
 from flax_snn.datasets.formats.idx import read_idx
 from flax_snn.datasets.sources import Sample, check_labels, row_of
-from flax_snn.typing import Int
+from flax_snn.typing import Num
 
 FASHION = (
     *("t-shirt", "trouser", "pullover", "dress", "coat"),
@@ -43,7 +43,7 @@ class Images:
         images, or a label that is no class.
     """
 
-    images: Int[np.ndarray, "S H W"]
+    images: Num[np.ndarray, "S H W"]
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ def _pair(folder: str | os.PathLike[str], part: str, download: bool | None) -> t
     return found[0], found[1]
 
 
-def _bytes(path: str | os.PathLike[str], *, axes: int, what: str) -> Int[np.ndarray, "..."]:
+def _bytes(path: str | os.PathLike[str], *, axes: int, what: str) -> Num[np.ndarray, "..."]:
     array = read_idx(path)
     if array.ndim != axes or array.dtype != np.uint8:
         raise ValueError(

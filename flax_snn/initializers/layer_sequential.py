@@ -22,7 +22,8 @@ import numpy as np
 
 from flax_snn import checks
 from flax_snn.cells.fluctuation import fluctuation_driven
-from flax_snn.initializers.recording import NeuronLayer, Watched, free_membrane_of
+from flax_snn.initializers.normalisation import padding_notes
+from flax_snn.initializers.recording import NeuronLayer, Recorder, Watched, free_membrane_of
 from flax_snn.initializers.slot_weights import mean_and_spread, slot_weights, split_padding
 from flax_snn.sequence_mask import SequenceLengths, StepMask
 from flax_snn.typing import Array, Shaped
@@ -70,13 +71,20 @@ class LSUVReport:
     Attributes:
       target: the spread that was asked for.
       layers: the layers in order of execution; readouts left out on request are missing.
+      padding_left_out: names of the normalising layers, such as ``nn.BatchNorm``, that were given
+        the mask of a padded batch.
+      padding_included: names of those whose statistics may include padding, since their inputs do
+        not have the axes of the mask.
     """
 
     target: float
     layers: tuple[LayerScaling, ...]
+    padding_left_out: tuple[str, ...] = ()
+    padding_included: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.layers))
+        notes = padding_notes(self.padding_left_out, self.padding_included)
+        return "\n".join([*map(str, self.layers), *notes])
 
 
 def lsuv(
@@ -134,7 +142,9 @@ def lsuv(
         `flax_snn.sequence_mask` has it, moves no membrane. A model that takes lengths itself gets
         them by ``arguments``.
       mask: which steps are data, ``(*B, T)``, instead of lengths. The model runs through steps that
-        it leaves out with input 0.
+        it leaves out with input 0. Normalising layers that average over time, such as
+        ``nn.BatchNorm``, leave padding out where their inputs have the axes of batch and time of
+        `inputs`; the report names them, and those that cannot.
       time_major: time is the first axis of the inputs; it matters with lengths or a mask only.
 
     Returns:
@@ -152,10 +162,10 @@ def lsuv(
     checks.whole_number("max_iterations", max_iterations)
     target = checks.positive("target", target)
     inputs, is_data = split_padding(inputs, seq_lengths, mask, time_major=time_major)
-    watched = Watched(model, rngs, arguments, use_running_average)
+    watched = Watched(model, rngs, arguments, use_running_average, is_data, time_major)
     layers = watched.layers(variables, inputs)
     weights = _Weights(variables["params"])
-    measure = _measurement(watched, layers, weights, variables, jnp.asarray(inputs), is_data)
+    measure, seen = _measurement(watched, layers, weights, variables, jnp.asarray(inputs))
 
     done: list[tuple[int, LayerScaling]] = []
     for index, layer in enumerate(layers):
@@ -169,7 +179,14 @@ def lsuv(
         after = float(spreads[index])
         reached = abs(after / target - 1.0) <= tolerance
         reports.append(dataclasses.replace(scaling, after=after, reached=reached))
-    return {**variables, "params": weights.tree(weights.leaves)}, LSUVReport(target, tuple(reports))
+    statistics = seen[0].normalisations
+    report = LSUVReport(
+        target,
+        tuple(reports),
+        padding_left_out=tuple(statistics.padding_left_out),
+        padding_included=tuple(statistics.padding_included),
+    )
+    return {**variables, "params": weights.tree(weights.leaves)}, report
 
 
 class _Weights:
@@ -209,23 +226,29 @@ def _measurement(
     weights: _Weights,
     variables: Mapping[str, Any],
     inputs: Array,
-    mask: Array | None,
-) -> Measurement:
-    """Returns the function from leaves of the parameters to the spread of each layer."""
+) -> tuple[Measurement, list[Recorder]]:
+    """Returns the function from leaves of the parameters to the spread of each layer.
+
+    The list beside it holds what ran, from the first call on.
+    """
+    seen: list[Recorder] = []
     others = {name: value for name, value in variables.items() if name != "params"}
 
     @jax.jit
     def spreads(leaves: list[Any], others: Any, inputs: Array) -> Array:
         given = {"params": weights.tree(leaves), **others}
-        _, traces = watched.run(given, inputs)
+        recorder, traces = watched.run(given, inputs)
+        seen.append(recorder)
         each = []
         for layer in layers:
             membrane = free_membrane_of(layer, given, traces)
-            spread = mean_and_spread(membrane, slot_weights(layer, len(membrane), mask))[1]
+            spread = mean_and_spread(membrane, slot_weights(layer, len(membrane), watched.is_data))[
+                1
+            ]
             each.append(spread.astype(jnp.float32))
         return jnp.stack(each)
 
-    return lambda leaves: np.asarray(spreads(leaves, others, inputs), np.float64)
+    return lambda leaves: np.asarray(spreads(leaves, others, inputs), np.float64), seen
 
 
 def _scale(

@@ -25,6 +25,7 @@ from flax_snn.cells.chain import Chain
 from flax_snn.cells.neuron_cell import NeuronCell
 from flax_snn.cells.weights import Recurrence
 from flax_snn.dynamics import Neuron
+from flax_snn.initializers.normalisation import NORMALISING, Normalisations
 from flax_snn.initializers.parameter_dependencies import sources_of_outputs
 from flax_snn.time_loop import stepwise
 from flax_snn.time_loop.layer import in_blocks
@@ -82,12 +83,16 @@ class Watched:
       arguments: further arguments of the model's call.
       use_running_average: whether ``nn.BatchNorm`` takes its running statistics; None leaves it as
         the model has it.
+      is_data: which steps of the inputs are data, ``(*B, T)``, or None for all.
+      time_major: whether time is the first axis of the inputs.
     """
 
     model: nn.Module
     rngs: Mapping[str, Array] | None = None
     arguments: Mapping[str, Any] | None = None
     use_running_average: bool | None = None
+    is_data: Array | None = None
+    time_major: bool = False
 
     def run(
         self, variables: Mapping[str, Any], inputs: Array, *, cut: bool = False
@@ -100,7 +105,8 @@ class Watched:
           cut: let the neurons return zeros: traces then depend only on what stands between them.
         """
         given = {name: value for name, value in variables.items() if name != "intermediates"}
-        recorder = Recorder(cut, self.use_running_average)
+        statistics = Normalisations(self.use_running_average, self.is_data, self.time_major)
+        recorder = Recorder(cut, statistics)
         with nn.intercept_methods(recorder), stepwise():
             _, state = self.model.apply(
                 given,
@@ -214,14 +220,13 @@ class Recorder:
 
     Attributes:
       layers: the layers of neurons by path, in order of execution.
-      batch_norms: name of each ``nn.BatchNorm``, and whether it took its running statistics.
+      normalisations: what normalising layers took their statistics from.
     """
 
-    def __init__(self, cut: bool, use_running_average: bool | None) -> None:
+    def __init__(self, cut: bool, normalisations: Normalisations) -> None:
         self.cut = cut
-        self.use_running_average = use_running_average
+        self.normalisations = normalisations
         self.layers: dict[tuple[str, ...], NeuronLayer] = {}
-        self.batch_norms: dict[str, bool] = {}
         self._cells: dict[tuple[str, ...], nn.RNNCellBase] = {}
         self._time_axes: list[int] = []
 
@@ -243,8 +248,9 @@ class Recorder:
         """Calls a method of a module, as Flax asks its interceptors to do."""
         module, method = context.module, context.method_name
         self._note_cell(module)
-        if isinstance(module, nn.BatchNorm) and method == "__call__":
-            return self._normalised(call, module, *args, **kwargs)
+        if isinstance(module, NORMALISING) and method == "__call__":
+            name, by_step = _name_of(module.path, module), bool(self._time_axes)
+            return self.normalisations.call(call, module, name, by_step, *args, **kwargs)
         if isinstance(module, nn.RNN) and method == "__call__":
             self._time_axes.append(_time_axis(module, *args, **kwargs))
             try:
@@ -270,28 +276,6 @@ class Recorder:
                 continue
             if cell.scope is not None and cell.path not in self._cells:
                 self._cells[cell.path] = cell.clone(parent=None)
-
-    def _normalised(
-        self,
-        call: Callable[..., Any],
-        module: nn.BatchNorm,
-        x: Any,
-        use_running_average: bool | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Runs a BatchNorm with the statistics that were asked for."""
-        fixed = module.use_running_average
-        if self.use_running_average is None:
-            used = fixed if use_running_average is None else use_running_average
-            self.batch_norms[_name_of(module.path, module)] = bool(used)
-            return call(x, use_running_average, **kwargs)
-        self.batch_norms[_name_of(module.path, module)] = self.use_running_average
-        # A module is frozen, and Flax refuses the switch as an attribute and an argument at once.
-        object.__setattr__(module, "use_running_average", None)
-        try:
-            return call(x, self.use_running_average, **kwargs)
-        finally:
-            object.__setattr__(module, "use_running_average", fixed)
 
     def _note(self, cell: NeuronCell, current: Array) -> None:
         if cell.path not in self.layers:

@@ -66,40 +66,43 @@ def read_network(
       ValueError: a cell that is more than its data; neurons that see each other within a step.
     """
     check_runner(name, model)
+    _check_cells(name, model)
     params = variables["params"]
     rest = {key: value for key, value in variables.items() if key != "params"}
-    static: list[Any] = []
+
+    def found(module: Any) -> tuple[Any, ...]:
+        cells, x, layers, weights = cells_of(module.cell), inputs, [], []
+        for cell in cells:
+            check_data_only(name, cell)
+            layer, arrays = cell.layer(x)
+            currents = jax.eval_shape(layer.project, x, arrays).shape[-1]
+            neurons = currents // layer.neuron.blocks
+            x = jax.ShapeDtypeStruct((x.shape[0], neurons), layer.output_dtype)
+            layers.append(layer)
+            weights.append(arrays)
+        return tuple(layers), tuple(weights), tuple(map(_path, cells))
 
     def arrays(params: Any) -> Weights:
-        def read(module: Any) -> Weights:
-            cells = cells_of(module.cell)
-            x, layers, found = inputs, [], []
-            for cell in cells:
-                layer, weights = cell.layer(x)
-                neurons = jax.eval_shape(layer.project, x, weights).shape[-1] // layer.neuron.blocks
-                x = jax.ShapeDtypeStruct((x.shape[0], neurons), layer.output_dtype)
-                layers.append(layer)
-                found.append(weights)
-            states = _states(module.cell, inputs.shape)
-            static[:] = [tuple(layers), tuple(_path(cell) for cell in cells), tuple(states)]
-            return tuple(found)
+        weights: Weights = model.apply({"params": params, **rest}, method=found_weights)
+        return weights
 
-        _check_cells(name, model)
-        result: Weights = model.apply({"params": params, **rest}, method=read)
-        return result
+    def found_weights(module: Any) -> Weights:
+        weights: Weights = found(module)[1]
+        return weights
 
-    weights, back = jax.vjp(arrays, params)
-    layers, names, states = static
+    layers, _, names = model.apply(variables, method=found)
     check_separate(name, layers)
+    states = model.apply(variables, method=lambda module: _states(module.cell, inputs.shape))
+    weights, back = jax.vjp(arrays, params)
     moved = dependences(lambda p: jax.tree.leaves([w.coefficients for w in arrays(p)]), params)
-    static[:] = [layers, names, states]  # the shapes that were traced last are no arrays
     learned, at = [], 0
     for each in weights:
         count = len(jax.tree.leaves(each.coefficients))
-        learned.append(tuple(bool(found) for found in moved[at : at + count]))
+        learned.append(tuple(bool(sources) for sources in moved[at : at + count]))
         at += count
     recurrent = tuple(each.recurrent_kernel is not None for each in weights)
-    return Network(layers, names, tuple(learned), recurrent), weights, lambda g: back(g)[0], states
+    network = Network(layers, names, tuple(learned), recurrent)
+    return network, weights, lambda gradient: back(gradient)[0], states
 
 
 def check_runner(name: str, model: Any) -> None:
@@ -154,7 +157,7 @@ def check_data_only(name: str, cell: Any) -> None:
         )
 
 
-def _states(cell: Any, shape: tuple[int, ...]) -> list[Any]:
+def _states(cell: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
     """Returns the states of `cells_of` before the first step."""
 
     def flat(cell: Any, carry: Any) -> list[Any]:
@@ -163,9 +166,7 @@ def _states(cell: Any, shape: tuple[int, ...]) -> list[Any]:
             return [state for each, part in pairs for state in flat(each, part)]
         return [carry]
 
-    for each in cells_of(cell):
-        check_data_only(type(each).__name__, each)
-    return flat(cell, cell.initialize_carry(jax.random.key(0), shape))
+    return tuple(flat(cell, cell.initialize_carry(jax.random.key(0), shape)))
 
 
 def _path(cell: Any) -> str:

@@ -4,6 +4,9 @@ Every function draws into the axes that it is given, or into those of a new figu
 them; none shows or saves a figure, or changes a setting of matplotlib. What happened in step t is
 drawn at the time t * dt; spikes that are events are drawn at their own time.
 
+Legends that stand beside the axes, and long names of axes, need room: make figures of several axes
+with ``plt.subplots(..., layout="constrained")``.
+
 Needs matplotlib: ``pip install 'flax-snn[plot]'``.
 """
 

@@ -9,7 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from flax_snn import checks
-from flax_snn.plot.axes import mark, new_axes, size_in_points, time_axis
+from flax_snn.plot.axes import (
+    class_colors,
+    legend_inside,
+    mark,
+    neuron_axis,
+    new_axes,
+    set_ylabel,
+    size_in_points,
+    time_axis,
+)
 from flax_snn.plot.drawable import sequence, spike_counts
 
 if TYPE_CHECKING:
@@ -71,9 +80,7 @@ def raster(
     colors = color if isinstance(color, str) else [color[int(n)] for n in neurons]
     mark(ax, steps * dt * 1e3, neurons, spikes_TxN[steps, neurons], colors, height)
     time_axis(ax, len(spikes_TxN), dt)
-    ax.set_ylim(-0.5, spikes_TxN.shape[1] - 0.5)
-    ax.set_ylabel("neuron index")
-    ax.locator_params(axis="y", integer=True)
+    neuron_axis(ax, spikes_TxN.shape[1], height)
     return ax
 
 
@@ -86,6 +93,7 @@ def membrane(
     spikes: npt.ArrayLike | None = None,
     neurons: Sequence[int] | None = None,
     unit: str | None = None,
+    legend: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
     r"""Draws the membrane potential of some neurons over time, and their spikes above it.
@@ -106,6 +114,8 @@ def membrane(
       neurons: indices of the neurons; by default the first ones, at most 5.
       unit: unit of the membrane potential, such as "mV"; by default the one in which the
         threshold has its value, 1 where none is given.
+      legend: whether neurons and threshold are named, inside the axes and above the traces; True by
+        default.
       ax: axes to draw into; those of a new figure by default.
 
     Returns:
@@ -133,8 +143,9 @@ def membrane(
     ax = new_axes()[0] if ax is None else ax
     times = np.arange(len(v_TxN)) * dt * 1e3
     top, row = _rows_above(v_TxN[:, chosen], threshold)
-    for k, n in enumerate(chosen):
-        (line,) = ax.plot(times, v_TxN[:, n], linewidth=1.0, label=f"neuron {n}")
+    style: dict[str, Any] = {"linewidth": 1.0, "marker": "o" if len(v_TxN) == 1 else ""}
+    for k, (n, color) in enumerate(zip(chosen, class_colors(len(chosen)), strict=True)):
+        (line,) = ax.plot(times, v_TxN[:, n], color=color, label=f"neuron {n}", **style)
         if spikes_TxN is not None:
             steps = np.flatnonzero(spikes_TxN[:, n])
             level = np.full(steps.shape, top + (k + 1) * row)
@@ -143,15 +154,9 @@ def membrane(
         ax.axhline(threshold, linestyle="--", linewidth=0.8, color="0.4", label="threshold")
     time_axis(ax, len(v_TxN), dt)
     unit = unit or f"threshold = {1.0 if threshold is None else threshold:g}"
-    ax.set_ylabel(f"membrane potential\n({unit})")
-    if len(ax.lines) > 1:
-        ax.legend(
-            loc="lower right",
-            bbox_to_anchor=(1.0, 1.0),
-            ncols=len(ax.lines),
-            frameon=False,
-            fontsize="small",
-        )
+    set_ylabel(ax, f"membrane potential\n({unit})")
+    if legend and len(ax.lines) > 1:
+        legend_inside(ax, ax.lines)
     return ax
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flax_snn import checks
-from flax_snn.plot.axes import legend_beside, mark, new_axes, size_in_points
+from flax_snn.plot.axes import legend_beside, mark, neuron_axis, new_axes, size_in_points
 from flax_snn.plot.roles import OTHER, Roles, class_roles
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def spike_events(
     widths = np.where(later, 1.0, 2.0 if first else 1.0)
     mark(ax, time_S * 1e3, index_S, widths, colors, height)
     _time_axis(ax, float(time_S.min(initial=0.0)), (end or 1.05 * last or 1e-3))
-    _label_axes(ax, size)
+    neuron_axis(ax, size, height, ticks=_NAMED)
     if legend and (roles or later.any()):
         legend_beside(ax, _handles(roles, bool(later.any())))
     return ax
@@ -110,15 +110,6 @@ def _time_axis(ax: Axes, start: float, end: float) -> None:
     """Shows the time from start to end in ms; a spike at the start is not on the edge."""
     ax.set_xlim(1e3 * (start - 0.02 * (end - start)), 1e3 * end)
     ax.set_xlabel("time (ms)")
-
-
-def _label_axes(ax: Axes, size: int) -> None:
-    ax.set_ylim(-0.5, size - 0.5)
-    if size <= _NAMED:
-        ax.set_yticks(range(size))
-    else:
-        ax.locator_params(axis="y", integer=True)
-    ax.set_ylabel("neuron index")
 
 
 def _handles(roles: Roles, later: bool) -> list[Any]:

@@ -94,6 +94,9 @@ def first_spike_map(
         ax.set_title(name, fontsize="medium")
         ax.set(xlim=extent[:2], ylim=extent[2:], xlabel="x", ylabel="y")
         ax.locator_params(nbins=3)
+        # As short as can be: the last tick of a panel stands close to the first of the next one.
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_major_formatter("{x:g}")
     if axes is None:
         _label_outer(panels)
     label = "first spike (ms)" + ("\ngrey: silent" if np.isposinf(ms_NxHxW).any() else "")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from flax_snn import checks
-from flax_snn.plot.axes import class_colors, legend_beside, new_axes
+from flax_snn.plot.axes import class_colors, legend_beside, new_axes, set_ylabel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,15 +23,11 @@ _TRAINING: dict[str, Any] = {"linestyle": "--", "linewidth": 1.0, "alpha": 0.6}
 _VALIDATION: dict[str, Any] = {"linestyle": "-", "linewidth": 1.5}
 _BEST: dict[str, Any] = {"marker": "*", "markersize": 11.0, "linestyle": "none"}
 
-_LAYER_STYLES: tuple[Any, ...] = (
-    "-",
-    "--",
-    ":",
-    "-.",
-    (0, (6, 1, 1, 1, 1, 1)),
-    (0, (1, 4)),
-)
-"""Line of each layer where colours already tell the runs apart."""
+_LAYER_MARKS = ("o", "^", "s", "D", "v", "X", "P", "<", ">", "p")
+"""Mark of each layer where colours already tell the runs apart; dashes are training alone."""
+
+_MARKS = 8
+"""Marks on a line, about."""
 
 _POINTS = 20
 """Most epochs of which each is marked by a point: a line through one epoch would be invisible."""
@@ -172,7 +168,7 @@ def _values(ax: Axes) -> np.ndarray:
 
 
 def _loss_axis(ax: Axes, name: str) -> None:
-    ax.set_ylabel(name)
+    set_ylabel(ax, name)
     values = _values(ax)
     if values.min() > 0.0 and values.max() >= 10.0 * values.min():
         ax.set_yscale("log")
@@ -181,7 +177,7 @@ def _loss_axis(ax: Axes, name: str) -> None:
 def _score_axis(ax: Axes, score: str) -> None:
     """Shows the accuracy up to 100 %, R2 up to 1, where the curves should arrive."""
     names = {"accuracy": "accuracy (%)", "r2": "R²"}
-    ax.set_ylabel(names.get(score, score.replace("_", " ")))
+    set_ylabel(ax, names.get(score, score.replace("_", " ")))
     if score in names:
         top = _factor(score)
         low, high = float(_values(ax).min()), float(_values(ax).max())
@@ -193,23 +189,36 @@ def _score_axis(ax: Axes, score: str) -> None:
 def _draw_rates(
     ax: Axes, runs: Sequence[_Run], layers: Sequence[str], marker: Mapping[str, Any]
 ) -> None:
-    """Draws the rates; colours tell runs apart and line styles layers, of one run colours do."""
+    """Draws the rates; colours tell runs apart and marks layers, of one run colours do."""
     from matplotlib.lines import Line2D
 
     several = len(runs) > 1
     handles = []
     for k, (layer, color) in enumerate(zip(layers, class_colors(len(layers)), strict=True)):
-        style = _LAYER_STYLES[k % len(_LAYER_STYLES)] if several else "-"
-        for run in runs:
+        for n, run in enumerate(runs):
             if layer in run.rates:
-                line = {"color": run.color if several else color, "linestyle": style}
-                ax.plot(*run.rates[layer], **line, **marker)
-        handles.append(Line2D([], [], color="0.3" if several else color, ls=style, label=layer))
-    ax.set_ylabel("firing rate (Hz)")
+                line = {"color": color, **marker}
+                if several:
+                    line = _marked(k, n, len(run.rates[layer][0])) | {"color": run.color}
+                ax.plot(*run.rates[layer], **line)
+        mark = _marked(k, 0, 1) if several else {}
+        handles.append(Line2D([], [], color="0.3" if several else color, label=layer, **mark))
+    set_ylabel(ax, "firing rate (Hz)")
     top = float(_values(ax).max()) or 1.0
     # A silent layer lies above the edge, not on it.
     ax.set_ylim(-0.04 * top, 1.06 * top)
     legend_beside(ax, handles)
+
+
+def _marked(layer: int, run: int, epochs: int) -> dict[str, Any]:
+    """Returns a line with a mark of its layer at some epochs, not the same ones in all runs."""
+    every = max(epochs // _MARKS, 1)
+    return {
+        "marker": _LAYER_MARKS[layer % len(_LAYER_MARKS)],
+        "markersize": 5.0,
+        "markevery": (3 * run % every, every),
+        "linewidth": 1.2,
+    }
 
 
 def _legend(ax: Axes, runs: Sequence[_Run], score: str) -> None:

@@ -14,6 +14,7 @@ from flax_snn.plot.axes import (
     legend_beside,
     mark,
     new_axes,
+    set_ylabel,
     size_in_points,
     time_axis,
 )
@@ -28,6 +29,9 @@ else:
 _RASTER = 0.5
 """Height of the rows of spikes, as a multiple of the height of the running counts."""
 
+_APART = 12.0
+"""Least distance between two tick labels, in points."""
+
 
 def readout(
     outputs: npt.ArrayLike,
@@ -38,6 +42,8 @@ def readout(
     label: int | None = None,
     predicted: int | None = None,
     targets: npt.ArrayLike | None = None,
+    values: npt.ArrayLike | None = None,
+    reading: str = "",
     unit: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -62,7 +68,10 @@ def readout(
       predicted: predicted class, highlighted where given.
       targets: for a regression, the value that each output should take, ``(C,)``: dashed lines;
         outputs are then called coordinates.
-      unit: unit of the membrane potential, such as "mV"; by default that of the threshold.
+      values: for a regression, the value that is read from each output, ``(C,)``: dotted lines.
+      reading: what is read from an output, such as "mean over time"; stands beside the values.
+      unit: unit of the membrane potential, such as "mV"; by default that of the threshold, of a
+        regression that of its targets.
       ax: axes to draw into; those of a new figure by default.
 
     Returns:
@@ -70,22 +79,26 @@ def readout(
 
     Raises:
       ImportError: matplotlib is not installed.
-      TypeError: outputs or targets that are not numbers.
+      TypeError: outputs, targets or values that are not numbers.
       ValueError: arrays of another rank, without steps or neurons, not finite, spikes below 0; a
-        sample or class that is not there; targets of another shape, or together with classes; dt
-        not above 0.
+        sample or class that is not there; targets or values of another shape, or together with
+        classes; dt not above 0.
     """
     check = spike_counts if spiking else sequence
     outputs_TxC = check("outputs", outputs, sample)
     steps, classes = outputs_TxC.shape
     dt = checks.positive("dt", dt, unit="seconds")
     roles = class_roles(label, predicted, classes)
-    targets_C = _targets(targets, classes)
-    if targets_C is not None and not (label is None and predicted is None and not spiking):
-        raise ValueError(
-            "targets: expected None where there are classes or spikes, got values; a regression has"
-            " membranes, neither label nor predicted"
-        )
+    levels = {
+        "targets": _levels("targets", targets, classes),
+        "values": _levels("values", values, classes),
+    }
+    for name, given in levels.items():
+        if given is not None and not (label is None and predicted is None and not spiking):
+            raise ValueError(
+                f"{name}: expected None where there are classes or spikes, got an array; a"
+                " regression has membranes, neither label nor predicted"
+            )
 
     ax = new_axes(figsize=(8.0, 4.0))[0] if ax is None else ax
     colors = [roles[c][1] if c in roles else OTHER for c in range(classes)]
@@ -94,17 +107,25 @@ def readout(
     if spiking:
         _draw_counts(ax, outputs_TxC, dt, colors, roles)
         _draw_spikes(ax, outputs_TxC, times, colors)
-        ax.set_ylabel("spikes so far")
+        set_ylabel(ax, "spikes so far")
     else:
+        marker = "o" if steps == 1 else ""
         for c, color in enumerate(colors):
-            ax.plot(times, outputs_TxC[:, c], color=color, **_style(c in roles))
-        ax.set_ylabel(f"membrane potential\n({unit or 'threshold = 1'})")
-    if targets_C is not None:
-        for target, color in zip(targets_C, colors, strict=True):
-            ax.axhline(target, linestyle="--", linewidth=1.0, color=color)
-    _legend(ax, colors, roles, regression=targets_C is not None)
+            ax.plot(times, outputs_TxC[:, c], marker=marker, color=color, **_style(c in roles))
+        default = "threshold = 1" if levels["targets"] is None else "unit of the target"
+        set_ylabel(ax, f"membrane potential\n({unit or default})")
+    for name, levels_C in levels.items():
+        for level, color in zip(levels_C if levels_C is not None else (), colors, strict=False):
+            ax.axhline(level, color=color, **_LEVELS[name])
+    _legend(ax, colors, roles, [name for name in levels if levels[name] is not None], reading)
     time_axis(ax, steps, dt)
     return ax
+
+
+_LEVELS: dict[str, dict[str, Any]] = {
+    "targets": {"linestyle": "--", "linewidth": 1.2},
+    "values": {"linestyle": ":", "linewidth": 1.8},
+}
 
 
 def _style(highlighted: bool) -> dict[str, Any]:
@@ -130,27 +151,34 @@ def _draw_spikes(
 
     classes, top = len(colors), max(float(spikes_TxC.sum(axis=0).max()), 1.0)
     row = _RASTER * top / classes
-    bottom = top + 0.06 * top
-    height = size_in_points(ax)[1] * row / (bottom + _RASTER * top)
+    # As much room between them as the labels of the highest count and of the lowest row need.
+    room = min(_APART, 0.2 * size_in_points(ax)[1])
+    points = (size_in_points(ax)[1] - room) / (top * (1.03 + _RASTER))
+    bottom = top + room / points
+    height = points * row
     steps, neurons = np.nonzero(spikes_TxC)
     levels = bottom + (neurons + 0.5) * row
     colors = [colors[int(n)] for n in neurons]
     mark(ax, times[steps], levels, spikes_TxC[steps, neurons], colors, height)
-    ax.axhline(bottom - 0.03 * top, color="0.8", linewidth=0.8)
+    ax.axhline(0.5 * (top + bottom), color="0.8", linewidth=0.8)
     ax.set_ylim(-0.03 * top, bottom + _RASTER * top)
-    counts = [int(c) for c in MaxNLocator(4, integer=True).tick_values(0, top) if 0 <= c <= top]
-    ends = sorted({0, classes - 1})
+    most = max(min(int(points * top / _APART), 4), 1)
+    ticks = MaxNLocator(most, integer=True, min_n_ticks=1).tick_values(0, top)
+    counts = [int(c) for c in ticks if 0 <= c <= top]
+    ends = sorted({0, classes - 1}) if height * (classes - 1) >= _APART else [0]
     ax.set_yticks(
         [*counts, *(bottom + (c + 0.5) * row for c in ends)],
         [*map(str, counts), *(f"class {c}" for c in ends)],
     )
 
 
-def _legend(ax: Axes, colors: Sequence[Any], roles: Roles, regression: bool) -> None:
-    """Name the classes; where any has a role, only those that have one."""
+def _legend(
+    ax: Axes, colors: Sequence[Any], roles: Roles, levels: Sequence[str], reading: str
+) -> None:
+    """Names the classes, where any has a role only those that have one, and the levels."""
     from matplotlib.lines import Line2D
 
-    noun = "coordinate" if regression else "class"
+    noun = "coordinate" if levels else "class"
     shown = {c: f": {role}" for c, (role, _) in roles.items()} or dict.fromkeys(
         range(len(colors)), ""
     )
@@ -160,17 +188,18 @@ def _legend(ax: Axes, colors: Sequence[Any], roles: Roles, regression: bool) -> 
     ]
     if len(shown) < len(colors):
         handles.append(Line2D([], [], color=OTHER, label="other classes"))
-    if regression:
-        handles.append(Line2D([], [], color="0.3", linestyle="--", label="target"))
+    names = {"targets": "target", "values": f"read: {reading}" if reading else "read"}
+    for name in levels:
+        handles.append(Line2D([], [], color="0.3", label=names[name], **_LEVELS[name]))
     legend_beside(ax, handles)
 
 
-def _targets(targets: npt.ArrayLike | None, outputs: int) -> np.ndarray | None:
-    if targets is None:
+def _levels(name: str, levels: npt.ArrayLike | None, outputs: int) -> np.ndarray | None:
+    if levels is None:
         return None
-    array = checks.real_array("targets", targets)
+    array = checks.real_array(name, levels)
     if array.shape != (outputs,):
         raise ValueError(
-            f"targets: expected shape {(outputs,)}, one value per output, got {array.shape}"
+            f"{name}: expected shape {(outputs,)}, one value per output, got {array.shape}"
         )
-    return checks.finite_array("targets", array)
+    return checks.finite_array(name, array)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 MOST_CLASSES = 10
 """Most classes that colours and shapes tell apart."""
 
-_COLORS = (
+COLORS = (
     "#3f90da",
     "#ffa90e",
     "#bd1f01",
@@ -23,6 +23,7 @@ _COLORS = (
     "#717581",
     "#92dadd",
 )
+"""Colours of the classes, as names that matplotlib knows."""
 
 _MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "p")
 
@@ -48,5 +49,5 @@ def class_style(label: int) -> ClassStyle:
     """Returns the style of a class below `MOST_CLASSES`."""
     from matplotlib.colors import to_rgb
 
-    red, green, blue = (1.0 - _PALE * (1.0 - part) for part in to_rgb(_COLORS[label]))
-    return ClassStyle(_COLORS[label], (red, green, blue), _MARKERS[label])
+    red, green, blue = (1.0 - _PALE * (1.0 - part) for part in to_rgb(COLORS[label]))
+    return ClassStyle(COLORS[label], (red, green, blue), _MARKERS[label])

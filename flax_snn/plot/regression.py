@@ -22,6 +22,7 @@ def predictions(
     targets: npt.ArrayLike,
     *,
     quantity: str = "value",
+    scored: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
     """Draws predictions over their targets, with the line on which they agree and R2.
@@ -35,6 +36,7 @@ def predictions(
       predictions: predicted values, ``(S,)``, or ``(S, D)`` for D coordinates, each in a colour.
       targets: true values, of the same shape.
       quantity: what the values are, with their unit; "value" by default.
+      scored: whether the legend gives R2 of these samples, `flax_snn.metrics.r2`; True by default.
       ax: axes to draw into; those of a new figure by default.
 
     Returns:
@@ -53,7 +55,8 @@ def predictions(
     coordinates = true_SxD.shape[1]
     for d, color in enumerate(class_colors(coordinates)):
         name = f"coordinate {d}" if coordinates > 1 else ""
-        label = ": ".join(filter(None, (name, _r2(true_SxD[:, d], predicted_SxD[:, d]))))
+        score = _r2(true_SxD[:, d], predicted_SxD[:, d]) if scored else ""
+        label = ": ".join(filter(None, (name, score)))
         ax.scatter(
             true_SxD[:, d],
             predicted_SxD[:, d],

@@ -16,11 +16,11 @@ from flax.core import FrozenDict
 from flax.linen.recurrent import flip_sequences
 
 from flax_snn import checks
-from flax_snn.cells import Chain, NeuronCell
-from flax_snn.cells.cell_check import check_is_cell, check_state
-from flax_snn.cells.chain import check_carries
+from flax_snn.cells import NeuronCell
+from flax_snn.cells.cell_check import check_is_cell
 from flax_snn.products import CHOICES
 from flax_snn.representation import short_repr
+from flax_snn.runners.initial_carry import check_carry, check_selectable
 from flax_snn.runners.layer_run import is_chain, run_layers, why_not_layers
 from flax_snn.time_loop import LOOPS, cell_scan, is_stepwise
 from flax_snn.typing import Array, Int, PRNGKey, Shaped
@@ -41,10 +41,10 @@ class RNN(nn.RNN):
     the fused loop: chunk by chunk, all layers of a chain over one chunk before the next one, with
     a reverse pass that keeps one state per chunk and computes the rest again. Any other cell, a
     subclass, a cell under ``nn.remat`` or ``nn.vmap``, with membrane noise, with a
-    ``dot_general_cls`` (but for crossbars with an ideal circuit) or with ``seq_lengths`` and a
-    returned carry runs step by step, its input weights before the loop where that is known to be
-    the same; so do, if not told otherwise, lone integrators and small recurrent layers, for which
-    that is faster.
+    ``dot_general_cls`` (but for crossbars with an ideal circuit), with a state that has an entry
+    for all samples together, or with ``seq_lengths`` and a returned carry runs step by step, its
+    input weights before the loop where that is known to be the same; so do, if not told otherwise,
+    lone integrators and small recurrent layers, for which that is faster.
 
     What cells here need is lifted into the loop without being asked for: the RNG streams ``noise``
     and ``reading`` (split over time), ``programming`` and ``faults`` (the same in all steps), the
@@ -76,9 +76,11 @@ class RNN(nn.RNN):
     unroll, variable_axes, variable_broadcast, variable_carry, split_rngs.
 
     Raises:
-      TypeError: something that is not a cell.
+      TypeError: something that is not a cell; a carry with other entries or dtypes than that of
+        the cell.
       ValueError: an unknown implementation, or one that the cell does not allow; a sequence
-        without time steps or without a time axis; sequence lengths that do not fit the batch.
+        without time steps or without a time axis; sequence lengths or a carry that do not fit the
+        batch.
     """
 
     implementation: str = "auto"
@@ -149,7 +151,11 @@ class RNN(nn.RNN):
         if initial_carry is None:
             key = jax.random.key(0) if init_key is None else init_key
             initial_carry = self.cell.initialize_carry(key, step_shape)
+        else:
+            check_carry("RNN: initial_carry", self.cell, initial_carry, step_shape)
         lengths = seq_lengths if return_carry else None
+        if lengths is not None:
+            check_selectable(self.cell, initial_carry, batch)
         carry, outputs = self._run(self.cell, initial_carry, inputs, time_axis, lengths)
         if reverse and keep_order:
             outputs = flip(outputs)
@@ -165,10 +171,6 @@ class RNN(nn.RNN):
                     " products='auto'"
                 )
             return self._scan(cell, carry, inputs, time_axis, lengths)
-        if isinstance(cell, Chain) and is_chain(cell):
-            check_carries(cell, carry)
-        if isinstance(cell, NeuronCell):
-            check_state(cell, carry)
         obstacle = self._obstacle(cell, inputs, lengths)
         # Whoever watches the cells sees the same numbers, only step by step.
         chosen = self.implementation != "auto" and not is_stepwise()
@@ -217,6 +219,11 @@ class RNN(nn.RNN):
         self, cell: nn.RNNCellBase, carry: Any, inputs: Array, time_axis: int, lengths: Any
     ) -> tuple[Any, Array]:
         """Runs a cell step by step, with its input weights before the loop where it is known."""
+        at_once = getattr(cell, "over_time", None)
+        if at_once is not None and lengths is None and not is_stepwise():
+            result = at_once(carry, inputs, time_axis)
+            if result is not NotImplemented:
+                return result
         if not isinstance(cell, NeuronCell) or cell.overridden() is not None:
             return self._scan(cell, carry, inputs, time_axis, lengths)
         currents = cell.project(inputs)
@@ -251,7 +258,7 @@ class RNN(nn.RNN):
             broadcast = (broadcast,)
         if isinstance(broadcast, (tuple, list, set, frozenset)):
             taken = {*self.variable_axes, *_names(self.variable_carry)}
-            broadcast = [*broadcast, *sorted({"crossbar", "neuron"} - {*broadcast} - taken)]
+            broadcast = [*broadcast, *sorted({"crossbar", "delays", "neuron"} - {*broadcast} - taken)]
         return {
             "variable_broadcast": broadcast,
             "variable_axes": FrozenDict({"intermediates": time_axis, **self.variable_axes}),

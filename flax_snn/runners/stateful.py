@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flax_snn.cells.carry_check import check_same
 from flax_snn.cells.cell_check import check_is_cell
 from flax_snn.representation import short_repr
 from flax_snn.runners.rnn import RNN
@@ -48,8 +49,8 @@ class Stateful(nn.Module):
       implementation: runner of `sequence`, as in `RNN`.
 
     Raises:
-      TypeError: something that is not a cell.
-      ValueError: no state in the variables; a state of another batch or cell than the input;
+      TypeError: something that is not a cell; a state of another cell.
+      ValueError: no state in the variables; a state of another batch than the input;
         variables whose state may not be written.
     """
 
@@ -120,20 +121,9 @@ class Stateful(nn.Module):
                 " mutable=['membrane']"
             )
         state: Any = self.get_variable(_COLLECTION, "carry")
-        found, expected = _shapes(state), _shapes(jax.eval_shape(fresh))
-        if found != expected:
-            raise ValueError(
-                f"Stateful {where}: expected a state of shapes {expected} for inputs of one step of"
-                f" shape {step_shape}, got {found}; start from the state that init makes for this"
-                " batch"
-            )
+        check_same(f"Stateful {where}: state", state, jax.eval_shape(fresh), dtypes=False)
         return state
 
     def _keep(self, carry: Any) -> None:
         if not self.is_initializing():
             self.put_variable(_COLLECTION, "carry", carry)
-
-
-def _shapes(state: Any) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in leaves}

@@ -7,10 +7,10 @@ from pathlib import Path
 import jax
 import pytest
 
+from train.command_line import run_command
 from train.tasks.randman import Randman, RandmanRegression
-from train.tasks.yin_yang.task import YinYang
-from train.run.command_line import run_command
 from train.tasks.task import Task
+from train.tasks.yin_yang.task import YinYang
 
 FLAGS: list[str] = (
     "--classes 2 --units 4 --alpha 3 --steps 20 --dt 5e-3 --samples-per-class 40 --hidden 8"

@@ -10,7 +10,7 @@ from train.model.encoders import Encoder
 from train.model.grid import GridRunner
 from train.model.model import Model, Remedies
 from train.model.objectives import Objective, find_loss
-from train.model.readouts import readout_of
+from train.model.readouts import READING, readout_of
 from train.settings import NO_CROSSBAR, CrossbarConfig, NetworkConfig
 
 REMEDIES = Remedies(
@@ -72,5 +72,6 @@ def build_network(
         threshold=float(neuron.coefficients().theta),
         population=config.population,
         rescaled=config.init_spread if config.init == "lsuv" else None,
+        reading=READING[config.readout],
     )
     return model.with_crossbars(crossbars_of(crossbar, model.parts))

@@ -75,6 +75,7 @@ class Model:
       population: output neurons per class.
       rescaled: spread of the membranes to which the weights are rescaled on data before training
         (`--init lsuv`); ``None`` leaves them.
+      reading: what is read from an output neuron, in words for the pictures.
     """
 
     encode: Encoder
@@ -90,6 +91,7 @@ class Model:
     threshold: float = 1.0
     population: int = 1
     rescaled: float | None = None
+    reading: str = ""
 
     def init(self, key: Array) -> Any:
         """Returns fresh parameters."""

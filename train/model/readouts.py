@@ -9,6 +9,15 @@ from flax_snn.typing import Array
 from train.model.runner import Pass
 from train.settings import NetworkConfig
 
+READING = {
+    "spikes": "number of spikes",
+    "first": "first spike",
+    "max": "maximum over time",
+    "mean": "mean over time",
+    "last": "last step",
+}
+"""What is read from an output neuron, in words for the pictures."""
+
 
 def readout_of(config: NetworkConfig, values: bool, dt: float) -> Callable[[Pass], Array]:
     """Returns the readout that the settings describe, for outputs ``(B, T, C * population)``.

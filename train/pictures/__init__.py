@@ -4,6 +4,7 @@ They need no display and no state of pyplot, so that a thread may draw them.
 """
 
 from train.pictures.chips import draw_chips
+from train.pictures.comparison import draw_comparison
 from train.pictures.figure import new_figure, save
 from train.pictures.point_run import HiddenActivity, Plane, draw_point_run
 from train.pictures.raster_run import PartScores, draw_run
@@ -20,6 +21,7 @@ __all__ = [
     "SampleActivity",
     "SampleSpikes",
     "draw_chips",
+    "draw_comparison",
     "draw_point_run",
     "draw_results",
     "draw_run",

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flax_snn import plot
-from flax_snn.plot.axes import legend_beside
-from train.pictures.figure import new_figure
+from flax_snn.plot.axes import class_colors, legend_beside, set_ylabel
+from train.pictures.figure import headline, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,9 +35,10 @@ def draw_chips(results: Mapping[str, dict[str, Any]], sweeps: Mapping[str, str])
         _against_property(ax, results, name, sweeps[name])
     for ax in axes[2 + len(varied) :]:
         ax.remove()
-    figure.suptitle(
+    headline(
+        figure,
         f"{first['device']}, layers: {first['layers']}, {first['repeats']} chips,"
-        f" {first['samples']} samples"
+        f" {first['samples']} samples",
     )
     return figure
 
@@ -88,10 +89,10 @@ def _against_property(ax: Axes, results: Mapping[str, Any], name: str, words: st
 def _rates(ax: Axes, results: Mapping[str, dict[str, Any]]) -> None:
     """Draw the firing rates of each layer as a share of those without a crossbar."""
     styles = {True: "-", False: ":"}
-    count = 0
+    colors = iter(class_colors(sum(len(r["digital"]["rates_hz"]) for r in results.values())))
     for name, result in results.items():
         digital = result["digital"]["rates_hz"]
-        for layer, rate in digital.items():
+        for (layer, rate), color in zip(digital.items(), colors, strict=False):
             for compensated, style in styles.items():
                 rows = [r for r in result["times"] if bool(r["compensation"]) == compensated]
                 if not rows or not rate:
@@ -103,17 +104,16 @@ def _rates(ax: Axes, results: Mapping[str, dict[str, Any]]) -> None:
                     style,
                     marker="o",
                     markersize=3.0,
-                    color=f"C{count}",
+                    color=color,
                     label=f"{label}, {'compensated' if compensated else 'as it is'}",
                 )
-            count += 1
     times = {row["seconds"]: row["time"] for row in next(iter(results.values()))["times"]}
     ax.axhline(100.0, color="black", linestyle="--", linewidth=1.0)
     ax.set_xscale("log")
     ax.set_xticks(_places(times), list(times.values()))
     ax.minorticks_off()
     ax.set_xlabel("time since programming")
-    ax.set_ylabel("firing rate (% of digital)")
+    set_ylabel(ax, "firing rate (% of digital)")
     legend_beside(ax)
 
 

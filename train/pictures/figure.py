@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flax_snn.plot.axes import size_in_points, wrapped
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -70,8 +72,14 @@ def save_all(figures: dict[str, Figure], path: Path) -> list[Path]:
 
 
 def title(ax: Axes, text: str) -> None:
-    """Write a title above the left edge of the axes."""
-    ax.set_title(text, loc="left", fontsize="medium")
+    """Write a title above the left edge of the axes, in as many lines as it needs."""
+    # A character of this font is about 6 points wide.
+    ax.set_title(wrapped(text, int(size_in_points(ax)[0] / 6.0)), loc="left", fontsize="medium")
+
+
+def headline(figure: Figure, text: str) -> None:
+    """Write a title above all axes, in as many lines as the width of the figure needs."""
+    figure.suptitle(wrapped(text, int(72.0 * figure.get_figwidth() / 7.0)))
 
 
 def spread(items: list[Any], most: int) -> list[Any]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from flax_snn import metrics, plot
 from flax_snn.plot.learning import Records
-from train.pictures.figure import new_figure, save_all
+from train.pictures.figure import headline, new_figure, save_all
 from train.pictures.results import draw_confusion, draw_learning_curves
 from train.pictures.spikes import SampleSpikes, draw_spikes
 
@@ -115,7 +115,7 @@ def _decision_regions(plane: Plane, part: str) -> Figure:
         ax=figure.add_subplot(),
     )
     share = metrics.accuracy(plane.predictions, plane.targets)
-    figure.suptitle(f"{part}: {100.0 * share:.2f} % of {len(np.asarray(plane.targets))} right")
+    headline(figure, f"{part}: {100.0 * share:.2f} % of {len(np.asarray(plane.targets))} right")
     return figure
 
 

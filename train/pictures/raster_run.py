@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from flax_snn import plot
+from flax_snn.plot.axes import grow_to_legend
 from flax_snn.plot.learning import Records
-from train.pictures.figure import new_figure, save_all
+from train.pictures.figure import headline, new_figure, save_all
 from train.pictures.results import draw_confusion, draw_learning_curves, draw_predictions
 from train.pictures.sample import SampleActivity, draw_sample
 
@@ -103,8 +104,8 @@ def draw_run(
 
 def _firing_rates(scores: PartScores, part: str) -> Figure:
     figure = new_figure(8.0, 4.0)
-    plot.firing_rates(scores.rates_hz, ax=figure.add_subplot())
-    figure.suptitle(f"firing rates on the {part} part, mean over samples and time")
+    grow_to_legend(plot.firing_rates(scores.rates_hz, ax=figure.add_subplot()))
+    headline(figure, f"firing rates on the {part} part, mean over samples and time")
     return figure
 
 
@@ -112,13 +113,13 @@ def _manifold(
     times: npt.ArrayLike, targets: np.ndarray, dt: float, part: str, quantity: str
 ) -> Figure:
     figure = new_figure(7.5, 6.0)
-    one = targets.ndim == 1
+    one = targets.ndim == 1 or targets.shape[1] == 1
     plot.spike_time_manifold(
         times,
-        targets if one else targets[:, 0],
+        targets if targets.ndim == 1 else targets[:, 0],
         dt=dt,
         coordinate=quantity if one else f"{quantity}, coordinate 0",
         ax=figure.add_subplot(projection="3d"),
     )
-    figure.suptitle(f"input spike times, {len(targets)} samples of the {part} part")
+    headline(figure, f"input spike times, {len(targets)} samples of the {part} part")
     return figure

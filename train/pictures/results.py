@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from flax_snn import metrics, plot
 from flax_snn.plot.learning import Records
-from train.pictures.figure import new_figure, save_all
+from train.pictures.figure import headline, new_figure, save_all
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,7 +92,7 @@ def draw_confusion(
     figure = new_figure(side + 1.6, side + 0.8)
     plot.confusion_matrix(counts, ax=figure.add_subplot())
     share = metrics.accuracy(predictions, targets)
-    figure.suptitle(f"{part}: {100.0 * share:.2f} % of {counts.sum()} samples right")
+    headline(figure, f"{part}: {100.0 * share:.2f} % of {counts.sum()} right")
     return figure
 
 
@@ -110,12 +110,18 @@ def draw_predictions(
       predictions: predicted values, as the targets.
       part: name of the part that the samples are of.
       quantity: what the values are, with their unit.
-      score: R2 as the run counts it; ``None`` leaves it out.
+      score: R2 as the run counts it, from the variance that the task states; ``None`` for that of
+        the targets drawn, see `flax_snn.metrics.r2`.
 
     Returns:
       The figure.
     """
-    figure = new_figure(5.6, 5.7)
-    plot.predictions(predictions, targets, quantity=quantity, ax=figure.add_subplot())
-    figure.suptitle(f"{len(np.asarray(targets))} samples of the {part} part")
+    figure = new_figure(5.6, 5.9)
+    options = {"quantity": quantity, "scored": score is None, "ax": figure.add_subplot()}
+    plot.predictions(predictions, targets, **options)
+    count = len(np.asarray(targets))
+    words = f"{'1 sample' if count == 1 else f'{count} samples'} of the {part} part"
+    if score is not None:
+        words += f": R² = {score:.4f}\n1 - mean squared error / variance stated by the task"
+    headline(figure, words)
     return figure

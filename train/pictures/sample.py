@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from flax_snn import plot
-from flax_snn.plot.axes import legend_beside
-from train.pictures.figure import new_figure, spike_total, spread, title, which
+from flax_snn.plot.axes import legend_beside, set_ylabel
+from train.pictures.figure import headline, new_figure, spike_total, spread, title, which
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,6 +44,7 @@ class SampleActivity(NamedTuple):
       target: true class; of a regression the true values, floating ``(C,)``.
       prediction: predicted class; of a regression the predicted values, floating ``(C,)``.
       threshold: of the hidden layers, drawn with their membranes; ``None`` leaves it out.
+      reading: what is read from each output, in words, such as "mean over time"; "" leaves it out.
     """
 
     inputs: npt.ArrayLike
@@ -53,6 +54,7 @@ class SampleActivity(NamedTuple):
     target: Any
     prediction: Any
     threshold: float | None = 1.0
+    reading: str = ""
 
 
 def draw_sample(sample: SampleActivity, dt: float, part: str = "test") -> Figure:
@@ -78,9 +80,11 @@ def draw_sample(sample: SampleActivity, dt: float, part: str = "test") -> Figure
     figure = new_figure(9.0, sum(heights) + 0.6)
     rows = list(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False))
     axes: list[Axes] = [row[0] for row in rows]
+    # The rows are empty until they are drawn, and the marks follow the size of the axes.
+    figure.draw_without_rendering()
     inputs = np.asarray(sample.inputs)
     plot.raster(inputs, dt=dt, ax=axes[0])
-    axes[0].set_ylabel("input unit")
+    set_ylabel(axes[0], "input unit")
     title(axes[0], f"input: {spike_total(inputs)} of {inputs.shape[1]} units")
     for ax, name in zip(axes[1:], shown, strict=False):
         spikes = np.asarray(sample.hidden[name].spikes)
@@ -89,7 +93,7 @@ def draw_sample(sample: SampleActivity, dt: float, part: str = "test") -> Figure
         title(ax, f"{name}{layer}: {spike_total(spikes)} of {spikes.shape[1]} neurons")
     for name in shown[-1:]:
         _membranes(axes[-2], name, sample.hidden[name], dt, sample.threshold)
-    figure.suptitle(f"one sample of the {part} part: {_readout(axes[-1], sample, dt)}")
+    headline(figure, f"one sample of the {part} part: {_readout(axes[-1], sample, dt)}")
     figure.align_ylabels(axes)
     for ax in axes:
         ax.label_outer()
@@ -102,8 +106,9 @@ def _membranes(
     spikes_TxN = np.asarray(layer.spikes)
     ranked = np.argsort(-spikes_TxN.sum(axis=0), kind="stable").tolist()
     neurons = sorted(spread(ranked, 3))
-    plot.membrane(layer.v, dt=dt, spikes=spikes_TxN, threshold=threshold, neurons=neurons, ax=ax)
-    # Beside instead of above, where the title stands.
+    options: dict[str, Any] = {"threshold": threshold, "neurons": neurons, "legend": False}
+    plot.membrane(layer.v, dt=dt, spikes=spikes_TxN, ax=ax, **options)
+    # Beside the axes, as that of the readout.
     legend_beside(ax)
     title(ax, f"{name}: membranes")
 
@@ -112,12 +117,13 @@ def _readout(ax: Axes, sample: SampleActivity, dt: float) -> str:
     """Draw the readout; returns what was true and what predicted, in words."""
     options: dict[str, Any] = {"dt": dt, "spiking": sample.spiking, "ax": ax}
     target, prediction = np.asarray(sample.target), np.asarray(sample.prediction)
-    title(ax, "readout")
+    title(ax, f"readout: {sample.reading} of each output" if sample.reading else "readout")
     if np.issubdtype(target.dtype, np.integer):
         plot.readout(sample.output, label=int(target), predicted=int(prediction), **options)
         verdict = "right" if int(target) == int(prediction) else "wrong"
         return f"true class {target}, predicted class {prediction} ({verdict})"
-    plot.readout(sample.output, targets=np.atleast_1d(target), **options)
+    options |= {"targets": np.atleast_1d(target), "values": np.atleast_1d(prediction)}
+    plot.readout(sample.output, reading=sample.reading, **options)
     return f"true {_listed(target)}, predicted {_listed(prediction)}"
 
 

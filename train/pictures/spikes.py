@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from flax_snn import plot
 from flax_snn.plot.roles import OTHER, PREDICTED, TRUE
-from train.pictures.figure import new_figure, spike_total, spread, title, which
+from train.pictures.figure import headline, new_figure, spike_total, spread, title, which
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,7 +91,7 @@ def draw_spikes(samples: Sequence[SampleSpikes], part: str = "test") -> Figure:
         _draw_column(list(column), sample, hidden, end)
     for ax in grid.flat:
         ax.label_outer()
-    figure.suptitle(f"spikes in samples of the {part} part")
+    headline(figure, f"spikes in samples of the {part} part")
     _legend(figure, samples)
     return figure
 

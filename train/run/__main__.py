@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sys
 
+from train.command_line import run_command
 from train.errors import ConfigError, exit_code
-from train.run.command_line import run_command
 from train.tasks import TASKS, find_task, import_task
 
 COMMAND = "python -m train.run"

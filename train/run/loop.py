@@ -11,6 +11,7 @@ import contextlib
 import math
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,8 +26,8 @@ from train.run.epochs import Epoch, Epochs
 from train.run.optimizer import learning_rate
 from train.run.prepare import Run, prepare
 from train.run.record import activity_of, epoch_record, rates_hz, results_of, share
-from train.run.resume import Start, check_settings, find_start, position
-from train.run.signals import stop_on_signal
+from train.run.resume import Start, check_settings, extend, find_start, position
+from train.run.signals import Stop, stop_on_signal
 from train.settings import NO_CROSSBAR, RunOptions
 from train.settings.checks import check_crossbar_flags, check_options
 from train.store import run_directory
@@ -66,19 +67,25 @@ def run_task(task: Task, settings: Any, options: RunOptions) -> int:
     path = run_directory.choose(
         options.workdir, task.name, overwrite=options.overwrite, resume=options.resume
     )
-    stored = run_directory.stored_settings(path) if options.resume else None
-    if stored is not None:
-        check_settings(task, settings, stored, path)
-        if (result := run_directory.read_result(path)) is not None:
+    resumed, extended = False, False
+    if options.resume and (stored := run_directory.stored_settings(path)) is not None:
+        resumed = True
+        before = check_settings(task, settings, stored, path)
+        extended = before < settings.training.epochs
+        if not extended and (result := run_directory.read_result(path)) is not None:
             print(f"{path}: this run is finished\n{farewell(path, result)}")
             return 0
+        if extended:
+            settings = extend(settings, before, path, _say(options))
     if options.cache:
         compilation_cache.enable(options.cache_dir)
     run = prepare(task, settings, options, path)
     with Progress(run.training.epochs, options.quiet) as progress:
-        start = _start(run, task, stored is not None, progress)
-        progress.note(_opening(run))
-        code, begun = _train(run, start, progress, options)
+        with stop_on_signal(run.feed.unit, progress.note) as stop:
+            start = begin(run, task, resumed, progress)
+            if extended:
+                run_directory.reopen(path, run.settings)
+            code, begun = train(run, start, progress, options, stop)
     if code:
         print(
             f"stopped early; all that was computed is saved\ngo on: {task.command}"
@@ -86,8 +93,12 @@ def run_task(task: Task, settings: Any, options: RunOptions) -> int:
             file=sys.stderr,
         )
         return code
-    print(farewell(path, _finish(run, task, options, started, begun)))
+    print(farewell(path, finish(run, task, options, started, begun)))
     return 0
+
+
+def _say(options: RunOptions) -> Callable[[str], None]:
+    return lambda text: None if options.quiet else print(text, file=sys.stderr)
 
 
 def _feeding(options: RunOptions) -> str:
@@ -98,23 +109,52 @@ def _feeding(options: RunOptions) -> str:
     return "".join(f" --{n.replace('_', '-')} {getattr(options, n)}" for n in changed)
 
 
-def _start(run: Run, task: Task, resumed: bool, progress: Progress) -> Start:
+def begin(run: Run, task: Task, resumed: bool, progress: Progress) -> Start:
+    """Return where a run begins; of a new one the directory is made.
+
+    Args:
+      run: the run.
+      task: its task.
+      resumed: whether it may have begun before.
+      progress: what shows it.
+    """
     if resumed:
         start = find_start(run.path, task, run.first, progress.note)
         if start.records or start.batches:
+            progress.note(_opening(run))
             return start
-    start = run.beginning(progress.note)
+    start = run.beginning(task, progress.note)
     _check_room(run, start)
     if not resumed:
         run_directory.start(run.path, run.settings)
+    progress.note(_opening(run))
     return start
 
 
-def _train(run: Run, start: Start, progress: Progress, options: RunOptions) -> tuple[int, float]:
-    """Train until the end or a signal; returns its exit code, and when the first step began."""
+def train(
+    run: Run,
+    start: Start,
+    progress: Progress,
+    options: RunOptions,
+    stop: Stop,
+    alone: bool = True,
+) -> tuple[int, float]:
+    """Train until the end, or until a signal comes.
+
+    Args:
+      run: the run.
+      start: where it begins.
+      progress: what shows it.
+      options: how it is saved and shown.
+      stop: whether a signal came.
+      alone: whether no other run of this process saves at the same time.
+
+    Returns:
+      Exit code, 0 where the run is to be finished, and when the first step began.
+    """
     objective, training = run.model.objective, run.training
     patience = Patience(training.patience, objective.score, start.records)
-    with contextlib.closing(run.feed), stop_on_signal(run.feed.unit, progress.note) as stop:
+    with contextlib.closing(run.feed):
         run.feed.seek(start.epochs + 1, start.batches, start.stream)
         progress.begin(start.epochs)
         epochs = Epochs(run, start, stop, patience, progress.tick)
@@ -124,7 +164,9 @@ def _train(run: Run, start: Start, progress: Progress, options: RunOptions) -> t
 
         health = Health(run.model.remedies)
         _say_before(run, start, health, progress)
-        writer = CheckpointWriter(run.path, run.settings, objective.score, options.save_every)
+        writer = CheckpointWriter(
+            run.path, run.settings, objective.score, options.save_every, alone
+        )
         events = open_events(run.path, options.tensorboard, start.epochs)
         done = start.epochs
         with writer, MetricsFile(run.path) as metrics, events as log:
@@ -210,7 +252,7 @@ def _record(run: Run, epoch: Epoch, seconds: float) -> dict[str, Any]:
     )
 
 
-def _finish(
+def finish(
     run: Run, task: Task, options: RunOptions, started: float, begun: float
 ) -> dict[str, Any]:
     """Evaluate the best checkpoint, as it was saved, on the test part; draw, write the result."""

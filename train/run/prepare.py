@@ -17,11 +17,13 @@ from train.data.check import check_dataset
 from train.data.feed import Feed, fits_on_device, make_feed
 from train.data.order import first_batch, padded_order
 from train.data.parts import Dataset, Part
+from train.errors import ConfigError
 from train.model import Model
 from train.run.resume import Start
 from train.run.step import Evaluation, Sums, TrainState, create_state, evaluate, train_batches
 from train.settings import RunOptions, TrainingConfig
 from train.settings.checks import check_batch_size
+from train.store.read import find_checkpoint, open_checkpoint
 from train.store.settings_json import to_json
 from train.tasks import Task
 
@@ -41,6 +43,8 @@ class Run:
       evaluate: `evaluate` of the model, compiled at its first call.
       path: the run directory.
       settings: settings of the whole run, for JSON.
+      create: compiled `create_state`, from the seed.
+      chunk: batches of a chunk, where samples are streamed; ``None`` where they are not.
     """
 
     model: Model
@@ -53,18 +57,50 @@ class Run:
     evaluate: Callable[..., Evaluation]
     path: Path
     settings: dict[str, Any]
+    create: Callable[[Any], TrainState]
+    chunk: int | None
+
+    def again(self, task: Task, settings: Any, path: Path) -> Run:
+        """Return a run that differs from this one in its seed alone; nothing is compiled.
+
+        Args:
+          task: the task.
+          settings: its settings.
+          path: its directory.
+        """
+        training = settings.training
+        feed = make_feed(self.data.train, training.seed, training.batch_size, self.chunk)
+        return dataclasses.replace(
+            self,
+            training=training,
+            first=self.create(jnp.uint32(training.seed)),
+            feed=feed,
+            path=path,
+            settings=to_json(task.name, settings),
+        )
 
     def score(self, params: Any, part: Part) -> Evaluation:
         """Evaluate parameters on a part of the data, in batches; not waited for."""
         order = padded_order(len(part.labels), self.training.batch_size)
         return self.evaluate(params, part, order)
 
-    def beginning(self, note: Callable[[str], None]) -> Start:
-        """Return the place before the first update; weights are rescaled on data if asked for.
+    def beginning(self, task: Task, note: Callable[[str], None]) -> Start:
+        """Return the place before the first update.
+
+        Weights are rescaled on data if that is asked for, or are those of another run.
 
         Args:
+          task: the task.
           note: shows the user a line of text.
+
+        Raises:
+          ConfigError: the other run has other layers.
         """
+        if self.training.init_from:
+            path = Path(self.training.init_from)
+            params = weights_of(path, task, self.first.params)
+            note(f"beginning with the weights of {path}")
+            return Start(self.first.replace(params=params))
         batch = functools.partial(
             first_batch, self.data.train, self.training.seed, self.training.batch_size
         )
@@ -74,7 +110,35 @@ class Run:
         return Start(self.first.replace(params=params))
 
 
-def prepare(task: Task, settings: Any, options: RunOptions, path: Path) -> Run:
+def weights_of(path: Path, task: Task, like: Any) -> Any:
+    """Return the parameters of another run, to begin with.
+
+    Args:
+      path: a run directory, whose best checkpoint is meant, or a checkpoint.
+      task: the task of the run that is to begin; that of the other one may be another.
+      like: parameters of the same form.
+
+    Raises:
+      CheckpointError: there is no such checkpoint, or it is damaged.
+      ConfigError: the other run has other layers.
+    """
+    checkpoint = open_checkpoint(find_checkpoint(path))
+    found = checkpoint.parameters()
+    renaming = task.older_parameters(checkpoint.settings_version)
+    if renaming is not None:
+        found = renaming.new(found)
+    forms = [jax.tree.map(lambda x: tuple(x.shape), tree) for tree in (like, found)]
+    if forms[0] != forms[1]:
+        raise ConfigError(
+            f"--init-from {path}: expected parameters {forms[0]}, got {forms[1]}; give the flags of"
+            " that run that say what its layers are"
+        )
+    return jax.tree.map(lambda x, y: jnp.asarray(y, x.dtype), like, found)
+
+
+def prepare(
+    task: Task, settings: Any, options: RunOptions, path: Path, data: Dataset | None = None
+) -> Run:
     """Make data and compiled functions ready; writes nothing to the run directory.
 
     Args:
@@ -82,6 +146,7 @@ def prepare(task: Task, settings: Any, options: RunOptions, path: Path) -> Run:
       settings: its settings.
       options: how the run is fed.
       path: the run directory.
+      data: the data, where they are there already; by default they are loaded.
 
     Returns:
       A run that can begin.
@@ -92,7 +157,7 @@ def prepare(task: Task, settings: Any, options: RunOptions, path: Path) -> Run:
     training: TrainingConfig = settings.training
     size = training.batch_size
     with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(task.load, settings, options)
+        loading = pool.submit(lambda: data or task.load(settings, options))
         model = task.build(settings)
         if options.time_loop != "auto":
             model = model.with_time_loop(options.time_loop)
@@ -102,32 +167,36 @@ def prepare(task: Task, settings: Any, options: RunOptions, path: Path) -> Run:
             check_batch_size(size, samples)
         batches = samples // size
         create = functools.partial(create_state, model, training, batches * training.epochs)
-        first = jax.jit(create)(jnp.uint32(training.seed))
+        made = jax.jit(create)
+        first = made(jnp.uint32(training.seed))
         train = jax.jit(functools.partial(train_batches, model, training))
         chunk = min(options.chunk, batches) if _streams(model, samples, options) else None
         lengths = loading.done() and _has_lengths(loading.result().train)
         shapes = _chunk_shapes(model, samples, batches, size, chunk, lengths)
         compiled = train.lower(first, *shapes).compile()
-        data = loading.result()
-    _check_data(data, model)
+        loaded: Dataset = loading.result()
+    _check_data(loaded, model)
 
     def call(state: TrainState, part: Part, order: Any) -> tuple[TrainState, Sums]:
         # The last chunk of an epoch, and the first one of a resumed run, may be shorter.
         whole = order.shape == shapes[1].shape and (part.lengths is None) != lengths
         return (compiled if whole else train)(state, part, order)
 
-    scored = (jax.tree.map(jnp.asarray, part) for part in (data.validation, data.test))
+    train_part = loaded.train if chunk is not None else jax.tree.map(jnp.asarray, loaded.train)
+    scored = (jax.tree.map(jnp.asarray, part) for part in (loaded.validation, loaded.test))
     return Run(
         model=model,
         training=training,
-        data=Dataset(data.train, *scored),
+        data=Dataset(train_part, *scored),
         batches=batches,
         first=first,
-        feed=make_feed(data.train, training.seed, size, chunk),
+        feed=make_feed(train_part, training.seed, size, chunk),
         train=call,
         evaluate=jax.jit(functools.partial(evaluate, model)),
         path=path,
         settings=to_json(task.name, settings),
+        create=made,
+        chunk=chunk,
     )
 
 

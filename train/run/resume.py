@@ -15,7 +15,7 @@ from train.run.step import Sums, TrainState
 from train.store import run_directory
 from train.store.layout import METRICS
 from train.store.read import latest_checkpoint
-from train.store.settings_json import flat, to_json, upgraded
+from train.store.settings_json import flat, from_json, to_json, upgraded
 from train.tasks import Task
 
 
@@ -103,8 +103,8 @@ def position(
     }
 
 
-def check_settings(task: Task, settings: Any, stored: Any, path: Path) -> None:
-    """Refuse to resume a run with other settings than its own.
+def check_settings(task: Task, settings: Any, stored: Any, path: Path) -> int:
+    """Refuse to resume a run with other settings than its own, but for more epochs.
 
     Args:
       task: the task.
@@ -112,9 +112,16 @@ def check_settings(task: Task, settings: Any, stored: Any, path: Path) -> None:
       stored: what the run directory holds.
       path: the run directory.
 
+    Returns:
+      Epochs of the run so far; fewer than those asked for where the run is to be extended.
+
     Raises:
       RunDirectoryError: they differ; the message names each difference.
     """
+    before = int(from_json(task.settings, stored).training.epochs)
+    if before < settings.training.epochs:
+        training = dataclasses.replace(settings.training, epochs=before)
+        settings = dataclasses.replace(settings, training=training)
     wanted = to_json(task.name, settings)
     stored = upgraded(task.settings, stored)
     differences = [
@@ -131,6 +138,34 @@ def check_settings(task: Task, settings: Any, stored: Any, path: Path) -> None:
             f"{path}: a resumed run keeps its settings, these differ: {'; '.join(differences)};"
             " leave the flags out, or train anew in another --workdir"
         )
+    return before
+
+
+def extend(settings: Any, before: int, path: Path, note: Callable[[str], None]) -> Any:
+    """Take a run up again that goes on for more epochs than it was to have.
+
+    Args:
+      settings: settings of the run, with more epochs.
+      before: epochs that it was to have.
+      path: the run directory, whose settings are replaced; it is no longer finished.
+      note: shows the user a line of text.
+
+    Returns:
+      The settings, which remember what the run was.
+    """
+    training = settings.training
+    marks = (*training.extended_from, before)
+    training = dataclasses.replace(training, extended_from=marks)
+    if training.schedule == "constant":
+        words = "the learning rate stays what it was"
+    else:
+        words = (
+            f"the {training.schedule} schedule of {before} epochs is left for that of"
+            f" {training.epochs}, which is further up: not the run that --epochs {training.epochs}"
+            " gives from its beginning; a new run with --init-from has a schedule to itself"
+        )
+    note(f"{path}: going on to {training.epochs} epochs; {words}")
+    return dataclasses.replace(settings, training=training)
 
 
 def _sums(stored: dict[str, Any] | None) -> Sums | None:

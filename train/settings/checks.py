@@ -88,6 +88,11 @@ def check_network(network: NetworkConfig, regression: bool) -> None:
             "regression reads membranes of one neuron per value: expected --readout max, mean or"
             f" last and --population 1, got {network.readout} and {network.population}"
         )
+    if regression and network.loss != NetworkConfig.loss:
+        raise ConfigError(
+            f"--loss {network.loss}: values are trained by their mean squared error, --loss is for"
+            " classes; leave it out"
+        )
     for name in ("tau_mem", "tau_syn"):
         number(flag(name), getattr(network, name), "> 0", "seconds")
     for name in (

@@ -19,7 +19,13 @@ class RunOptions:
     """Directory of the run; by default checkpoints/<task>/<time>, the newest with --resume."""
     resume: bool = False
     """Go on with the run in the directory, exactly as if it had never stopped. Its settings are
-    kept; a flag that differs from them is refused. A directory without a run begins one."""
+    kept; a flag that differs from them is refused, but a larger --epochs extends the run. A
+    directory without a run begins one."""
+    seeds: str = ""
+    """Train once with each of these seeds, such as 0-9 or 0,3,5, side by side, in place of --seed:
+    runs in folders seed_0, ... of the directory, and a table of them."""
+    together: int = 0
+    """Most runs at the same time, of several; 0: as many as this process has cores."""
     overwrite: bool = False
     """Replace the run that the directory already holds."""
     data: Literal["memory", "tfds"] = "memory"

@@ -5,6 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+import tyro
+
+from train.settings.versions import added
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
@@ -44,3 +48,7 @@ class TrainingConfig:
     """End the run after so many epochs without a better validation score; 0: never."""
     seed: int = 0
     """Seed of the network's weights, of noise and of the order of samples."""
+    init_from: str = added(4, "")
+    """Begin with the weights of this run or checkpoint, in place of random ones."""
+    extended_from: tyro.conf.Suppress[tuple[int, ...]] = added(4, ())
+    """Epochs after which the run was finished, before it went on with a larger --epochs."""

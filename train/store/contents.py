@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import threading
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
@@ -15,6 +16,10 @@ FORMAT_VERSION = 2
 """Version of the layout; raised when a reader of the older one would go wrong."""
 
 _VERSIONED = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+ONE_AT_A_TIME = threading.RLock()
+"""Held while Orbax reads or writes: its bookkeeping is one for all threads of a process."""
 
 
 def arrays(state: Any) -> dict[str, Any]:

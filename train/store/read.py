@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from train.errors import CheckpointError
-from train.store.contents import FORMAT_VERSION, arrays, validation_score
+from train.store.contents import FORMAT_VERSION, ONE_AT_A_TIME, arrays, validation_score
 from train.store.layout import CHECKPOINTS, INTERRUPTED
 
 
@@ -38,6 +39,22 @@ class Checkpoint:
         version = self.meta["settings"].get("version")
         return version if type(version) is int else 0
 
+    def parameters(self) -> dict[str, Any]:
+        """Read the parameters alone, whatever their form; arrays land in the host's memory.
+
+        Raises:
+          CheckpointError: damaged.
+        """
+        with ONE_AT_A_TIME, _late_failures_ignored(), _reader() as reader:
+            try:
+                stored = reader.metadata(self.path).item_metadata["state"].tree
+                abstract = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), dict(stored))
+                restore = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+                found: dict[str, Any] = reader.restore(self.path, args=restore)["state"]["params"]
+            except Exception as error:
+                raise _damaged(self.path, error) from error
+        return found
+
     def restore(self, like: Any, renaming: Any = None) -> Any:
         """Read the state.
 
@@ -60,7 +77,7 @@ class Checkpoint:
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), expected
         )
-        with _late_failures_ignored(), _reader() as reader:
+        with ONE_AT_A_TIME, _late_failures_ignored(), _reader() as reader:
             try:
                 stored = reader.metadata(self.path).item_metadata["state"].tree
                 _check_form(self.path, stored, abstract)
@@ -138,7 +155,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     path = path.absolute()
     json_items = ocp.args.Composite(meta=ocp.args.JsonRestore(), data=ocp.args.JsonRestore())
-    with _reader() as reader:
+    with ONE_AT_A_TIME, _reader() as reader:
         try:
             items = reader.restore(path, args=json_items)
             meta, data = dict(items["meta"]), dict(items["data"])

@@ -31,16 +31,13 @@ def choose(workdir: Path | None, task: str, *, overwrite: bool, resume: bool) ->
       RunDirectoryError: not a directory, not writable, it holds a run and may not be replaced, or
         there is none to resume.
     """
+    folder = task.replace(":", ".")
     if workdir is not None:
         path = workdir
     elif resume:
-        path = _newest(Path(CHECKPOINTS, task.replace(":", ".")))
+        path = _newest(Path(CHECKPOINTS, folder))
     else:
-        path = Path(
-            CHECKPOINTS,
-            task.replace(":", "."),
-            datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S"),
-        )
+        path = Path(CHECKPOINTS, folder, timestamp())
     existing = next((p for p in (path, *path.parents) if p.exists()), Path())
     if not existing.is_dir():
         raise RunDirectoryError(f"{existing} is not a directory; choose another --workdir")
@@ -58,6 +55,11 @@ def choose(workdir: Path | None, task: str, *, overwrite: bool, resume: bool) ->
             " train again with --overwrite"
         )
     return path
+
+
+def timestamp() -> str:
+    """Return the time of day as a folder is named by it."""
+    return datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
 
 
 def _newest(folder: Path) -> Path:
@@ -152,6 +154,13 @@ def start(path: Path, settings: Mapping[str, Any]) -> None:
         raise RunDirectoryError(
             f"{path} cannot be written to ({error.strerror}); choose another --workdir"
         ) from error
+
+
+def reopen(path: Path, settings: Mapping[str, Any]) -> None:
+    """Make a run that may be finished one that goes on, with settings that replace its own."""
+    # In this order a kill in between leaves a run that was not quite finished.
+    (path / RESULT).unlink(missing_ok=True)
+    write_json(path / CONFIG, settings)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as managers
 
-from train.store.contents import FORMAT_VERSION, arrays, validation_score, versions
+from train.store.contents import FORMAT_VERSION, ONE_AT_A_TIME, arrays, validation_score, versions
 from train.store.layout import CHECKPOINTS, DELETED, INTERRUPTED
 
 
@@ -30,9 +30,18 @@ class CheckpointWriter:
       every: least time in seconds from one save to the next. Epochs in between are held in memory,
         as far as they are the latest or the best; they are saved in the end, whatever happens but
         a SIGKILL.
+      alone: whether no other thread of the process saves; else a save is waited for.
     """
 
-    def __init__(self, run: Path, settings: Mapping[str, Any], score: str, every: float = 0.0):
+    def __init__(
+        self,
+        run: Path,
+        settings: Mapping[str, Any],
+        score: str,
+        every: float = 0.0,
+        alone: bool = True,
+    ):
+        self._alone = alone
         self._every, self._saved = every, -math.inf
         self._latest: _Held | None = None
         self._best: _Held | None = None
@@ -42,7 +51,11 @@ class CheckpointWriter:
         self._interrupted = (run / INTERRUPTED).absolute()
         shutil.rmtree(self._folder / DELETED, ignore_errors=True)
         keep = [managers.LatestN(1), managers.BestN(get_metric_fn=_best_metric, n=1)]
-        self._manager = ocp.CheckpointManager(
+        with ONE_AT_A_TIME:
+            self._manager = self._managed(keep)
+
+    def _managed(self, keep: list[Any]) -> ocp.CheckpointManager:
+        return ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
                 # Without best_fn Orbax writes no metrics, and forgets the best after a restart.
@@ -74,6 +87,13 @@ class CheckpointWriter:
             self._save_held()
 
     def _save_held(self) -> None:
+        with ONE_AT_A_TIME:
+            self._save_both()
+            if self._alone:
+                return
+            self._manager.wait_until_finished()
+
+    def _save_both(self) -> None:
         held = {h.epoch: h for h in (self._best, self._latest) if h is not None}
         for _, (epoch, state, data, meta, score) in sorted(held.items()):
             self._manager.wait_until_finished()
@@ -94,7 +114,7 @@ class CheckpointWriter:
           data: where the run stands, for JSON.
         """
         self._save_held()
-        with ocp.CheckpointManager(self._interrupted) as manager:
+        with ONE_AT_A_TIME, ocp.CheckpointManager(self._interrupted) as manager:
             meta = self._meta(epoch, state, {})
             manager.save(int(state.step), args=_items(state, data, meta))
             manager.wait_until_finished()
@@ -111,8 +131,9 @@ class CheckpointWriter:
     ) -> None:
         """Save what is held, and wait until everything is on disk, whatever happened."""
         self._save_held()
-        self._manager.wait_until_finished()
-        self._manager.close()
+        with ONE_AT_A_TIME:
+            self._manager.wait_until_finished()
+            self._manager.close()
         shutil.rmtree(self._folder / DELETED, ignore_errors=True)
         _forget_place(self._folder)
 

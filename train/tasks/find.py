@@ -106,8 +106,8 @@ def _is_task(value: Any) -> bool:
 
 def _import(name: str) -> ModuleType:
     here = str(Path.cwd())
-    # As `python -m` does; a console script would not.
-    if here not in sys.path and "" not in sys.path:
+    # As `python -m` does; a console script would not. In front: a name means the file that is here.
+    if sys.path[:1] not in ([here], [""]):
         sys.path.insert(0, here)
     try:
         return importlib.import_module(name)

@@ -75,6 +75,7 @@ def _sample(model: Model, params: Any, one: Any) -> SampleActivity:
         target=np.asarray(one.labels)[0],
         prediction=np.asarray(prediction)[0],
         threshold=model.threshold,
+        reading=model.reading,
     )
 
 

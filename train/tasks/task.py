@@ -72,6 +72,11 @@ class Task(abc.ABC):
         return next((name for name, each in TASKS.items() if each == place), place)
 
     @property
+    def folder(self) -> str:
+        """Name of the folder of its runs."""
+        return self.name.replace(":", ".")
+
+    @property
     def command(self) -> str:
         """What runs the task."""
         run = f"run {self.name}" if ":" in self.name else self.name

@@ -28,7 +28,7 @@ from flax_snn.datasets.events import Events
 from flax_snn.datasets.formats.evt2 import check_kinds, read_words, wraps
 from flax_snn.datasets.formats.header import sensor_of
 from flax_snn.datasets.sources import existing, named
-from flax_snn.typing import Int
+from flax_snn.typing import Num
 
 _Y, _X, _BASE, _VECTOR12, _VECTOR8, _LOW, _HIGH = 0, 2, 3, 4, 5, 6, 8
 _KNOWN = np.isin(np.arange(16), (_Y, _X, _BASE, _VECTOR12, _VECTOR8, _LOW, 7, _HIGH, 10, 14, 15))
@@ -84,7 +84,7 @@ def read_evt3(path: str | os.PathLike[str], *, sensor: tuple[int, int] | None = 
 
 def _groups(
     words: np.ndarray, kinds: np.ndarray
-) -> tuple[Int[np.ndarray, "G"], Int[np.ndarray, "G"], Int[np.ndarray, "G"], Int[np.ndarray, "G"]]:
+) -> tuple[Num[np.ndarray, "G"], Num[np.ndarray, "G"], Num[np.ndarray, "G"], Num[np.ndarray, "G"]]:
     """Returns word, first column, polarity and mask of columns of each group of events.
 
     A group is a word that stands for events: a single one, or a vector of which some bit is set.
@@ -108,7 +108,7 @@ def _groups(
     return at, first, polarity, masks
 
 
-def _times(words: np.ndarray, kinds: np.ndarray, at: Int[np.ndarray, "K"]) -> Int[np.ndarray, "K"]:
+def _times(words: np.ndarray, kinds: np.ndarray, at: Num[np.ndarray, "K"]) -> Num[np.ndarray, "K"]:
     """Returns the time at each of the words `at` in microseconds, -1 where it is not known."""
     is_low, is_high = kinds == _LOW, kinds == _HIGH
     clock = np.flatnonzero(is_low | is_high)
@@ -131,6 +131,6 @@ def _times(words: np.ndarray, kinds: np.ndarray, at: Int[np.ndarray, "K"]) -> In
     return np.where(latest >= 0, time[latest], -1)
 
 
-def _latest(here: np.ndarray, at: Int[np.ndarray, "K"]) -> Int[np.ndarray, "K"]:
+def _latest(here: np.ndarray, at: Num[np.ndarray, "K"]) -> Num[np.ndarray, "K"]:
     """Returns which of the words marked in `here` is the latest before each word, -1 if none."""
     return np.cumsum(here, dtype=np.int32)[at] - 1

@@ -57,7 +57,7 @@ class SpikeFile:
         try:
             with h5py.File(self.path, "r") as file:
                 columns, keys = _small(self.path, file, h5py)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             raise ValueError(
                 checks.error_text(
                     self.path,
@@ -82,7 +82,7 @@ class SpikeFile:
         info = {} if self.speakers is None else {"speaker": int(self.speakers[row])}
         try:
             found = times[row], units[row]
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             raise ValueError(
                 checks.error_text(
                     f"{self.path}, sample {row}", "spikes", error, "download the file again"

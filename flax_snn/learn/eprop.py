@@ -1,0 +1,320 @@
+"""e-prop: a recurrent layer and a leaky readout that learn while the sequence runs.
+
+    e_ij[t] = dz_j[t]/dw_ij               through the neuron's own state: the eligibility trace
+    L_j[t]  = SUM_k B_jk err_k[t]         err = dE_t/dy_k
+    G_ij    = SUM_t L_j[t] F(e_ij)[t]     F: the filter of the readout
+
+It leaves out every path from a spike through the recurrent weights to a later spike of the layer.
+With B = W_out (``symmetric``) it is the gradient with these paths cut.
+
+Reference: Bellec et al., *A solution to the learning dilemma for recurrent networks of spiking
+neurons*, 2020.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from flax_snn import checks
+from flax_snn.learn.components import components
+from flax_snn.learn.feedback import feedback_matrix
+from flax_snn.learn.network import as_batch, read_network
+from flax_snn.learn.objective import StepLoss, loss_of_chunk
+from flax_snn.learn.sequence import run_sequence
+from flax_snn.learn.traces import (
+    Traces,
+    entries_of,
+    gradients_of_chunk,
+    no_traces,
+    response,
+)
+from flax_snn.learn.unit import Unit, UnitArrays, UnitState
+from flax_snn.products import as_floating
+from flax_snn.time_loop.layer import LayerWeights
+from flax_snn.typing import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class EProp:
+    """e-prop as a rule of `Stream`; `eprop` says what the options mean."""
+
+    feedback: Any = "symmetric"
+    rate_penalty: float = 0.0
+    target_rate: float = 10.0
+    name = "eprop"
+
+    def prepare(self, model: nn.Module, variables: Any, x: jax.ShapeDtypeStruct) -> _Plan:
+        """Returns the rule for a model and inputs ``(B, F)`` of one step.
+
+        Raises:
+          TypeError: another model than a runner over cells.
+          ValueError: other layers than one of spiking neurons and a leaky readout.
+        """
+        checks.non_negative("eprop: rate_penalty", self.rate_penalty)
+        checks.non_negative("eprop: target_rate", self.target_rate, unit="Hz")
+        network, weights, back, states = read_network("eprop", model, variables, x)
+        _check_layers(network.layers, network.names, network.recurrent)
+        hidden, readout = network.layers
+        units = (Unit(hidden, readout, network.learned[0]), Unit(readout, None, network.learned[1]))
+        arrays = (UnitArrays(weights[0], weights[1].coefficients), UnitArrays(weights[1]))
+        starts = tuple(unit.start(state) for unit, state in zip(units, states, strict=True))
+        parts = []
+        for unit, each, start in zip(units, arrays, starts, strict=True):
+            v = unit.layer.neuron.membrane(start.neuron)
+            current = jax.ShapeDtypeStruct((v.shape[0], v.shape[1] * unit.layer.neuron.blocks), v.dtype)
+            found = components(unit, each, start, current)
+            if any(unit.learned):  # learned values have traces of their own in all components
+                found = found._replace(shared=(), own=tuple(sorted(found.shared + found.own)))
+            parts.append(found)
+        _check_readout(readout, weights[1], parts[1], network.names[1])
+        matrix = feedback_matrix(self.feedback, variables, weights[1].kernel)
+        return _Plan(self, units, arrays, tuple(parts), starts, back, matrix, variables)
+
+
+class _Carry(NamedTuple):
+    """What e-prop carries from step to step: states, traces, and spikes for the rate term."""
+
+    states: tuple[UnitState, UnitState]
+    traces: tuple[Traces, Traces]
+
+
+@dataclasses.dataclass
+class _Plan:
+    """e-prop for one model and one set of weights."""
+
+    rule: EProp
+    units: tuple[Unit, Unit]
+    arrays: tuple[UnitArrays, UnitArrays]
+    parts: tuple[Any, Any]
+    starts: tuple[UnitState, UnitState]
+    back: Any
+    matrix: Array
+    variables: Any
+
+    def start(self) -> _Carry:
+        """Returns the carry before the first step."""
+        traces = [
+            no_traces(unit, parts, arrays, unit.layer.neuron.membrane(start.neuron))
+            for unit, parts, arrays, start in zip(
+                self.units, self.parts, self.arrays, self.starts, strict=True
+            )
+        ]
+        return _Carry(self.starts, (traces[0], traces[1]))
+
+    def answers(self, length: int) -> Any:
+        """Returns the responses of shared traces over chunks of a length."""
+        return tuple(
+            response(unit, parts, arrays, unit.layer.neuron.membrane(start.neuron), length)
+            for unit, parts, arrays, start in zip(
+                self.units, self.parts, self.arrays, self.starts, strict=True
+            )
+        )
+
+    def nothing(self) -> Any:
+        """Returns a gradient of zeros."""
+        zeros = jax.tree.map(jnp.zeros_like, tuple(each.layer for each in self.arrays))
+        if not self.rule.rate_penalty:
+            return zeros, None
+        v = self.units[0].layer.neuron.membrane(self.starts[0].neuron)
+        return zeros, (zeros[0], jnp.zeros(v.shape[-1:], v.dtype))
+
+    def chunk(
+        self,
+        carry: _Carry,
+        answers: Any,
+        inputs: Array,
+        targets: Any,
+        counted: Array | None,
+        loss: StepLoss,
+        *,
+        last: bool,
+    ) -> tuple[_Carry, Array, Any, Array]:
+        """Runs over a chunk of steps, inputs ``(T, B, F)``.
+
+        Returns:
+          The carry, the loss, the gradient in the arrays of the layers, and the outputs.
+        """
+        (hidden, readout), (first, second) = self.units, self.arrays
+        x = as_floating(inputs, hidden.layer.dtype or hidden.layer.param_dtype)
+        done = hidden.run(first, carry.states[0], hidden.layer.project(x, first.layer))
+        currents = readout.layer.project(done.spikes, second.layer)
+        read = readout.run(second, carry.states[1], currents)
+        value, errors = jax.value_and_grad(
+            lambda y: loss_of_chunk(loss, y, targets, counted)
+        )(read.spikes)
+        learning = errors @ self.matrix.T.astype(errors.dtype)
+        signals = [(jnp.zeros_like(done.spikes), learning)]
+        if self.rule.rate_penalty:
+            signals.append((jnp.ones_like(done.spikes), jnp.zeros_like(learning)))
+        found, traces = gradients_of_chunk(
+            hidden, self.parts[0], first, answers[0], carry.traces[0], done, x, signals, last=last
+        )
+        (of_readout,), others = gradients_of_chunk(
+            readout,
+            self.parts[1],
+            second,
+            answers[1],
+            carry.traces[1],
+            read,
+            done.spikes,
+            [(errors,)],
+            last=last,
+        )
+        rate = None
+        if self.rule.rate_penalty:
+            rate = (found[1], jnp.sum(done.spikes, axis=(0, 1)).astype(traces_dtype(done)))
+        gradient = ((found[0], of_readout), rate)
+        carry = _Carry((done.after, read.after), (traces, others))
+        return carry, value, gradient, read.spikes
+
+    def finish(self, value: Array, gradient: Any, steps: int) -> tuple[Array, Any]:
+        """Returns the loss and the gradient of the parameters.
+
+        Args:
+          value: sum of the losses of all steps.
+          gradient: sum of the gradients of all chunks.
+          steps: time steps.
+        """
+        (of_hidden, of_readout), rate = gradient
+        if rate is not None:
+            eligible, spikes = rate
+            v = self.units[0].layer.neuron.membrane(self.starts[0].neuron)
+            count = steps * v.shape[0]
+            goal = self.rule.target_rate * self.units[0].layer.neuron.dt
+            distance = spikes / count - goal
+            value = value + 0.5 * self.rule.rate_penalty * jnp.sum(distance**2).astype(value.dtype)
+            factor = self.rule.rate_penalty / count * distance
+            of_hidden = jax.tree.map(
+                lambda g, e: g + (_per_neuron(factor, e) * e).astype(g.dtype), of_hidden, eligible
+            )
+        params = self.back((of_hidden, of_readout))
+        if self.rule.feedback == "adaptive" if isinstance(self.rule.feedback, str) else False:
+            kernel = of_readout.kernel
+            params = {**params, "feedback": kernel.astype(self.variables["params"]["feedback"].dtype)}
+        return value, params
+
+
+def traces_dtype(done: Any) -> Any:
+    """Returns the dtype of sums over spikes."""
+    return jax.tree.leaves(done.after.neuron)[0].dtype
+
+
+def _per_neuron(factor: Array, like: Array) -> Array:
+    """Returns one factor for each neuron, along the last axis of an array of a layer."""
+    repeats = like.shape[-1] // factor.shape[0] if like.ndim and like.shape[-1] > 1 else 0
+    if not repeats:  # numbers that all neurons share have no gradient here
+        return jnp.zeros(like.shape, factor.dtype)
+    return jnp.tile(factor, repeats).reshape((1,) * (like.ndim - 1) + (-1,))
+
+
+def eprop(
+    model: nn.Module,
+    variables: Any,
+    batch: Any,
+    loss: StepLoss,
+    *,
+    feedback: Any = "symmetric",
+    rate_penalty: float = 0.0,
+    target_rate: float = 10.0,
+    mask: Any = None,
+    seq_lengths: Any = None,
+    chunk: int | None = None,
+) -> tuple[Array, Any]:
+    """Returns loss and e-prop gradient of a layer of neurons with a leaky readout.
+
+    >>> import flax_snn as snn, jax, jax.numpy as jnp
+    >>> model = snn.RNN(snn.Chain([snn.RecurrentLIFCell(16), snn.LeakyIntegratorReadout(3)]))
+    >>> x, labels = jnp.ones((4, 50, 8)), jnp.array([0, 1, 2, 0])
+    >>> variables = model.init(jax.random.key(0), x)
+    >>> loss, gradients = snn.learn.eprop(
+    ...     model, variables, (x, labels), snn.learn.cross_entropy)
+    >>> jax.tree.map(jnp.shape, gradients)["cell"]["cells_0"]
+    {'kernel': (8, 16), 'recurrent_kernel': (16, 16)}
+
+    Args:
+      model: a runner over a chain of one layer of spiking neurons of any kind, recurrent or not,
+        and a readout that does not spike, ``snn.LeakyIntegratorReadout``.
+      variables: its variables.
+      batch: inputs ``(B, T, F)`` and targets: arrays ``(B, T, ...)``, or ``(B,)`` for labels that
+        are the same in all steps.
+      loss: loss of a step, as `squared_error` and `cross_entropy`; the loss is the sum over steps
+        and samples.
+      feedback: weights B ``(N, C)`` that bring errors back to the neurons. ``symmetric`` (default):
+        those of the readout; ``random``: fixed ones, ``variables["feedback"]["kernel"]``;
+        ``adaptive``: those of ``variables["params"]["feedback"]``, which get the gradient of the
+        readout, so that under weight decay both become alike; or an array. `with_feedback` draws
+        them.
+      rate_penalty: c of a term ``c/2 SUM_j (f_j - f)^2`` of the loss, where f_j is the mean of the
+        spikes of neuron j over steps and samples.
+      target_rate: f in Hz.
+      mask: which steps count, bool ``(B, T)``: the learning window. The rate term has all steps.
+      seq_lengths: steps of each sample that count, ``(B,)``, instead of a mask.
+      chunk: steps that are taken together. It changes roundings, memory and time only.
+
+    Returns:
+      The loss, and a gradient like that of ``jax.grad`` with respect to ``variables["params"]``.
+
+    Raises:
+      TypeError: another model than a runner over cells; no batch of inputs and targets.
+      ValueError: layers that e-prop does not fit (the error says which gradient would be missing),
+        neurons that see each other within a step, losses that are not sums over steps.
+
+    Reference: Bellec et al., *A solution to the learning dilemma for recurrent networks of spiking
+    neurons*, 2020.
+    """
+    rule = EProp(feedback, rate_penalty, target_rate)
+    inputs, targets = as_batch("eprop", model, batch)
+    return run_sequence(
+        rule, model, variables, inputs, targets, loss, mask=mask, seq_lengths=seq_lengths, chunk=chunk
+    )
+
+
+def _check_layers(layers: Any, names: Any, recurrent: Any) -> None:
+    """Checks that the layers are one of spiking neurons and a leaky readout."""
+    spiking = [name for layer, name in zip(layers, names, strict=True) if layer.fires]
+    if layers[-1].fires or len(layers) == 1:
+        raise ValueError(
+            "eprop: expected a readout that does not spike behind the neurons, whose error is the"
+            f" learning signal, got {type(layers[-1].neuron).__name__} as the last layer; add"
+            " snn.LeakyIntegratorReadout(...) to the chain, or use snn.learn.d_rtrl"
+        )
+    if recurrent[-1]:
+        raise ValueError(
+            "eprop: expected a readout without recurrent weights, whose filter is that of a single"
+            f" output, got {names[-1]} with recurrent weights"
+        )
+    if len(layers) != 2 or not spiking:
+        missing = ", ".join(names[:-2])
+        raise ValueError(
+            f"eprop: expected one layer of spiking neurons and a readout, got {len(layers)} layers:"
+            f" a learning signal reaches the layer before the readout, {names[-2]}. The gradient of"
+            f" {missing} would miss all paths through the state of {names[-2]}; use"
+            " snn.learn.ottt or snn.learn.d_rtrl, which say what they leave out of such networks"
+        )
+
+
+def _check_readout(layer: Any, weights: LayerWeights, parts: Any, name: str) -> None:
+    """Checks that the readout is one linear filter, the same for all outputs."""
+    if not parts.constant:
+        raise ValueError(
+            f"eprop: expected a readout that is a linear filter, got {name}, whose step depends on"
+            " its state; leave out v_min"
+        )
+    if layer.neuron.blocks > 1:
+        raise ValueError(
+            f"eprop: expected a readout with one synaptic time constant, got {name} with"
+            f" {layer.neuron.blocks}: each of them needs traces of its own"
+        )
+    if entries_of(weights).get("kernel") is None:
+        raise ValueError(f"eprop: expected a readout with weights, got {name} with features=None")
+    if parts.own or any(leaf.size > 1 for leaf in jax.tree.leaves(weights.coefficients)):
+        raise ValueError(
+            f"eprop: expected one time constant for all outputs of the readout, got {name} with one"
+            " for each: every synapse would need a trace for each output; leave out learn, values"
+            " and individual of the readout"
+        )

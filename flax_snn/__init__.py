@@ -46,7 +46,18 @@ from flax_snn.dynamics import (
     Neuron,
     SiLIFDynamics,
 )
-from flax_snn.layers import DelayedDense, DelayedDenseCell, DelayedRecurrentCell
+from flax_snn.layers import (
+    AvgPool,
+    DelayedDense,
+    DelayedDenseCell,
+    DelayedRecurrentCell,
+    MaxPool,
+    SequenceDropout,
+    SequenceDropoutCell,
+    SpikingResidual,
+    SumPool,
+    ThresholdNorm,
+)
 from flax_snn.products import EventDotGeneral
 from flax_snn.runners import LIF, RNN, LeakyIntegrator, Neurons, Stateful
 from flax_snn.typing import LIFState
@@ -56,6 +67,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ALIFCell",
     "ALIFDynamics",
+    "AvgPool",
     "AdExDynamics",
     "AdLIFCell",
     "AdLIFDynamics",
@@ -74,6 +86,7 @@ __all__ = [
     "LIFState",
     "LeakyIntegrator",
     "LeakyIntegratorReadout",
+    "MaxPool",
     "Neuron",
     "NeuronCell",
     "Neurons",
@@ -81,8 +94,13 @@ __all__ = [
     "RecurrentAdLIFCell",
     "RecurrentLIFCell",
     "RecurrentNeuronCell",
+    "SequenceDropout",
+    "SequenceDropoutCell",
     "SiLIFDynamics",
+    "SpikingResidual",
     "Stateful",
+    "SumPool",
+    "ThresholdNorm",
     "conventions",
     "crossbar",
     "datasets",

@@ -107,8 +107,8 @@ def test_workers_change_nothing_but_the_speed(source: datasets.SpikeFile) -> Non
 
 
 def test_prepared_data_are_loaded_alike(source: datasets.SpikeFile, tmp_path: Path) -> None:
-    row = datasets.Recorded("tiny", ("all",), lambda folder, part: source)
-    prepared = datasets.prepare(row, tmp_path, data_dir=tmp_path)["all"]
+    row = datasets.Recorded("tiny", ("train",), lambda folder, part: source)
+    prepared = datasets.prepare(row, tmp_path, data_dir=tmp_path)["train"]
     for one, other in zip(
         event_loader(prepared, 5, **GRID, seed=0),
         event_loader(source, 5, **GRID, seed=0),

@@ -215,6 +215,9 @@ def test_nothing_is_prepared_without_raw_files(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="what: expected one of 'spoken_digits', .*got 'sdh'"):
         datasets.prepare("sdh", tmp_path, data_dir=tmp_path)
     assert not list(tmp_path.rglob("*.array_record*"))
+    for name, parts in (("My set", ("train",)), ("mine", ()), ("mine", ("all",))):
+        with pytest.raises(ValueError, match="name: expected lower|parts: expected names"):
+            Recorded(name, parts, nmnist)
 
 
 def test_damaged_raw_files_stop_the_preparation(raw: Path, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_cell_runner_and_layer_give_the_same_numbers(kind, rounded, cell_runner)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("cut", [1, 2, 3, 7, 11])
+@pytest.mark.parametrize("cut", [1, 3, 7])
 def test_chunks_give_what_the_whole_gives(kind, cut, x64):
     layer = snn.DelayedDense(N, LAST, kind=kind, param_dtype=jnp.float64)
     x = spikes_of(1, B, T, F).astype(np.float64)
@@ -87,9 +87,9 @@ def test_carry_with_lengths_is_that_of_each_sequence():
     x = spikes_of(2, T, B, F)
     lengths = np.array([T, 2, 0], np.int32)
     variables = layer.init(jax.random.key(0), x)
-    carry, y = jax.jit(
-        lambda n: layer.apply(variables, x, seq_lengths=n, return_carry=True)
-    )(lengths)
+    carry, y = jax.jit(lambda n: layer.apply(variables, x, seq_lengths=n, return_carry=True))(
+        lengths
+    )
     for b, length in enumerate(lengths):
         before = np.zeros((LAST, F), np.float32)
         np.testing.assert_array_equal(carry[b], np.concatenate([before, x[:length, b]])[-LAST:])
@@ -157,8 +157,8 @@ def recurrent(kind: str, **more: Any) -> snn.DelayedRecurrentCell:
         dynamics=snn.LIFDynamics(tau_mem=5e-3),
         max_delay=LAST,
         kind=kind,
-        kernel_init=nn.initializers.normal(4.0),
-        recurrent_kernel_init=nn.initializers.normal(4.0),
+        kernel_init=nn.initializers.normal(8.0),
+        recurrent_kernel_init=nn.initializers.normal(8.0),
         **more,
     )
 
@@ -209,7 +209,9 @@ def test_recurrent_gradients_at_once_are_those_step_by_step(kind, x64):
     found = jax.grad(loss)(variables["params"], fast)["cell"]
     expected = jax.grad(loss)(variables["params"], slow)["cell"]
     assert np.abs(found["recurrent_delay"]).max() > 1e-3
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), found, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), found, expected
+    )
 
 
 def test_recurrent_cell_streams():
@@ -220,7 +222,9 @@ def test_recurrent_cell_streams():
     fixed = {k: v for k, v in variables.items() if k != "membrane"}
     whole = snn.RNN(cell).apply(fixed, x)
     state = {"membrane": variables["membrane"]}
-    first, state = stream.apply({**fixed, **state}, x[:, :5], method="sequence", mutable=["membrane"])
+    first, state = stream.apply(
+        {**fixed, **state}, x[:, :5], method="sequence", mutable=["membrane"]
+    )
     outputs = [first]
     for t in range(5, T):
         s, state = stream.apply({**fixed, **state}, x[:, t], mutable=["membrane"])
@@ -237,7 +241,7 @@ def test_chain_of_delays_and_neurons_is_the_layers_in_a_row():
     variables = chain.init(jax.random.key(0), x)
     parts = {name: tree["cell"]["cells_0"] for name, tree in variables.items()}
     currents = snn.DelayedDense(N, LAST, sigma=1.0).apply(parts, x)
-    carry, found = chain.apply(variables, x, return_carry=True, seq_lengths=np.array([4, 12, 7]))
+    carry, found = chain.apply(variables, x, return_carry=True, seq_lengths=jnp.array([4, 12, 7]))
     np.testing.assert_array_equal(found, snn.LIF(dynamics=dynamics).apply({}, currents))
     np.testing.assert_array_equal(carry[0][0], x[0, 4 - LAST : 4])
 

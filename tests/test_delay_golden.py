@@ -66,7 +66,11 @@ def test_currents_and_gradients_are_those_of_the_golden_files(stem, k, dtype, im
     layer, params = layer_of(case, dtype, implementation=implementation)
     x = jnp.asarray(case["x"], dtype)
     of_y, of_gradients, of_delays = TOLERANCES[dtype]
-    sigma = jnp.asarray(case["sigma"], dtype) + case["params"]["sigma_added"] if "sigma" in case else None
+    sigma = (
+        jnp.asarray(case["sigma"], dtype) + case["params"]["sigma_added"]
+        if "sigma" in case
+        else None
+    )
     if sigma is not None:
         sigma = jnp.abs(sigma)
     which = (0, 1) if sigma is None else (0, 1, 2)

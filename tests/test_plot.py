@@ -141,6 +141,40 @@ def test_spikes_stand_above_the_traces_in_a_row_and_a_color_per_neuron():
     assert len(levels) == 3 and -50.0 < levels[0] < levels[1] < levels[2] < ax.get_ylim()[1]
 
 
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_membranes_in_subplots_stay_in_their_axes(layout):
+    figure, grid = plt.subplots(3, 2, figsize=(8.0, 6.0), layout=layout)
+    for ax in grid.flat:
+        plot.membrane(np.random.default_rng(0).normal(size=(40, 5)), threshold=3.0, ax=ax)
+        ax.set_title("title")
+    figure.canvas.draw()
+    for ax in grid.flat:
+        legend = ax.get_legend().get_window_extent()
+        assert ax.bbox.x0 <= legend.x0 and legend.x1 <= ax.bbox.x1 + 1.0
+        assert legend.y1 <= ax.bbox.y1 + 1.0
+        # Nor do the traces reach into it.
+        highest = max(np.max(line.get_ydata()) for line in ax.lines)
+        assert ax.transData.transform((0.0, highest))[1] < legend.y0
+        # The name of the axis is not longer than the axis.
+        label = ax.yaxis.label.get_window_extent()
+        assert ax.bbox.y0 - 1.0 <= label.y0 and label.y1 <= ax.bbox.y1 + 1.0
+
+
+@pytest.mark.parametrize(("neurons", "steps"), [(1, 1), (2, 50), (128, 100), (600, 1000)])
+def test_marks_at_the_edges_are_not_cut_off(neurons, steps):
+    spikes = np.zeros((steps, neurons))
+    spikes[0, 0] = spikes[-1, -1] = 1.0
+    figure, grid = plt.subplots(2, 2)
+    for ax in grid.flat:
+        plot.raster(spikes, ax=ax)
+        (marks,) = ax.collections
+        half = 0.5 * np.sqrt(marks.get_sizes().max()) * figure.dpi / 72.0
+        (_, low), (_, high) = ax.transData.transform([(0.0, 0.0), (0.0, neurons - 1.0)])
+        assert low - half >= ax.bbox.y0 - 0.1 and high + half <= ax.bbox.y1 + 0.1
+        ticks = [tick for tick in ax.get_yticks() if 0 <= tick < neurons]
+        assert ticks and all(tick == round(tick) for tick in ticks)
+
+
 def test_axes_that_are_given_are_used_and_returned():
     figure, (top, bottom) = plt.subplots(2, 1)
     assert plot.raster(np.eye(3), ax=top) is top

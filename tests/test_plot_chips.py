@@ -46,7 +46,17 @@ def test_other_scores_and_equal_distances():
     ax = plot.chip_scores([0.0, 1.0, 4.0], SCORES, score="r2", quantity="noise", logarithmic=False)
     np.testing.assert_allclose(lines(ax)["before"].get_xdata(), [0, 1, 2])
     np.testing.assert_allclose(lines(ax)["before"].get_ydata(), [0.8, 0.5, 0.3])
-    assert (ax.get_xscale(), ax.get_ylabel(), ax.get_xlabel()) == ("linear", "r2", "noise")
+    assert (ax.get_xscale(), ax.get_ylabel(), ax.get_xlabel()) == ("linear", "R²", "noise")
+
+
+def test_the_legend_covers_nothing_and_no_tick_is_above_a_hundred_percent():
+    figure, ax = plt.subplots(figsize=(4.0, 3.0))
+    high = {f"network {k}": 0.99 + 0.001 * np.arange(6).reshape(3, 2) for k in range(4)}
+    plot.chip_scores(TIMES, high, digital=1.0, ax=ax)
+    figure.canvas.draw()
+    top = ax.transData.transform((1.0, 100.0))[1]
+    assert top < ax.get_legend().get_window_extent().y0
+    assert max(ax.get_yticks()) <= 100.05
 
 
 @pytest.mark.parametrize(

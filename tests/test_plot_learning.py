@@ -96,10 +96,16 @@ def test_runs_are_overlaid_in_a_color_each():
             assert {to_rgba(line.get_color()) for line in own} == {to_rgba(handle.get_color())}
         assert to_rgba(first.get_color()) != to_rgba(second.get_color())
         np.testing.assert_array_equal(ax.lines[4].get_xdata(), range(1, 11))
-    # A line of its own for each layer, the same in both runs; the third is of one run only.
-    styles = [line.get_linestyle() for line in rates.lines]
-    assert styles[0] == styles[1] and styles[2] == styles[3]
-    assert len(styles) == 5 and len(set(styles)) == 3
+    # A mark of its own for each layer, the same in both runs; the third is of one run only.
+    marks = [line.get_marker() for line in rates.lines]
+    assert marks[0] == marks[1] and marks[2] == marks[3]
+    assert len(marks) == 5 and len(set(marks)) == 3
+    assert [line.get_marker() for line in rates.get_legend().get_lines()] == marks[::2]
+    # A dash is training and nothing else, in all panels.
+    dashed = [line for ax in (loss, accuracy, rates) for line in ax.lines if line.is_dashed()]
+    assert [id(line) for line in dashed] == [
+        id(ax.lines[k]) for ax in (loss, accuracy) for k in (0, 3)
+    ]
     assert texts(rates) == ["hidden_1", "hidden_2", "hidden_3"]
 
 

@@ -1,6 +1,7 @@
 """The readout and the firing rates hold the numbers that were passed in."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import matplotlib
 
@@ -111,6 +112,68 @@ def test_targets_of_a_regression_are_dashed_in_the_color_of_their_output():
     assert texts(ax) == ["coordinate 0", "coordinate 1", "target"]
 
 
+def overlapping(ax) -> list[tuple[str, str]]:
+    """Pairs of tick labels of the y axis that overlap once they are drawn."""
+    ax.figure.canvas.draw()
+    labels = [label for label in ax.get_yticklabels() if label.get_text()]
+    boxes = [(label.get_text(), label.get_window_extent()) for label in labels]
+    boxes.sort(key=lambda pair: pair[1].y0)
+    return [(a, b) for (a, low), (b, high) in pairwise(boxes) if low.y1 > high.y0]
+
+
+@pytest.mark.parametrize("classes", [1, 2, 10, 50])
+@pytest.mark.parametrize("spikes", [0, 1, 7, 300])
+def test_tick_labels_do_not_overlap(classes, spikes):
+    outputs = np.zeros((300, classes))
+    outputs[:spikes, -1] = 1.0
+    figure = plt.figure(figsize=(8.0, 4.4), layout="constrained")
+    for ax in figure.subplots(2, 1):
+        plot.readout(outputs, spiking=True, label=0, ax=ax)
+        assert not overlapping(ax)
+        assert "class 0" in [label.get_text() for label in ax.get_yticklabels()]
+
+
+def test_what_a_regression_reads_is_dotted():
+    ax = plot.readout(
+        MEMBRANES[0, :, :2],
+        targets=[0.25, -0.5],
+        values=MEMBRANES[0, :, :2].mean(axis=0),
+        reading="mean over time",
+    )
+    dotted = [line for line in ax.lines if line.get_linestyle() == ":"]
+    for line, output in zip(dotted, ax.lines[:2], strict=True):
+        np.testing.assert_allclose(line.get_ydata(), np.mean(output.get_ydata()))
+        assert to_rgba(line.get_color()) == to_rgba(output.get_color())
+    assert texts(ax)[2:] == ["target", "read: mean over time"]
+    assert ax.get_ylabel() == "membrane potential\n(unit of the target)"
+
+
+def test_more_than_thirty_classes_have_a_colour_bar():
+    ax = plot.readout(RNG.normal(size=(20, 31)))
+    assert ax.get_legend() is None
+    (bar,) = [other for other in ax.figure.axes if other is not ax]
+    assert bar.get_ylabel() == "class" and bar.get_ylim() == (-0.5, 30.5)
+
+
+def test_one_step_is_a_visible_point():
+    ax = plot.readout(np.ones((1, 3)))
+    assert all(line.get_marker() == "o" for line in ax.lines)
+    assert ax.get_xticks().tolist() == [0.0]
+
+
+def test_up_to_ten_classes_differ_for_the_colour_blind():
+    # Vienot, Brettel and Mollon, Digital video colourmaps for checking the legibility of displays
+    # by dichromats, 1999: what is left of a colour without long, or without medium cones.
+    protan = np.array([[0.11238, 0.88762, 0.0], [0.11238, 0.88762, 0.0], [0.00401, -0.00401, 1.0]])
+    deutan = np.array([[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]])
+    ax = plot.readout(RNG.normal(size=(20, 10)))
+    rgb = np.array([to_rgba(line.get_color())[:3] for line in ax.lines])
+    for matrix in (protan, deutan):
+        seen = np.clip(rgb**2.2 @ matrix.T, 0.0, 1.0) ** (1 / 2.2)
+        distance = np.linalg.norm(seen[:, None] - seen[None], axis=-1)
+        assert distance[np.triu_indices(10, 1)].min() > 0.08
+
+
 def bars(patch) -> tuple[np.ndarray, np.ndarray]:
     data = patch.get_data()
     return data.values, data.edges
@@ -148,6 +211,28 @@ def test_layers_share_their_bins_and_say_mean_and_silence():
     assert texts(ax)[0].endswith("none of 10 silent") and texts(ax)[5].endswith("7 of 60 silent")
 
 
+@pytest.mark.parametrize("silent", [0, 20])
+def test_one_neuron_far_above_all_others_has_a_bin_of_its_own(silent):
+    rates = RNG.gamma(2.0, 5.0, 128)
+    rates[:silent], rates[40] = 0.0, 280.0
+    ax = plot.firing_rates({"hidden_1": rates}, bins=20)
+    heights, edges = bars(ax.patches[0])
+    bound = edges[-2]
+    np.testing.assert_allclose(heights[:-1], np.histogram(rates, edges[:-1])[0] * 100 / 128)
+    assert heights[-1] == pytest.approx(100.0 * (rates > bound).sum() / 128)
+    assert heights.sum() == pytest.approx(100.0)
+    assert (heights[:-1] > 0).sum() > 5 and bound < 100.0
+    assert texts(ax)[0].endswith(f"\n1 > {bound:g}, up to 280")
+    assert f"mean {rates.mean():.1f} Hz" in texts(ax)[0]
+    assert ax.get_xticklabels()[-1].get_text() == f"> {bound:g}"
+
+
+@pytest.mark.parametrize("rates", [[5.0], [5.0, 280.0], [0.0] * 9 + [280.0], [200.0] * 10])
+def test_few_neurons_and_layers_of_their_own_scale_are_not_set_apart(rates):
+    ax = plot.firing_rates({"hidden": np.full(100, 2.0), "output": rates})
+    assert bars(ax.patches[0])[1][-1] == max(rates)
+
+
 def test_a_silent_network_has_all_its_neurons_in_the_first_bin():
     ax = plot.firing_rates({"hidden_1": np.zeros(16)})
     heights, edges = bars(ax.patches[0])
@@ -181,6 +266,8 @@ M = np.zeros((5, 3))
         (lambda: plot.readout(M, targets=[0, 0, np.inf]), "targets: expected finite"),
         (lambda: plot.readout(M, targets=[0, 0, 0], label=1), "targets: expected None where"),
         (lambda: plot.readout(M, targets=[0, 0, 0], spiking=True), "targets: expected None"),
+        (lambda: plot.readout(M, values=[1.0]), r"values: expected shape \(3,\).*\(1,\)"),
+        (lambda: plot.readout(M, values=[0, 0, 0], label=1), "values: expected None where"),
         (lambda: plot.firing_rates({}), "rates: expected at least one layer"),
         (lambda: plot.firing_rates([]), r"rates: expected shape \(N,\).*\(0,\)"),
         (lambda: plot.firing_rates({"a": M}), r"rates of a: expected shape \(N,\).*\(5, 3\)"),

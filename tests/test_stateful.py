@@ -167,7 +167,7 @@ def test_a_missing_wrong_or_frozen_state_is_named() -> None:
         net.apply(variables, x)
     with pytest.raises(ValueError, match=r"state.v: expected shape \(1, 6\).*got shape \(2, 6\)"):
         net.apply(variables, x[:1], mutable=["membrane"])
-    with pytest.raises(ValueError, match=r"shapes.*got"):
+    with pytest.raises(TypeError, match=r"expected a state such as .*\.i of .*, got LIFState"):
         other = snn.Stateful(snn.LIFCell(6, dynamics=snn.LIFDynamics(tau_syn=5e-3)))
         other.apply(
             {"params": params["params"]["layers_0"], "membrane": state["membrane"]["layers_0"]},

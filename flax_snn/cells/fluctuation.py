@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax.nn.initializers import Initializer, variance_scaling
 
 from flax_snn import checks
@@ -109,7 +110,8 @@ def fluctuation_driven(
     channels = dynamics.channels(recurrent=recurrent)
     powers = [dynamics.membrane_power(k, longest=None) for k in channels]
     gains = [dynamics.membrane_gain(k, longest=None) for k in channels]
-    if min(powers) <= 0.0 or (mean != 0.0 and 0.0 in gains):
+    known = all(math.isfinite(response) for response in (*powers, *gains, distance))
+    if not known or min(powers) <= 0.0 or (mean != 0.0 and 0.0 in gains):
         raise ValueError(
             "fluctuation_driven: expected a neuron that responds to its input, got one whose"
             f" membrane gains {gains} from its synaptic channel(s)"
@@ -155,13 +157,35 @@ def fluctuating(
 
     Returns:
       An initialiser for kernels ``(..., in, out)``; of variance 1 / n for a neuron that does not
-      respond to its input.
+      respond to its input. It raises a ValueError where the dtype cannot hold that variance.
     """
     coefficients = dynamics.coefficients()
     channel = dynamics.channels(recurrent=recurrent)[0]
     white = power * dynamics.membrane_power(channel, longest=LONGEST)
-    variance = (spread * dynamics.resting_distance(coefficients)) ** 2
-    return variance_scaling(variance / white if white > 0.0 else 1.0, "fan_in", "normal")
+    size = spread * dynamics.resting_distance(coefficients)
+    scale = size * size / white if white != 0.0 else 1.0
+
+    def init(key: PRNGKey, shape: Any, dtype: Any = None, out_sharding: Any = None) -> Array:
+        dtype = jnp.result_type(float) if dtype is None else dtype
+        variance = scale / max(math.prod(shape[:-1]), 1)
+        if not _holds(dtype, variance):
+            raise ValueError(
+                f"weights of {type(dynamics).__name__}: expected a variance that"
+                f" {jnp.dtype(dtype).name} holds, got {variance:.3g}, with which inputs move the"
+                f" membrane of {dynamics!r} to its threshold; check the units of its values, or"
+                " give an initialiser (kernel_init=..., recurrent_kernel_init=...)"
+            )
+        return variance_scaling(scale, "fan_in", "normal")(key, shape, dtype, out_sharding)
+
+    return init
+
+
+def _holds(dtype: Any, value: float) -> bool:
+    """Returns whether a number is neither zero nor infinite in a dtype."""
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = float(np.asarray(value, jnp.dtype(dtype)))
+    least = jnp.finfo(dtype).tiny if jnp.finfo(dtype).bits >= 32 else 0.0
+    return math.isfinite(rounded) and rounded > 0.0 and rounded >= least
 
 
 def _fan_in(shape: Sequence[int], blocks: int) -> int:

@@ -101,9 +101,10 @@ class DVSGesture:
     def __getitem__(self, row: int) -> Sample:
         row = row_of(row, len(self))
         path, segment = self.files[row], self.segments[row]
-        if self._latest is None or self._latest[0] != path:
-            self._latest = path, read_aedat3(path)
-        whole = self._latest[1]
+        latest = self._latest  # Another thread may put another one there.
+        if latest is None or latest[0] != path:
+            self._latest = latest = path, read_aedat3(path)
+        whole = latest[1]
         first, last = np.searchsorted(whole.times, (segment.start, segment.stop))
         if first == last:
             raise ValueError(

@@ -93,6 +93,7 @@ def event_loader(
     # Threads of NumPy under one interpreter lock: a few are enough.
     found = batches.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
     if workers:
+        _flags_parsed()
         found = found.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
     return found
 
@@ -200,6 +201,17 @@ def _batch(
         "label": np.array([sample.label for _, sample in samples], np.int32),
         "row": np.array(rows, np.int64),
     }
+
+
+def _flags_parsed() -> None:
+    """Gives the flags of grain, which its workers ask for, their defaults.
+
+    A program that runs under absl.app has parsed them already; any other one has none to parse.
+    """
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
 
 
 def _grain() -> Any:

@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -48,6 +49,9 @@ class Recorded:
       open: opens a part: takes the folder of the raw files and the name of the part.
       citation: of the publication.
       version: of what is stored; another one is another folder.
+
+    Raises:
+      ValueError: a name that TFDS does not take, or no part, or one that is called "all".
     """
 
     name: str
@@ -55,6 +59,16 @@ class Recorded:
     open: Open
     citation: str = ""
     version: str = "1.0.0"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[a-z][a-z0-9_]*", self.name):
+            raise ValueError(
+                checks.error_text("name", "lower case, digits and underscores", repr(self.name))
+            )
+        if not self.parts or "all" in self.parts:
+            raise ValueError(
+                checks.error_text("parts", 'names of parts other than "all"', self.parts)
+            )
 
 
 def _digits(folder: str, part: str) -> Source:

@@ -271,21 +271,23 @@ class Neuron:
     def membrane_gain(
         self, channel: int | tuple[float, ...] = 0, *, longest: float | None = None
     ) -> float:
-        """Returns the sum of the response of the membrane to one unit of input.
+        """Returns the sum of the response of the membrane to one unit of input; inf if it diverges.
 
         Args:
           channel: channel that receives the input, or the weights with which one input enters each.
           longest: bound of the decays, for kinds that compute the response in closed form.
         """
         del longest
-        return float(np.sum(self._entering(channel)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(np.sum(self._entering(channel)))
 
     def membrane_power(
         self, channel: int | tuple[float, ...] = 0, *, longest: float | None = None
     ) -> float:
         """Returns the sum of the squared response of the membrane to one unit of input."""
         del longest
-        return float(np.sum(np.square(self._entering(channel))))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(np.sum(np.square(self._entering(channel))))
 
     def _entering(self, channel: int | tuple[float, ...]) -> np.ndarray:
         if not isinstance(channel, tuple):

@@ -56,8 +56,8 @@ def delay_taps(
 
     >>> from flax_snn.layers import delay_taps
     >>> import jax.numpy as jnp
-    >>> delay_taps(jnp.array([1.0]), sigma=0.5, max_delay=2)[:, 0].round(3).tolist()
-    [0.10700000077486038, 0.7870000004768372, 0.10700000077486038]
+    >>> [round(float(g), 3) for g in delay_taps(jnp.array([1.0]), sigma=0.5, max_delay=2)[:, 0]]
+    [0.107, 0.787, 0.107]
 
     Args:
       delay: delays in steps, any shape.

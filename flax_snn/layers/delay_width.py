@@ -69,9 +69,7 @@ def with_sigma(variables: Mapping[str, Any], sigma: Any) -> dict[str, Any]:
     return {**variables, COLLECTION: widths}
 
 
-def annealed_sigma(
-    step: Any, *, steps: int, start: float, end: float = 0.5
-) -> Array:
+def annealed_sigma(step: Any, *, steps: int, start: float, end: float = 0.5) -> Array:
     """Returns a width that shrinks geometrically from one value to another, and then stays.
 
         sigma = start * (end / start) ^ min(step / steps, 1)

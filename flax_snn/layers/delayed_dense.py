@@ -270,8 +270,8 @@ class DelayedDenseCell(DelayedConnections, nn.RNNCellBase):
     """Dense weights with learned delays, as a cell: one time step, for chains and streaming.
 
     Its carry holds the last ``max_delay`` inputs, and its parameters are those of `DelayedDense`.
-    `snn.RNN` runs it over a whole sequence at once, as that layer would. ``nn.RNN``, which goes step
-    by step, needs ``variable_broadcast=("params", "delays")``.
+    `snn.RNN` runs it over a whole sequence at once, as that layer would. ``nn.RNN``, which goes
+    step by step, needs ``variable_broadcast=("params", "delays")``.
 
     >>> import flax_snn as snn, jax
     >>> net = snn.RNN(snn.Chain((snn.DelayedDenseCell(16, max_delay=24), snn.LIFCell())))

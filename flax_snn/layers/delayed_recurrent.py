@@ -26,8 +26,8 @@ from flax_snn import checks
 from flax_snn.cells.carry_check import check_state
 from flax_snn.cells.cell_check import check_has_state
 from flax_snn.cells.membrane_noise import membrane_noise
-from flax_snn.cells.neuron_values import at_least_float32
 from flax_snn.cells.neuron_cell import NeuronCell
+from flax_snn.cells.neuron_values import at_least_float32
 from flax_snn.cells.recurrent_cell import RecurrentNeuronCell
 from flax_snn.cells.weights import check_current
 from flax_snn.layers.delay_taps import Shape

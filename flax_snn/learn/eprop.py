@@ -60,7 +60,11 @@ class EProp:
         network, weights, back, states = read_network("eprop", model, variables, x)
         _check_layers(network.layers, network.names, network.recurrent)
         hidden, readout = network.layers
-        units = (Unit(hidden, readout, network.learned[0]), Unit(readout, None, network.learned[1]))
+        watched = (0, 1) if self.rate_penalty else (1,)
+        units = (
+            Unit(hidden, readout, network.learned[0], watched),
+            Unit(readout, None, network.learned[1]),
+        )
         arrays = (UnitArrays(weights[0], weights[1].coefficients), UnitArrays(weights[1]))
         starts = tuple(unit.start(state) for unit, state in zip(units, states, strict=True))
         parts = []
@@ -148,8 +152,9 @@ class _Plan:
             lambda y: loss_of_chunk(loss, y, targets, counted)
         )(read.spikes)
         learning = errors @ self.matrix.T.astype(errors.dtype)
-        signals = [(jnp.zeros_like(done.spikes), learning)]
+        signals: list[tuple[Array, ...]] = [(learning,)]
         if self.rule.rate_penalty:
+            signals = [(jnp.zeros_like(done.spikes), learning)]
             signals.append((jnp.ones_like(done.spikes), jnp.zeros_like(learning)))
         found, traces = gradients_of_chunk(
             hidden, self.parts[0], first, answers[0], carry.traces[0], done, x, signals, last=last

@@ -48,7 +48,7 @@ class Pass(NamedTuple):
       fed: spikes that were fed back in each step, or None.
       states: state of the neurons before each step, where it was asked for.
       feedback: recurrent current of each step, likewise.
-      back: turns cotangents of the outputs (spikes, filtered spikes) and of the floating state
+      back: turns cotangents of the watched outputs and of the floating state
         after the chunk into those of the floating state before it, of the currents, of the
         recurrent currents (None where they are the same) and of the learned coefficients
         ``(B, N)``.
@@ -70,11 +70,13 @@ class Unit:
       layer: the layer.
       readout: the integrator whose filter each neuron has a copy of, or None.
       learned: for each leaf of the coefficients whether its gradient is wanted.
+      watched: which outputs learning signals act on: 0 the spikes, 1 the filtered spikes.
     """
 
     layer: Layer
     readout: Layer | None = None
     learned: tuple[bool, ...] = ()
+    watched: tuple[int, ...] = (0,)
 
     def start(self, state: Any, feedback: bool = False) -> UnitState:
         """Returns the state before the first step; the filters are empty.
@@ -171,7 +173,8 @@ class Unit:
 
             start = rejoined(part, others(state))
             after, (outputs, fed, seen) = lax.scan(body, start, (currents, extra))
-            return (outputs, floating(after)), (after, outputs[0], fed, seen)
+            watched = tuple(outputs[k] for k in self.watched)
+            return (watched, floating(after)), (after, outputs[0], fed, seen)
 
         given = (floating(state), currents, extra, mine)
         _, back, (after, spikes, fed, (states, feedback)) = jax.vjp(forward, *given, has_aux=True)

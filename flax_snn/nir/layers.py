@@ -12,10 +12,10 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from flax.linen import pooling
 from jax import lax
 
 from flax_snn.dynamics import fire
+from flax_snn.layers.pooling import AvgPool, SumPool
 from flax_snn.surrogate import Surrogate, superspike
 from flax_snn.typing import Array, Shaped
 
@@ -59,43 +59,6 @@ class Flatten(nn.Module):
         joined = (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
         out = inputs.reshape((*lead, *joined))
         return jnp.moveaxis(out, len(lead), -1) if len(joined) > 1 else out
-
-
-class SumPool(nn.Module):
-    """Sum over windows of ``(*B, T, H, W, C)``.
-
-    Attributes:
-      window: height and width of a window.
-      strides: distance between windows; by default the size of a window.
-      padding: rows and columns of zeros that are added on each side.
-    """
-
-    window: tuple[int, int]
-    strides: tuple[int, int] | None = None
-    padding: tuple[int, int] = (0, 0)
-
-    def __call__(self, inputs: Inputs) -> Array:
-        """Sum over windows."""
-        inputs = jnp.asarray(inputs)
-        lead = inputs.shape[:-3]
-        sides = [(p, p) for p in self.padding]
-        flat = inputs.reshape((-1, *inputs.shape[-3:]))  # nn.pooling takes one batch axis
-        out = pooling.pool(flat, 0.0, lax.add, self.window, self.strides or self.window, sides)
-        return out.reshape((*lead, *out.shape[1:]))
-
-
-class AvgPool(SumPool):
-    """Mean over windows of ``(*B, T, H, W, C)``; the zeros of the padding are counted.
-
-    Attributes:
-      window: height and width of a window.
-      strides: distance between windows; by default the size of a window.
-      padding: rows and columns of zeros that are added on each side.
-    """
-
-    def __call__(self, inputs: Inputs) -> Array:
-        """Average over windows."""
-        return super().__call__(inputs) / math.prod(self.window)
 
 
 class Scale(nn.Module):

@@ -21,6 +21,9 @@ _TICK = 3.0
 _LEGEND_ROWS = 12
 """Most rows of a legend beside the axes; more entries make a further column."""
 
+_LEGEND_CLASSES = 30
+"""Most classes that a legend names; more have a colour bar."""
+
 _LEGEND_WIDTH = 30
 """Most characters in a line of a legend; longer names are continued on a new line."""
 
@@ -144,9 +147,27 @@ def legend_beside(
     )
 
 
+def class_bar(ax: Axes, colors: Sequence[Any], label: str = "class", **options: Any) -> bool:
+    """Draws a bar of the colours of classes, if they are too many for a legend.
+
+    Returns:
+      Whether they are, and the bar was drawn.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+
+    if len(colors) <= _LEGEND_CLASSES:
+        return False
+    norm = Normalize(-0.5, len(colors) - 0.5)
+    bar = ax.figure.colorbar(ScalarMappable(norm, ListedColormap(colors)), ax=ax, **options)
+    bar.set_label(label)
+    return True
+
+
 def grow_to_legend(ax: Axes) -> None:
     """Makes the figure of the axes as high as the legend beside them needs."""
-    legend, figure = ax.get_legend(), ax.figure
+    legend = ax.get_legend()
+    figure: Any = ax.figure
     if legend is not None:
         needed = legend.get_window_extent().height / figure.dpi + 1.0
         figure.set_figheight(max(figure.get_figheight(), needed))

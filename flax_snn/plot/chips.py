@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flax_snn import checks
-from flax_snn.plot.axes import class_colors, new_axes
+from flax_snn.plot.axes import class_colors, legend_inside, new_axes, set_ylabel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +89,8 @@ def chip_scores(
             color=color,
             markersize=2.5,
         )
-        ax.plot(place, mean, color=color, label=name, linewidth=1.6)
+        marker = "D" if len(place) == 1 else ""
+        ax.plot(place, mean, color=color, label=name, linewidth=1.6, marker=marker)
     if digital is not None:
         ax.axhline(factor * digital, color="black", linestyle="--", linewidth=1.0, label="digital")
     if logarithmic:
@@ -97,6 +98,10 @@ def chip_scores(
     ax.set_xticks(place, labels or [f"{v:g}" for v in x])
     ax.minorticks_off()
     ax.set_xlabel(quantity)
-    ax.set_ylabel("accuracy (%)" if score == "accuracy" else score)
-    ax.legend(fontsize="small")
+    set_ylabel(ax, {"accuracy": "accuracy (%)", "r2": "R²"}.get(score, score))
+    handles, ticks = ax.get_legend_handles_labels()[0], ax.get_yticks()
+    low, high = ax.get_ylim()
+    legend_inside(ax, handles)
+    # None in the room of the legend, where there is no accuracy.
+    ax.set_yticks([tick for tick in ticks if low <= tick <= high])
     return ax

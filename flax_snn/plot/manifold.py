@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flax_snn import checks
-from flax_snn.plot.axes import class_colors, legend_beside, new_axes
+from flax_snn.plot.axes import class_bar, class_colors, legend_beside, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,8 +40,9 @@ def spike_time_manifold(
     Args:
       times: spike times in steps, ``(S, M)``, one column per unit; of several spikes per unit, as
         in `flax_snn.datasets.Randman.times`, the first M columns hold the first spikes.
-      labels: class of each sample, integers ``(S,)``, for colours with a legend; or a number of
-        each sample, floating ``(S,)``, for colours with a colour bar.
+      labels: class of each sample, integers ``(S,)``, for colours with a legend, of more than
+        30 classes with a colour bar; or a number of each sample, floating ``(S,)``, for colours
+        with a colour bar.
       units: three columns of `times`, the first ones by default.
       dt: length of a step in seconds, 1e-3 by default.
       coordinate: what labels that are numbers are, with their unit; stands at the colour bar.
@@ -86,7 +87,8 @@ def _scatter(box: Any, ms_Sx3: np.ndarray, labels_S: np.ndarray, coordinate: str
     for label in np.unique(labels_S):
         members = ms_Sx3[labels_S == label]
         box.scatter(*members.T, color=colors[int(label)], label=f"class {label}", **style)
-    legend_beside(box, x=1.05, markerscale=2.5)
+    if not class_bar(box, colors, shrink=0.6, pad=0.1):
+        legend_beside(box, x=1.05, markerscale=2.5)
 
 
 def _times(times: npt.ArrayLike, units: Sequence[int]) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from flax_snn import checks
 from flax_snn.plot.axes import (
+    class_bar,
     class_colors,
     legend_beside,
     mark,
@@ -29,7 +30,7 @@ else:
 _RASTER = 0.5
 """Height of the rows of spikes, as a multiple of the height of the running counts."""
 
-_APART = 12.0
+_APART = 15.0
 """Least distance between two tick labels, in points."""
 
 
@@ -186,12 +187,15 @@ def _legend(
         Line2D([], [], color=colors[c], linewidth=2.0, label=f"{noun} {c}{role}")
         for c, role in shown.items()
     ]
+    if not roles and class_bar(ax, colors, noun):
+        handles = []
     if len(shown) < len(colors):
         handles.append(Line2D([], [], color=OTHER, label="other classes"))
     names = {"targets": "target", "values": f"read: {reading}" if reading else "read"}
     for name in levels:
         handles.append(Line2D([], [], color="0.3", label=names[name], **_LEVELS[name]))
-    legend_beside(ax, handles)
+    if handles:
+        legend_beside(ax, handles)
 
 
 def _levels(name: str, levels: npt.ArrayLike | None, outputs: int) -> np.ndarray | None:

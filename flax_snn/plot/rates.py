@@ -150,9 +150,7 @@ def _bound(layers: Sequence[np.ndarray]) -> float | None:
     return float(np.ceil(2.0 * bulk / step) * step)
 
 
-def _draw_layer(
-    ax: Axes, values_N: np.ndarray, edges: np.ndarray, color: Any, alone: bool
-) -> None:
+def _draw_layer(ax: Axes, values_N: np.ndarray, edges: np.ndarray, color: Any, alone: bool) -> None:
     shares = 100.0 * np.histogram(values_N, edges)[0] / values_N.size
     ax.stairs(shares, edges, fill=alone, color=color, linewidth=1.5)
 

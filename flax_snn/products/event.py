@@ -20,8 +20,9 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jax import lax
 
+from flax_snn import checks
 from flax_snn.products.native import call, why_unavailable
-from flax_snn.products.primitives import bilinear, transposed
+from flax_snn.products.primitives import bilinear, transposed, varying_alike
 from flax_snn.typing import Array
 
 FEWEST_ROWS = 128
@@ -40,11 +41,12 @@ class EventDotGeneral:
 
     Attributes:
       share: largest share of inputs that are not zero with which the events are worth it; denser
-        inputs take the dense product. 1 never does.
+        inputs take the dense product. With 1 none are denser.
       gradient_share: the same for the gradient of the kernel.
 
     Raises:
       RuntimeError: the native kernels cannot be used; says why. (When called.)
+      TypeError: a share that is no number.
       ValueError: a share outside 0 to 1.
     """
 
@@ -55,12 +57,9 @@ class EventDotGeneral:
 
     def __post_init__(self) -> None:
         """Check the shares."""
-        for name in ("share", "gradient_share"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                given = getattr(self, name)
-                raise ValueError(
-                    f"EventDotGeneral: {name}: expected a number from 0 to 1, got {given!r}"
-                )
+        remedy = "it is the part of the inputs that is not zero"
+        options = {"low": 0.0, "high": 1.0, "remedy": remedy}
+        checks.fields(self, checks.in_range, "share", "gradient_share", **options)
 
     def __call__(
         self,
@@ -81,7 +80,9 @@ class EventDotGeneral:
 
         Raises:
           RuntimeError: the native kernels cannot be used.
-          ValueError: another product than that of the last axis with the first.
+          TypeError: a kernel of another dtype than the inputs.
+          ValueError: another product than that of the last axis with the first; a kernel with
+            another number of rows than the inputs have features.
         """
         del precision
         expected = (((lhs.ndim - 1,), (0,)), ((), ()))
@@ -91,6 +92,13 @@ class EventDotGeneral:
                 "EventDotGeneral: expected the product of the last axis of the inputs with the"
                 f" first of a kernel (F, M), {expected}, got {dimension_numbers} for shapes"
                 f" {lhs.shape} and {rhs.shape}; use jax.lax.dot_general for it"
+            )
+        remedy = f"the inputs have {lhs.shape[-1]} features, shape {lhs.shape}"
+        checks.shape("EventDotGeneral: kernel", rhs, (lhs.shape[-1], None), remedy=remedy)
+        if lhs.dtype != rhs.dtype:
+            raise TypeError(
+                f"EventDotGeneral: expected a kernel in the dtype of the inputs, {lhs.dtype}, got"
+                f" {rhs.dtype}; convert one of them with .astype"
             )
         reason = self.why_not(lhs.dtype)
         if reason is not None:
@@ -128,7 +136,7 @@ def event_product(
       kernel, dense with respect to the inputs.
     """
     shares = (share, share if gradient_share is None else gradient_share)
-    out = _PRODUCT.bind(_rows(inputs), kernel, shares=shares)
+    out = _PRODUCT.bind(*varying_alike(_rows(inputs), kernel), shares=shares)
     return out.reshape(*inputs.shape[:-1], kernel.shape[-1])
 
 
@@ -143,7 +151,7 @@ def event_kernel_gradient(inputs: Array, d_out: Array, share: float) -> Array:
     Returns:
       ``(F, M)``, with derivatives of any order.
     """
-    return _GRADIENT.bind(_rows(inputs), _rows(d_out), shares=(share, share))
+    return _GRADIENT.bind(*varying_alike(_rows(inputs), _rows(d_out)), shares=(share, share))
 
 
 def _product(x: Array, kernel: Array, *, shares: tuple[float, float]) -> Array:
@@ -155,7 +163,7 @@ def _product(x: Array, kernel: Array, *, shares: tuple[float, float]) -> Array:
         for part in _parts(x)
     ]
     found = jnp.concatenate([out for out, _ in results]) if len(results) > 1 else results[0][0]
-    return _unless(results, found, shares[0], lambda: _dense_product(x, kernel))
+    return _unless(results, found, lambda: _dense_product(x, kernel))
 
 
 def _gradient(x: Array, d_out: Array, *, shares: tuple[float, float]) -> Array:
@@ -163,7 +171,7 @@ def _gradient(x: Array, d_out: Array, *, shares: tuple[float, float]) -> Array:
     if 0 in (x.size, d_out.size):
         return jnp.zeros(shape, d_out.dtype)
     result = call("kernel_gradient", x, d_out, _limit(x, shares[1]), shape)
-    return _unless([result], result[0], shares[1], lambda: _dense_gradient(x, d_out))
+    return _unless([result], result[0], lambda: _dense_gradient(x, d_out))
 
 
 def _dense_product(x: Array, kernel: Array, **shares: Any) -> Array:
@@ -192,10 +200,11 @@ def _rows(array: Array) -> Array:
     return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
 
-def _unless(results: list[Any], found: Array, share: float, dense: Any) -> Array:
-    """Return what was found, or the dense product if a kernel gave up."""
-    if share >= 1.0:
-        return found
+def _unless(results: list[Any], found: Array, dense: Any) -> Array:
+    """Return what was found, or the dense product if a kernel gave up.
+
+    It does so with a share of 1, too, where it finds no memory or more entries than it can count.
+    """
     gave_up = sum(flag[0] for _, flag in results)
     return lax.cond(gave_up > 0, dense, lambda: found)
 

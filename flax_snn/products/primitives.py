@@ -35,7 +35,8 @@ def bilinear(
     primitive = Primitive(name)
 
     def abstract(x: Any, other: Any, **shares: Any) -> Any:
-        return jax.core.ShapedArray(shape(x.shape, other.shape), x.dtype)
+        spread = {"manual_axis_type": x.manual_axis_type} if varying(x) else {}
+        return jax.core.ShapedArray(shape(x.shape, other.shape), x.dtype, **spread)
 
     def lowered(context: Any, *arrays: Any, **shares: Any) -> Any:
         parameters = context.module_context.lowering_parameters
@@ -58,6 +59,28 @@ def bilinear(
     mlir.register_lowering(primitive, lowered, platform="cpu")
     batching.primitive_batchers[primitive] = batched
     return primitive
+
+
+def varying(array: Any) -> frozenset[Any]:
+    """Return the axes of a mesh along which an array differs, inside ``jax.shard_map``."""
+    kind = getattr(array, "manual_axis_type", None)
+    return frozenset() if kind is None else frozenset(kind.varying)
+
+
+def varying_alike(*arrays: Array) -> tuple[Array, ...]:
+    """Return arrays that all differ along the axes of a mesh along which any of them does.
+
+    Inside ``jax.shard_map`` with ``check_vma=True`` the arrays that an operation reads have to. The
+    derivative of it is the sum over the devices that weights for all of them need.
+    """
+    kinds = [varying(jax.typeof(array)) for array in arrays]
+    axes = frozenset().union(*kinds)
+    return tuple(
+        jax.lax.pcast(array, tuple(sorted(axes - own, key=str)), to="varying")
+        if axes != own
+        else array
+        for array, own in zip(arrays, kinds, strict=True)
+    )
 
 
 def transposed(

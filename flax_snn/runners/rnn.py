@@ -29,7 +29,13 @@ __all__ = ["RNN"]
 
 _IMPLEMENTATIONS = ("auto", *LOOPS)
 
-_STREAMS = {"noise": True, "reading": True, "programming": False, "faults": False}
+_STREAMS = {
+    "noise": True,
+    "reading": True,
+    "programming": False,
+    "faults": False,
+    "dropout": False,
+}
 """Streams of random numbers that cells here need, and whether every time step draws anew."""
 
 
@@ -258,7 +264,10 @@ class RNN(nn.RNN):
             broadcast = (broadcast,)
         if isinstance(broadcast, (tuple, list, set, frozenset)):
             taken = {*self.variable_axes, *_names(self.variable_carry)}
-            broadcast = [*broadcast, *sorted({"crossbar", "delays", "neuron"} - {*broadcast} - taken)]
+            broadcast = [
+                *broadcast,
+                *sorted({"crossbar", "delays", "neuron"} - {*broadcast} - taken),
+            ]
         return {
             "variable_broadcast": broadcast,
             "variable_axes": FrozenDict({"intermediates": time_axis, **self.variable_axes}),

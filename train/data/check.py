@@ -61,6 +61,9 @@ def _check_part(
             where = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
             raise ConfigError(f"{name}: expected finite inputs, got {array[where]} at {where}")
     samples = len(leaves[0])
+    sizes = [len(array) for array in leaves]
+    if any(size != samples for size in sizes):
+        raise ConfigError(f"{name}: expected {samples} samples in all inputs, got {sizes}")
     if not samples:
         raise ConfigError(f"{name}: expected at least one sample, got none")
     if labels.shape != (samples, *label_shape):

@@ -44,7 +44,8 @@ def first_batch(train: Any, seed: int, batch_size: int) -> Part:
     if isinstance(train, Part):
         return jax.tree.map(np.asarray, train).take(rows)
     read = [train[int(row)] for row in rows]
-    return Part(*(np.stack([sample[name] for sample in read]) for name in ("inputs", "label")))
+    fields = jax.tree.map(lambda *arrays: np.stack(arrays), *read)
+    return Part(fields["inputs"], fields["label"], fields.get("length"))
 
 
 def padded_order(samples: int, batch_size: int) -> Int[np.ndarray, "K B"]:

@@ -142,7 +142,7 @@ class _Shared:
         key = repr([getattr(settings, name) for name in left])
         with self._lock:
             if key not in self._data:
-                self._data[key] = self._task.load(settings, self._options)
+                self._data[key] = self._task.dataset(settings, self._options)
             return self._data[key]
 
 

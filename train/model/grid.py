@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from flax_snn import crossbar, event, losses
+from flax_snn.sequence_mask import TimeSteps, time_steps
 from flax_snn.typing import Array, Float, Int, Num
 from train.errors import ConfigError
 from train.model.crossbars import Crossbars, chain_on, streams
@@ -38,18 +39,18 @@ class GridPass:
 
     def counts(self) -> tuple[Float[Array, "B _"], ...]:
         """Returns the number of spikes of each neuron, padding left out."""
-        return tuple(jnp.sum(s * self._mask(), axis=1) for s in self.spikes)
+        return tuple(self._time(s).sum(s) for s in self.spikes)
 
     def first_times(self) -> Float[Array, "B C"]:
         """Returns the first spike of each output neuron in seconds, infinity for a silent one."""
-        raster = self.spikes[-1] * self._mask()
-        times = losses.first_spike_times(raster, dt=self.dt)
+        raster = self._time(self.spikes[-1]).without_padding(self.spikes[-1])
+        times = losses.first_spike_times(raster, dt=self.dt, seq_lengths=self.lengths)
         return jnp.where(jnp.any(raster > 0, axis=1), times, jnp.inf)
 
     def v_max(self) -> Float[Array, "B C"]:
         """Returns the highest membrane potential of each output neuron."""
         v = self.cells[-1]["v"][0]
-        return jnp.max(v if self.lengths is None else jnp.where(self._mask() > 0, v, -jnp.inf), 1)
+        return self._time(v).max(v)
 
     def lost(self) -> Int[Array, "B"]:
         """Returns zeros: a raster has room for all spikes."""
@@ -68,12 +69,9 @@ class GridPass:
         ]
         return training.rate_strength * sum(each[1:], each[0])
 
-    def _mask(self) -> Array | float:
-        """Returns 1 for a step of a sample and 0 for padding, ``(B, T, 1)``."""
-        if self.lengths is None:
-            return 1.0
-        steps = jnp.arange(self.output.shape[1], dtype=jnp.int32)
-        return (steps < self.lengths[:, None]).astype(jnp.float32)[..., None]
+    def _time(self, x: Float[Array, "B T _"]) -> TimeSteps:
+        """Returns the time axis of an array, and which of its steps are data."""
+        return time_steps("traces", x, time_axis=1, seq_lengths=self.lengths)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

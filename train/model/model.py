@@ -122,7 +122,9 @@ class Model:
         found = self.run(params, inputs, noise_key, lengths)
         counts = found.counts()
         if self.slot_name == "step":
-            steps: Any = self.steps if lengths is None else jnp.maximum(lengths, 1)[:, None]
+            steps: Any = self.steps
+            if lengths is not None:
+                steps = jnp.maximum(lengths, 1)[:, None].astype(jnp.float32)
             counts = tuple(each / steps for each in counts)
         return Output(
             z=self.readout(found),

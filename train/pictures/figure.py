@@ -96,5 +96,9 @@ def which(layers: list[str], name: str, most: int) -> str:
 
 def spike_total(spikes: np.ndarray | int) -> str:
     """Return a number of spikes, or the sum of several, in words."""
-    count = int(np.sum(spikes))
-    return "1 spike" if count == 1 else f"{count or 'no'} spikes"
+    return number(int(np.sum(spikes)), "spike")
+
+
+def number(count: int, noun: str) -> str:
+    """Return a number of things in words: "no spikes", "1 spike", "2 spikes"."""
+    return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from flax_snn import metrics, plot
 from flax_snn.plot.learning import Records
-from train.pictures.figure import headline, new_figure, save_all
+from train.pictures.figure import headline, new_figure, number, save_all
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,8 +119,7 @@ def draw_predictions(
     figure = new_figure(5.6, 5.9)
     options = {"quantity": quantity, "scored": score is None, "ax": figure.add_subplot()}
     plot.predictions(predictions, targets, **options)
-    count = len(np.asarray(targets))
-    words = f"{'1 sample' if count == 1 else f'{count} samples'} of the {part} part"
+    words = f"{number(len(np.asarray(targets)), 'sample')} of the {part} part"
     if score is not None:
         words += f": R² = {score:.4f}\n1 - mean squared error / variance stated by the task"
     headline(figure, words)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from flax_snn import plot
 from flax_snn.plot.axes import legend_beside, set_ylabel
-from train.pictures.figure import headline, new_figure, spike_total, spread, title, which
+from train.pictures.figure import headline, new_figure, number, spike_total, spread, title, which
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,12 +85,13 @@ def draw_sample(sample: SampleActivity, dt: float, part: str = "test") -> Figure
     inputs = np.asarray(sample.inputs)
     plot.raster(inputs, dt=dt, ax=axes[0])
     set_ylabel(axes[0], "input unit")
-    title(axes[0], f"input: {spike_total(inputs)} of {inputs.shape[1]} units")
+    title(axes[0], f"input: {spike_total(inputs)} of {number(inputs.shape[1], 'unit')}")
     for ax, name in zip(axes[1:], shown, strict=False):
         spikes = np.asarray(sample.hidden[name].spikes)
         plot.raster(spikes, dt=dt, ax=ax)
         layer = which(list(sample.hidden), name, LAYERS)
-        title(ax, f"{name}{layer}: {spike_total(spikes)} of {spikes.shape[1]} neurons")
+        neurons = number(spikes.shape[1], "neuron")
+        title(ax, f"{name}{layer}: {spike_total(spikes)} of {neurons}")
     for name in shown[-1:]:
         _membranes(axes[-2], name, sample.hidden[name], dt, sample.threshold)
     headline(figure, f"one sample of the {part} part: {_readout(axes[-1], sample, dt)}")

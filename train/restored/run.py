@@ -92,7 +92,7 @@ class Restored:
 
     def load_data(self) -> Dataset:
         """Makes the data that the network was trained on, in memory."""
-        return self.task.load(self.settings, RunOptions())
+        return self.task.dataset(self.settings, RunOptions())
 
     def evaluate(self, part: Part) -> Evaluation:
         """Scores a part of the data; predictions come without padding, ``(S, ...)``."""

@@ -77,6 +77,8 @@ def run_task(task: Task, settings: Any, options: RunOptions) -> int:
             return 0
         if extended:
             settings = extend(settings, before, path, _say(options))
+    for words in task.remarks(settings):
+        _say(options)(words)
     if options.cache:
         compilation_cache.enable(options.cache_dir)
     run = prepare(task, settings, options, path)

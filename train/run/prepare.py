@@ -157,7 +157,7 @@ def prepare(
     training: TrainingConfig = settings.training
     size = training.batch_size
     with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(lambda: data or task.load(settings, options))
+        loading = pool.submit(lambda: data or task.dataset(settings, options))
         model = task.build(settings)
         if options.time_loop != "auto":
             model = model.with_time_loop(options.time_loop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import sys
@@ -94,8 +95,42 @@ def _load(place: str) -> Any:
         raise ConfigError(
             f"{place} lacks {', '.join(missing)}; see the page 'write a task', docs/tasks.md"
         )
-    task: Task = found()
+    if "train.tasks." not in f"{name}.":
+        _check_settings(place, found)
+    try:
+        task: Task = found()
+    except Exception as error:  # whatever the user's class does wrong
+        raise ConfigError(f"{place} cannot be made: {_where(error)}") from error
     return task
+
+
+def _check_settings(place: str, found: Any) -> None:
+    """Refuses settings that the app cannot make flags of, or that lack what training needs."""
+    from train.settings import CrossbarConfig, NetworkConfig, TrainingConfig
+    from train.tasks.raster import RasterTask
+
+    kind = found.settings
+    example = (
+        "; write @dataclasses.dataclass(frozen=True) class Settings(RasterSettings), see"
+        " docs/tasks.md"
+    )
+    if not inspect.isclass(kind) or not dataclasses.is_dataclass(kind):
+        raise ConfigError(f"{place}: settings: expected a dataclass, got {kind!r:.80}{example}")
+    try:
+        settings = kind()
+    except Exception as error:
+        raise ConfigError(
+            f"{place}: settings: expected a default for each field, got {_where(error)}{example}"
+        ) from error
+    wanted: dict[str, Any] = {"training": TrainingConfig}
+    if issubclass(found, RasterTask):
+        wanted |= {"network": NetworkConfig, "crossbar": CrossbarConfig}
+    for name, part in wanted.items():
+        if not isinstance(getattr(settings, name, None), part):
+            raise ConfigError(
+                f"{place}: settings: expected a field {name}: {part.__name__} ="
+                f" {part.__name__}(){example}"
+            )
 
 
 def _is_task(value: Any) -> bool:

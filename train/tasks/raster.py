@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import flax.linen as nn
+
+from train.errors import ConfigError
 from train.model import Model
 from train.model.build import build_network
 from train.model.encoders import Encoder, Rasters
 from train.model.objectives import Objective
+from train.model.own import with_own_network
 from train.settings import CrossbarConfig, NetworkConfig, TrainingConfig
-from train.settings.checks import check_crossbar, check_network, check_training
+from train.settings.checks import check_crossbar, check_network, check_training, number, whole
+from train.settings.units import check_step, short_memory
 from train.tasks.task import Results, Task
 
 
@@ -61,14 +67,26 @@ class RasterTask(Task):
 
     def check(self, settings: Any) -> None:
         """Refuses settings of network, crossbars and training that cannot work."""
-        check_network(settings.network, self.shape(settings).values is not None)
+        network, shape = settings.network, self.shape(settings)
+        _check_shape(shape)
+        check_network(network, shape.values is not None)
+        # The decays of the tutorial are given, whatever the step.
+        if network.neuron != "tutorial":
+            check_step(shape.dt, network.tau_mem, network.tau_syn)
         check_crossbar(settings.crossbar)
         check_training(settings.training, self.train_samples(settings))
+
+    def remarks(self, settings: Any) -> Iterator[str]:
+        """Yields times that are unusual, and time constants shorter than a step."""
+        yield from super().remarks(settings)
+        network = settings.network
+        if network.neuron != "tutorial":
+            yield from short_memory(self.shape(settings).dt, network.tau_mem, network.tau_syn)
 
     def build(self, settings: Any) -> Model:
         """Builds the network."""
         shape = self.shape(settings)
-        return build_network(
+        model = build_network(
             settings.network,
             self.encoder(settings),
             steps=shape.steps,
@@ -78,6 +96,17 @@ class RasterTask(Task):
             values=shape.values,
             crossbar=settings.crossbar,
         )
+        network = self.network(settings)
+        return model if network is None else with_own_network(model, network)
+
+    def network(self, settings: Any) -> nn.Module | None:
+        """Returns a Linen module of your own for the network; ``None``: as the settings say.
+
+        It maps rasters ``(B, T, F)`` in float32 to what ``--readout`` reads: spikes or membranes
+        ``(B, T, C)`` of one output for each class or value.
+        """
+        del settings
+        return None
 
     def draw(self, results: Results) -> list[Path]:
         """Draws learning curves, a sample, firing rates and predictions."""
@@ -87,3 +116,22 @@ class RasterTask(Task):
 
     quantity: ClassVar[str] = "value"
     """What a task predicts that does not tell classes apart, for the pictures."""
+
+
+def _check_shape(shape: Any) -> None:
+    """Refuses what is no `Shape`, or sizes that cannot be."""
+    if not isinstance(shape, Shape):
+        raise ConfigError(
+            f"shape: expected Shape(steps=..., units=..., outputs=..., dt=...), got {shape!r:.80}"
+        )
+    for name in ("steps", "units", "outputs"):
+        whole(f"shape: {name}", getattr(shape, name), 1)
+    if shape.values is None and shape.outputs < 2:
+        raise ConfigError(
+            "shape: expected at least two classes as outputs, or values=squared_error.make(...) for"
+            f" values to predict, got {shape.outputs}"
+        )
+    if shape.values is not None and not isinstance(shape.values, Objective):
+        raise ConfigError(f"shape: values: expected an Objective, got {shape.values!r:.80}")
+    number("shape: dt", shape.dt, "> 0", "seconds")
+    number("shape: input_rate", shape.input_rate, "> 0", "Hz")

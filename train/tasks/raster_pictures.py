@@ -28,7 +28,10 @@ def draw_raster_pictures(results: Results, quantity: str) -> list[Path]:
     model, objective = results.model, results.model.objective
     classes = objective.score == "accuracy"
     labels = np.asarray(results.part.labels)
-    one = results.part.take(slice(0, 1))
+    # One with any steps at all: a recording may be empty.
+    lengths = results.part.lengths
+    first = 0 if lengths is None else int(np.argmax(np.asarray(lengths) > 0))
+    one = results.part.take(slice(first, first + 1))
     times = _spike_times(results.part.inputs)
     return draw_run(
         results.path,

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import jax
 import numpy as np
 
 from train.data.parts import Dataset, Part
 from train.errors import ConfigError
 from train.model import Model
 from train.settings import RunOptions
+from train.settings.units import unusual
 
 
 class Results(NamedTuple):
@@ -105,6 +107,13 @@ class Task(abc.ABC):
         """
         del settings
 
+    def remarks(self, settings: Any) -> Iterator[str]:
+        """Yields what the user should know before training: what was read, unusual settings.
+
+        By default times that are unusually long or short for seconds.
+        """
+        yield from unusual(settings)
+
     @abc.abstractmethod
     def load(self, settings: Any, options: RunOptions) -> Dataset:
         """Returns the data.
@@ -113,6 +122,27 @@ class Task(abc.ABC):
           settings: settings of the task.
           options: where data are kept.
         """
+
+    def dataset(self, settings: Any, options: RunOptions) -> Dataset:
+        """Returns what `load` returns, once it is sure that it is a `Dataset`.
+
+        Raises:
+          ConfigError: it is something else.
+        """
+        found = self.load(settings, options)
+        if not isinstance(found, Dataset):
+            raise ConfigError(
+                f"{self.name}: load: expected Dataset(train, validation, test), got {found!r:.80}"
+            )
+        for name, part in zip(Dataset._fields, found, strict=True):
+            streamed = name == "train" and hasattr(part, "__getitem__") and hasattr(part, "__len__")
+            if not isinstance(part, Part) and (isinstance(part, tuple) or not streamed):
+                raise ConfigError(
+                    f"{self.name}: load: expected Part(inputs, labels) as {name}, got {part!r:.80}"
+                )
+            if isinstance(part, Part):
+                _check_arrays(f"{self.name}: load: {name}", part)
+        return found
 
     @abc.abstractmethod
     def build(self, settings: Any) -> Model:
@@ -161,3 +191,14 @@ class Task(abc.ABC):
             value=results.score,
             loss=objective.unit,
         )
+
+
+def _check_arrays(name: str, part: Part) -> None:
+    """Refuses lists and the like where arrays are expected."""
+    given = {"inputs": part.inputs, "labels": part.labels, "lengths": part.lengths}
+    for field, tree in given.items():
+        for leaf in jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, list | tuple)):
+            if not isinstance(leaf, np.ndarray | jax.Array) or not leaf.ndim:
+                raise ConfigError(f"{name}: {field}: expected an array, got {leaf!r:.80}")
+    if part.inputs is None or part.labels is None:
+        raise ConfigError(f"{name}: expected inputs and labels, got none")

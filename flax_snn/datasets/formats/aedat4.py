@@ -37,13 +37,13 @@ def read_aedat4(path: str | os.PathLike[str]) -> Events:
     packets, (height, width) = _packets(path, _decoder())
     if not packets:
         raise ValueError(checks.error_text(path, "events", "none", "record it again"))
-    events = np.concatenate(packets)
+    columns = {name: np.concatenate([p[name] for p in packets]) for name in ("t", "x", "y", "on")}
     with named(path):
         return Events.from_pixels(
-            events["t"].astype(np.int64),
-            x=events["x"],
-            y=events["y"],
-            polarity=events["on"],
+            columns["t"].astype(np.int64),
+            x=columns["x"],
+            y=columns["y"],
+            polarity=columns["on"],
             height=height,
             width=width,
         )

@@ -64,17 +64,19 @@ def read_evt3(path: str | os.PathLike[str], *, sensor: tuple[int, int] | None = 
         at, first, polarity, masks, rows, times = (
             each[known] for each in (at, first, polarity, masks, rows, times)
         )
-    bits = np.unpackbits(masks.view(np.uint8).reshape(-1, 2), axis=1, bitorder="little")
-    set_bits = np.flatnonzero(bits)
-    which, bit = set_bits >> 4, set_bits & 15  # 16 bits a mask
+    which = np.repeat(np.arange(len(at)), np.bitwise_count(masks))
     if not which.size:
         raise ValueError(checks.error_text(path, "pixel events", "none", "record it again"))
+    x = first[which]
+    wide = masks != 1  # The one event of any other mask is at its first column.
+    bits = np.unpackbits(masks[wide].view(np.uint8).reshape(-1, 2), axis=1, bitorder="little")
+    x[wide[which]] += (np.flatnonzero(bits) & 15).astype(x.dtype)  # 16 bits a mask
     y = (words[kinds == _Y] & np.uint16(0x7FF))[rows]
     height, width = sensor_of(path, lines, sensor)
     with named(path):
         return Events.from_pixels(
             times[which],
-            x=first[which] + bit,
+            x=x,
             y=y[which],
             polarity=polarity[which],
             height=height,
@@ -89,22 +91,29 @@ def _groups(
 
     A group is a word that stands for events: a single one, or a vector of which some bit is set.
     """
-    length = _LENGTH[kinds]
-    at = np.flatnonzero((kinds == _X) | (length > 0))
-    is_single = kinds[at] == _X
+    at = np.flatnonzero((kinds == _X) | (kinds == _VECTOR12) | (kinds == _VECTOR8))
+    vectors = np.flatnonzero(kinds[at] != _X)
     is_base = kinds == _BASE
-    bases = _latest(is_base, at)
-    kept = is_single | (bases >= 0)
-    if not kept.all():
-        at, is_single, bases = at[kept], is_single[kept], bases[kept]
-    # Columns that vectors have passed since the latest first column.
-    passed = np.cumsum(length, dtype=np.int32) - length
-    states = np.flatnonzero(is_base)
-    source = np.where(is_single, at, states[bases] if states.size else 0)  # has column and polarity
-    first = (words[source] & np.uint16(0x7FF)).astype(np.int32)
-    first += np.where(is_single, 0, passed[at] - passed[source])
-    polarity = ((words[source] >> np.uint16(11)) & np.uint16(1)).astype(np.uint8)
-    masks = np.where(is_single, np.uint16(1), words[at] & _MASK[kinds[at]]).astype("<u2")
+    bases = _latest(is_base, at[vectors])
+    if (bases < 0).any():  # before the first column is known
+        unknown = int((bases < 0).sum())
+        at, bases = np.delete(at, vectors[:unknown]), bases[unknown:]
+        vectors = vectors[unknown:] - unknown
+    own = words[at]
+    first = (own & np.uint16(0x7FF)).astype(np.int32)
+    polarity = (own >> np.uint16(11)).astype(np.uint8) & np.uint8(1)
+    masks = np.ones(len(at), "<u2")
+    if vectors.size:
+        word = at[vectors]
+        states = np.flatnonzero(is_base)
+        state = words[states[bases]]
+        lengths = _LENGTH[kinds[word]]
+        # Columns that vectors have passed since the latest first column.
+        passed = np.concatenate([[0], np.cumsum(lengths, dtype=np.int32)])
+        since = passed[:-1] - passed[np.searchsorted(word, states)][bases]
+        first[vectors] = (state & np.uint16(0x7FF)) + since
+        polarity[vectors] = (state >> np.uint16(11)) & np.uint16(1)
+        masks[vectors] = own[vectors] & _MASK[kinds[word]]
     return at, first, polarity, masks
 
 
@@ -127,7 +136,7 @@ def _times(words: np.ndarray, kinds: np.ndarray, at: Num[np.ndarray, "K"]) -> Nu
     latest_set = np.cumsum(sets) - 1
     time = (highs[latest_high] << 12) | np.where(latest_set >= 0, lows[latest_set], 0)
     time[latest_high < 0] = -1
-    latest = np.searchsorted(clock, at) - 1
+    latest = _latest(is_low | is_high, at)
     return np.where(latest >= 0, time[latest], -1)
 
 

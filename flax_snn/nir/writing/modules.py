@@ -9,11 +9,14 @@ import flax.linen as nn
 import numpy as np
 
 from flax_snn.cells import Chain, NeuronCell
+from flax_snn.layers import DelayedRecurrentCell, SpikingResidual
 from flax_snn.nir.channel_order import to_first
+from flax_snn.nir.error import fail
 from flax_snn.nir.graph_network import GraphNetwork
 from flax_snn.nir.loop_cell import Loop
 from flax_snn.nir.writing.builder import GraphBuilder, Signal, unsupported
 from flax_snn.nir.writing.cells import add_cell
+from flax_snn.nir.writing.grid_layers import GRID_WRITERS
 from flax_snn.nir.writing.layers import Variables, add_delay, add_layer
 from flax_snn.runners.rnn import RNN
 from flax_snn.runners.weightless import Neurons
@@ -56,6 +59,10 @@ def add_module(
         return _cell(builder, module, variables, path or "cell", signal, name)
     if kind is GraphNetwork:
         return _graph(builder, module, variables, signal)
+    if kind is SpikingResidual:
+        return _residual(builder, module, variables, path, signal)
+    if kind in GRID_WRITERS:
+        return GRID_WRITERS[kind](builder, module, variables, path, signal, name)
     return add_layer(builder, module, variables, path, signal, name)
 
 
@@ -86,9 +93,50 @@ def _cell(
 ) -> Signal:
     if type(cell) is Chain:
         return _row(builder, cell.cells, "cells", variables, path, signal)
+    if type(cell) in GRID_WRITERS:
+        return GRID_WRITERS[type(cell)](builder, cell, variables, path, signal, name)
+    if isinstance(cell, DelayedRecurrentCell):
+        raise unsupported(
+            path,
+            cell,
+            "",
+            "its recurrent connections have delays of their own: use RecurrentLIFCell, with"
+            " snn.DelayedDenseCell(kind='axon', rounded=True) before it for delays of its inputs",
+        )
     if type(cell) is Loop:
         return _loop(builder, cell, variables, path, [signal])[cell.exits[0]]
     return add_cell(builder, cell, variables, path, signal, name)
+
+
+def _residual(
+    builder: GraphBuilder, block: SpikingResidual, variables: Variables, path: str, signal: Signal
+) -> Signal:
+    """Add the nodes of a residual block, whose sum is two edges into the next node."""
+    if block.connect != "add":
+        raise unsupported(
+            path,
+            block,
+            f" with connect={block.connect!r}",
+            "NIR has sums of signals, and no products: train with connect='add'",
+        )
+    entries = {name: builder.nodes.get(name) for name in signal.sources}
+
+    def part(name: str) -> Signal:
+        module = getattr(block, name)
+        below = _below(variables, _name(module, name))
+        return add_module(builder, module, below, _join(path, name), signal)
+
+    made = part("body")
+    passed = signal if block.shortcut is None else part("shortcut")
+    if any(builder.nodes.get(name) is not node for name, node in entries.items()):
+        raise fail(
+            f"{path} (SpikingResidual)",
+            "a block that begins with weights or neurons",
+            "a normalisation, which changes the weights before the block",
+        )
+    if (made.shape, made.order is None) != (passed.shape, passed.order is None):
+        raise fail(f"{path} (SpikingResidual)", f"two signals {passed.features}", made.features)
+    return _summed([made, passed])
 
 
 def _weightless(layer: Neurons, signal: Signal) -> Any:

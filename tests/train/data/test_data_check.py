@@ -106,7 +106,7 @@ REFUSED = {
     "steps and units of other numbers of samples": (
         LISTS._replace(inputs=LISTS.inputs | {"unit": np.zeros((4, 2), np.uint16)}),
         LISTED,
-        r"expected 5 samples in all inputs, got 4",
+        r"expected 5 samples in all inputs, got \[5, 4\]",
     ),
     "not a number": (
         FLOATS._replace(inputs=changed(FLOATS.inputs, (2, 3, 1), np.nan)),

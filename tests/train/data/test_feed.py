@@ -8,6 +8,7 @@ import pytest
 from flax_snn import datasets
 from train.data.feed import fits_on_device, make_feed
 from train.data.order import epoch_order, first_batch
+from train.data.parts import Part
 from train.tasks.randman import Randman, RandmanConfig, RandmanData, load_randman, open_randman
 
 DATA = RandmanData(classes=2, units=4, alpha=3.0, steps=20, dt=5e-3, samples_per_class=40)
@@ -103,6 +104,33 @@ def test_the_first_batch_is_the_first_one_trained_on(folder):
         first = first_batch(train, 3, 10)
         assert_same([(first.inputs, first.labels)], expected()[:1])
         assert first.lengths is None
+
+
+@pytest.mark.parametrize("lengths", [None, np.arange(23, dtype=np.int32)])
+def test_the_first_batch_has_all_that_its_samples_have(lengths):
+    """Samples of several arrays and their lengths, from memory and read one by one."""
+    inputs = {"step": np.arange(46).reshape(23, 2), "unit": np.arange(46, 92).reshape(23, 2)}
+    part = Part(inputs, np.arange(23, dtype=np.int32), lengths)
+
+    class Source:
+        def __len__(self):
+            return 23
+
+        def __getitem__(self, row):
+            found = zip(("inputs", "label", "length"), part.take(row), strict=True)
+            return {name: value for name, value in found if value is not None}
+
+    rows = epoch_order(3, 1, 23, 10)[0]
+    for train in (part, Source()):
+        found = first_batch(train, 3, 10)
+        np.testing.assert_array_equal(found.labels, rows)
+        assert set(found.inputs) == set(inputs)
+        for name, array in inputs.items():
+            np.testing.assert_array_equal(found.inputs[name], array[rows])
+        if lengths is None:
+            assert found.lengths is None
+        else:
+            np.testing.assert_array_equal(found.lengths, rows)
 
 
 def test_what_fits_on_the_device():

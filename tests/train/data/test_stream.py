@@ -221,6 +221,30 @@ def test_closing_ends_the_threads():
         next(stream)
 
 
+@pytest.mark.parametrize("form", ["arrays", "one by one"])
+def test_lengths_and_trees_travel_with_their_samples(form):
+    """Samples of several arrays, and of different numbers of steps."""
+    lengths = np.arange(SAMPLES, dtype=np.int32) % 8
+    part = Part({"step": INPUTS[:, 0], "unit": INPUTS[:, 1]}, LABELS, lengths)
+    source = ArraySource(part)
+
+    class Items(OneByOne):
+        def __getitem__(self, row):
+            return source[row]
+
+    with stream_of(source if form == "arrays" else Items()) as stream:
+        for rows in rows_of(2):
+            batch = next(stream)
+            np.testing.assert_array_equal(batch.lengths, lengths[rows])
+            np.testing.assert_array_equal(batch.labels, LABELS[rows])
+            for name, array in part.inputs.items():
+                np.testing.assert_array_equal(batch.inputs[name], array[rows])
+        rows = rows_of(3)[-BATCHES:].ravel()
+        several = stream.take(BATCHES)
+        np.testing.assert_array_equal(several.lengths, lengths[rows])
+        np.testing.assert_array_equal(several.inputs["unit"], part.inputs["unit"][rows])
+
+
 def test_a_program_ends_though_a_stream_was_left_open():
     code = """
 import numpy as np
@@ -240,16 +264,18 @@ def test_what_is_on_disk_streams_as_what_is_in_memory(tmp_path):
     data = randman(classes=2, samples_per_class=20, units=3, alpha=2.0, steps=20, seed=1)
     train = data.split().train
     disk = RandmanSource(prepare_randman(data.settings, tmp_path), "train")
-    memory = ArraySource(train.raster(), train.labels)
+    memory = ArraySource(Part(train.raster(), train.labels))
     assert disk.nbytes == memory.nbytes == 32 * (20 * 3 + 4)
     with stream_of(disk) as first, stream_of(memory) as second:
         for _ in range(2 * first.batches_per_epoch):
-            for read, wanted in zip(next(first), next(second), strict=True):
-                assert read.dtype == wanted.dtype
-                np.testing.assert_array_equal(read, wanted)
+            read, wanted = next(first), next(second)
+            assert read.lengths is wanted.lengths is None
+            for one, other in zip(read[:2], wanted[:2], strict=True):
+                assert one.dtype == other.dtype
+                np.testing.assert_array_equal(one, other)
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "grain", None)
     with pytest.raises(ImportError, match=r"grain.*\[data\]"):
-        runpy.run_path(str(ROOT / "train" / "stream.py"))
+        runpy.run_path(str(ROOT / "train" / "data" / "stream.py"))

@@ -31,8 +31,9 @@ def build(readout: str, steps: int) -> Model:
     config = NetworkConfig(
         hidden=(7, 6),
         readout="mean" if values else readout,
-        readout_gain=9.0,
         input_gain=9.0,
+        layer_gain=15.0,
+        readout_gain=15.0,
         population=1 if values else 2,
         init="gains",
     )
@@ -67,9 +68,7 @@ def alone(readout: str) -> list[dict[str, Any]]:
     for k, steps in enumerate(LENGTHS):
         model = build(readout, int(steps))
         x, y = jnp.asarray(part.inputs[k : k + 1, :steps]), jnp.asarray(part.labels[k : k + 1])
-        output = jax.jit(lambda x, model=model: model.apply(params(readout), x, jax.random.key(0)))(
-            x
-        )
+        output = jax.jit(model.apply)(params(readout), x, jax.random.key(0))
         rasters = [np.asarray(s[0], np.float64) for s in output.spikes]
         found.append(
             {
@@ -107,17 +106,18 @@ def test_a_padded_batch_is_its_samples_alone(readout):
 
 @pytest.mark.parametrize("readout", ["spikes", "max"])
 def test_the_penalty_is_that_of_the_steps_that_are_data(readout):
-    """Rates are means over all steps of all samples, in float64 NumPy."""
+    """Rates are means over the samples, each of which counts its own steps, in float64 NumPy."""
     singles, part, model = alone(readout), samples(readout), build(readout, STEPS)
 
-    def penalty(inputs, lengths):
-        return model.apply(params(readout), inputs, jax.random.key(0), lengths, PENALTY).penalty
+    def penalty(params, inputs, lengths):
+        return model.apply(params, inputs, jax.random.key(0), lengths, PENALTY).penalty
 
-    found = jax.jit(penalty)(jnp.asarray(part.inputs), jnp.asarray(part.lengths))
+    inputs, lengths = jnp.asarray(part.inputs), jnp.asarray(part.lengths)
+    found = jax.jit(penalty)(params(readout), inputs, lengths)
     expected = 0.0
     for layer in range(len(model.layers)):
-        counts = np.sum([s["counts"][layer] for s in singles], axis=0)
-        rate = counts / (LENGTHS.sum() * DT)
+        rates = [s["counts"][layer] / (n * DT) for s, n in zip(singles, LENGTHS, strict=True)]
+        rate = np.mean(rates, axis=0)
         excess = np.maximum(30.0 - rate, 0) + np.maximum(rate - 40.0, 0)
         expected += 0.1 * np.mean(excess**2)
     assert expected > 1

@@ -89,8 +89,8 @@ def left_out(kind: type) -> list[str]:
         if field.name not in first and field.name not in table:
             wrong.append(
                 f"{name}.{field.name}: stored runs do not have it, and could not be read any more;"
-                f" write `{field.name}: ... = added({VERSION}, default)`, or {VERSION + 1} and raise"
-                " VERSION in train/settings/versions.py if that one is released"
+                f" write `{field.name}: ... = added({VERSION}, default)`, or {VERSION + 1} and"
+                " raise VERSION in train/settings/versions.py if that one is released"
             )
         elif field.name in table and not version < table[field.name] <= VERSION:
             wrong.append(

@@ -23,8 +23,9 @@ from benchmarks.machine import write_results
 from train.command_line import parse
 from train.run.step import create_state, train_batches
 from train.settings.options import RunOptions
-from train.tasks.randman import RandmanConfig
+from train.tasks.randman import Randman, RandmanConfig
 
+TASK = Randman()
 RESULTS = Path(__file__).parent / "results" / "crossbar_step.json"
 UPDATES, REPEATS = 8, 9
 NETWORKS = {
@@ -43,9 +44,9 @@ def updates(flags: str, data: Any) -> Any:
     state = create_state(model, training, 1000, jnp.uint32(0))
     size = training.batch_size
     order = jnp.arange(UPDATES * size, dtype=jnp.int32).reshape(UPDATES, size)
-    inputs, labels = (jnp.asarray(part[: UPDATES * size]) for part in data)
+    part = jax.tree.map(jnp.asarray, data.take(slice(0, UPDATES * size)))
     run = jax.jit(functools.partial(train_batches, model, training))
-    return lambda: run(state, inputs, labels, order)
+    return lambda: run(state, part, order)
 
 
 def main() -> None:

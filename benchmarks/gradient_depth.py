@@ -17,10 +17,9 @@ import jax.numpy as jnp
 
 from benchmarks.machine import write_results
 from train.data.order import epoch_order
-from train.model.grid import RasterModel
-from train.randman import build
+from train.data.parts import Part
 from train.settings.network import NetworkConfig
-from train.tasks.randman import RandmanConfig, RandmanData, load_randman
+from train.tasks.randman import Randman, RandmanConfig, RandmanData, load_randman
 
 RESULTS = Path(__file__).parent / "results" / "gradient_depth.json"
 COMMAND = "python -m benchmarks.gradient_depth"
@@ -28,17 +27,16 @@ SLOPES = (1.0, 3.0, 5.0, 10.0, 30.0, 100.0)
 DEPTH = 6
 
 
-def gradient_norms(slope: float, inputs: Any, labels: Any) -> dict[str, Any]:
+def gradient_norms(slope: float, batch: Part) -> dict[str, Any]:
     """Return the gradient norm of each layer, and the firing rates in Hz."""
     network = NetworkConfig(recurrent=False, hidden=(128,) * DEPTH, surrogate_slope=slope)
-    model = build(RandmanConfig(network=network))
-    assert isinstance(model, RasterModel)
-    params, _ = model.rescale(model.init(jax.random.key(0)), inputs, network.init_spread)
+    model = Randman().build(RandmanConfig(network=network))
+    params, _ = model.rescale(model.init(jax.random.key(0)), batch, network.init_spread)
 
     def loss(params: Any) -> tuple[jax.Array, Any]:
-        output = model.apply(params, jnp.asarray(inputs), jax.random.key(0))
-        rates = [jnp.mean(spikes) / model.dt for spikes in output.spikes]
-        return jnp.mean(model.objective.loss(output.z, jnp.asarray(labels), 0.0)), rates
+        output = model.apply(params, jnp.asarray(batch.inputs), jax.random.key(0))
+        rates = [jnp.mean(spikes) / model.slot for spikes in output.spikes]
+        return jnp.mean(model.objective.loss(output.z, jnp.asarray(batch.labels), 0.0)), rates
 
     grads, rates = jax.jit(jax.grad(loss, has_aux=True))(params)
     norms = [jnp.linalg.norm(grads["cell"][f"cells_{k}"]["kernel"]) for k in range(DEPTH + 1)]
@@ -54,7 +52,7 @@ def main() -> None:
     rows = epoch_order(0, 1, len(train.labels), 250)[0]
     found = {}
     for slope in SLOPES:
-        found[str(slope)] = gradient_norms(slope, train.inputs[rows], train.labels[rows])
+        found[str(slope)] = gradient_norms(slope, train.take(rows))
         print(slope, found[str(slope)], flush=True)
     write_results(RESULTS, COMMAND, {"slopes": found})
 

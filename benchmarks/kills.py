@@ -53,7 +53,7 @@ def content(path: Path) -> dict[str, Any]:
     trained = restore(path)
     checkpoint = latest_checkpoint(path)
     assert checkpoint is not None
-    config = trained.config.training
+    config = trained.settings.training
     like = jax.eval_shape(lambda s: create_state(trained.model, config, 1, s), np.uint32(0))
     arrays = [np.asarray(x).tobytes() for x in jax.tree.leaves(checkpoint.restore(like))]
     records = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]

@@ -70,7 +70,8 @@ def write_aedat3(path: Path, packets: int = 100, events: int = 5000) -> None:
 
 def read_spikes(path: str) -> list[Events]:
     """Read all samples of a file of spikes."""
-    return [sample.data for sample in datasets.SpikeFile(path)]
+    source = datasets.SpikeFile(path)
+    return [source[k].data for k in range(len(source))]
 
 
 def write_dat(path: Path, events: int = 500_000) -> None:
@@ -94,7 +95,11 @@ ROWS = {
     "EVT 3.0": ("EVT 3.0", "evt3_sample.raw", 1),
     "SHD": ("SHD", "SHD/shd_train.h5", 1),
 }
-WRITE = {"DAT": write_dat, "AEDAT 3.1": write_aedat3, "SHD": write_spikes}
+WRITE: dict[str, Callable[[Path], None]] = {
+    "DAT": write_dat,
+    "AEDAT 3.1": write_aedat3,
+    "SHD": write_spikes,
+}
 
 
 def ours(name: str) -> Callable[[str], list[Events]]:

@@ -38,7 +38,7 @@ import numpy as np
 
 from benchmarks.machine import write_results
 from flax_snn import event, losses
-from train.restored.run import Trained, restore
+from train.restored.run import Restored, restore
 from train.run.optimizer import optimizer
 
 RESULTS = Path(__file__).parent / "results" / "substrate.json"
@@ -93,18 +93,19 @@ class Chips:
     ) -> list[event.Spikes]:
         """Return the spikes of each layer, as they arrive."""
         faults = self._faults
-        spikes, found = event.from_times(self._model.times(inputs)), []
-        for k, layer in enumerate(self._model.network.layers.layers):
+        network = self._model.runner.network
+        spikes, found = self._model.encode(inputs), []
+        for k, cell in enumerate(network.cell.cells):
             neurons = event.mismatched(
-                layer.cell.dynamics.parameters,
+                cell.dynamics.parameters,
                 jax.random.fold_in(chip, k),
-                layer.cell.features,
+                cell.features,
                 tau_mem=faults.mismatch,
                 tau_syn=faults.mismatch,
                 threshold=faults.mismatch,
             )
-            kernel = event.quantized(params[f"layers_{k}"]["cell"]["kernel"], faults.bits)
-            times = event.first_spikes(spikes, kernel, neurons, duration=layer.duration)
+            kernel = event.quantized(params["cell"][f"cells_{k}"]["kernel"], faults.bits)
+            times = event.first_spikes(spikes, kernel, neurons, duration=network.duration)
             spikes = event.disturbed(
                 event.from_times(times),
                 jax.random.fold_in(key, k),
@@ -130,12 +131,13 @@ class Training:
     """Training that goes on from a trained network, in the loop with a chip or without it."""
 
     def __init__(
-        self, trained: Trained, data: Any, chips: Chips, settings: Settings, *, in_the_loop: bool
+        self, trained: Restored, data: Any, chips: Chips, settings: Settings, *, in_the_loop: bool
     ) -> None:
         self._model, self._data, self._chips = trained.model, data, chips
         self._settings, self._in_the_loop = settings, in_the_loop
+        self._network, self._config = trained.settings.network, trained.settings.loss
         training = dataclasses.replace(
-            trained.config.training, learning_rate=settings.learning_rate, warm_up=0.0
+            trained.settings.training, learning_rate=settings.learning_rate, warm_up=0.0
         )
         self._batch = training.batch_size
         self._updates = len(data.train.labels) // self._batch
@@ -170,8 +172,8 @@ class Training:
     ) -> Any:
         def update(carry: Any, now: Any) -> Any:
             (params, state), (rows, key) = carry, now
-            x, y = (part[rows] for part in self._data.train)
-            grads = jax.grad(self._loss)(params, x, y, chip, key)
+            part = self._data.train.take(rows)
+            grads = jax.grad(self._loss)(params, part.inputs, part.labels, chip, key)
             updates, state = self._tx.update(grads, state, params)
             return (jax.tree.map(jnp.add, params, updates), state), None
 
@@ -185,24 +187,24 @@ class Training:
         variables = {"params": params}
         if self._in_the_loop:
             found = self._chips.run(params, x, chip, key)
-            variables["recorded"] = {f"layers_{k}": {"spikes": s} for k, s in enumerate(found)}
-        outputs: Any = model.network.layers.apply(variables, event.from_times(model.times(x)))
-        spikes, membrane = outputs[-1]
-        threshold = model.config.threshold
+            variables["recorded"] = {f"spikes_{k}": s for k, s in enumerate(found)}
+        network = model.runner.network
+        spikes, membrane = network.apply(variables, model.encode(x), return_membrane=True)
+        threshold = self._network.threshold
         times = losses.wake_silent(
             spikes.first_times(),
             # What was lost on the chip may spike in the model; there is nothing to wake then.
             jnp.minimum(membrane.maximum(), threshold),
             threshold=threshold,
-            cap=model.config.duration,
-            slope=model.loss.continuation_slope,
+            cap=self._network.duration,
+            slope=self._config.continuation_slope,
         )
         return losses.first_spike_cross_entropy(
             times,
             y,
-            tau=model.loss.loss_tau,
-            late_penalty=model.loss.late_penalty,
-            late_tau=model.loss.late_tau,
+            tau=self._config.loss_tau,
+            late_penalty=self._config.late_penalty,
+            late_tau=self._config.late_tau,
         )
 
 
@@ -211,7 +213,7 @@ def measure(runs: Sequence[Path], faults: Imperfection, settings: Settings) -> d
     networks = [restore(path) for path in runs]
     first, rows = networks[0], {}
     parts = first.load_data()
-    data = type(parts)(*(type(part)(*map(jnp.asarray, part)) for part in parts))
+    data = jax.tree.map(jnp.asarray, parts)
     chips = Chips(first.model, faults)
     inside, outside = (
         Training(first, data, chips, settings, in_the_loop=loop) for loop in (True, False)

@@ -3,51 +3,19 @@
 from __future__ import annotations
 
 import functools
-import json
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from learn_cases import TOLERANCES, case, close, far, readout
 
 import flax_snn as snn
 from flax_snn.dynamics import Coefficients, Rule
-from flax_snn.dynamics.lif import LIDynamics
 from flax_snn.surrogate import relu_grad
 
-GOLDEN = Path(__file__).parent / "golden" / "eprop"
-
-# Of the README beside the files, relative to max(1, max abs): gradients, losses.
-TOLERANCES = {"float64": (1e-10, 1e-10), "float32": (5e-6, 1e-6)}
 NAMES = ("w_in", "w_rec", "w_out", "b_out")
-
-
-@functools.cache
-def case(file: str, k: int | None = None) -> dict[str, Any]:
-    with np.load(GOLDEN / f"{file}.npz") as stored:
-        prefix = "" if k is None else f"c{k}_"
-        names = [n for n in stored.files if n.startswith(prefix) and n != "n_cases"]
-        found = {name.removeprefix(prefix): stored[name] for name in names}
-    return json.loads(str(found["params"])) | found
-
-
-def close(got: Any, expected: Any, tolerance: float) -> None:
-    scale = max(1.0, float(np.abs(expected).max()))
-    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * scale)
-
-
-def far(got: Any, other: Any) -> None:
-    """The distance is at least a hundredth of what is compared, far above any tolerance."""
-    assert np.linalg.norm(np.asarray(got) - other) > 1e-2 * np.linalg.norm(other)
-
-
-def readout(kappa: float, gain: float, features: int, **arguments: Any) -> snn.NeuronCell:
-    dynamics = LIDynamics.from_coefficients(
-        Coefficients(alpha=kappa, c_x=gain), dt=1e-3, rule=Rule(fire="none", reset="none")
-    )
-    return snn.LeakyIntegratorReadout(features, dynamics=dynamics, **arguments)
 
 
 def network(c: dict[str, Any], dtype: str, *, lif: bool = False) -> tuple[Any, Any]:

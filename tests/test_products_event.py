@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import concurrent.futures
+import ctypes
 import functools
 import importlib.util
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from covering_rows import covered_by
+from jax.experimental import serialize_executable
 
 import flax_snn as snn
 from flax_snn.products import choice, event_kernel_gradient, event_product, product_for
@@ -171,13 +178,132 @@ def test_flax_door() -> None:
     np.testing.assert_allclose(found, plain.apply(variables, x), atol=1e-5)
     with pytest.raises(ValueError, match="last axis of the inputs with the first of a kernel"):
         snn.EventDotGeneral()(x, x, (((1,), (1,)), ((), ())))
-    with pytest.raises(ValueError, match="share: expected a number from 0 to 1, got 1.5"):
+    with pytest.raises(ValueError, match=r"share: expected a finite number in \[0, 1\], got 1.5"):
         snn.EventDotGeneral(share=1.5)
     with pytest.raises(RuntimeError, match="float32 and float64, and the product is in bfloat16"):
         snn.EventDotGeneral()(x.astype(jnp.bfloat16), x.T.astype(jnp.bfloat16), DIMENSIONS)
 
 
 DIMENSIONS = (((1,), (0,)), ((), ()))
+
+
+def test_wrong_arguments_of_the_product_are_named(unchecked: None) -> None:
+    for share in ("a", None, True):
+        with pytest.raises(TypeError, match="EventDotGeneral: share: expected a finite number in"):
+            snn.EventDotGeneral(share=share)
+    with pytest.raises(ValueError, match="gradient_share: expected a finite number in .* got nan"):
+        snn.EventDotGeneral(gradient_share=np.nan)
+    x, kernel, _ = matrices(30, 40, 50, 0.1, "float32")
+    with pytest.raises(
+        ValueError, match=r"kernel: expected shape \(40, any\), got shape \(39, 50\)"
+    ):
+        snn.EventDotGeneral()(x, kernel[:39], DIMENSIONS)
+    with pytest.raises(TypeError, match="in the dtype of the inputs, float32, got bfloat16"):
+        snn.EventDotGeneral()(x, kernel.astype(jnp.bfloat16), DIMENSIONS)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_without_memory_kernels_give_up(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiled loops say that they have written nothing, instead of writing to address 0."""
+    from llvmlite import binding, ir
+
+    from flax_snn.products.native import kernels, xla_call
+
+    number = ctypes.c_int64
+    left = [0]
+
+    def allocate(size: int) -> int:
+        left[0] -= 1
+        return 0 if left[0] < 0 else allocated(size)
+
+    allocated = ctypes.CFUNCTYPE(number, number)(("malloc", ctypes.CDLL(None)))
+    callback = ctypes.CFUNCTYPE(number, number)(allocate)
+    binding.add_symbol("scarce", ctypes.cast(callback, ctypes.c_void_p).value)
+    monkeypatch.setattr(kernels, "ALLOCATE", "scarce")
+    module = ir.Module("scarce")
+    names = {name: each.name for name, each in kernels.add_loops(module, dtype).items()}
+    engine = xla_call._compiled(module)
+    x = np.eye(9, dtype=dtype)
+    matrix = np.arange(81, dtype=dtype).reshape(9, 9)
+    for name in names.values():
+        loop = ctypes.CFUNCTYPE(number, *[number] * 7)(engine.get_function_address(name))
+        for pieces in range(4):
+            left[0], out = pieces, np.full((9, 9), -1, dtype)
+            gave_up = loop(x.ctypes.data, 9, 9, matrix.ctypes.data, 9, 81, out.ctypes.data)
+            assert gave_up == (pieces < 3)
+            np.testing.assert_array_equal(out, matrix if pieces == 3 else -1)
+
+
+@pytest.mark.parametrize("share", [0.2, 1.0])
+def test_kernels_that_give_up_leave_it_to_the_dense_product(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At any share: there may be no memory, or more entries than the limit can count."""
+    from flax_snn.products import event
+
+    def gives_up(name: str, x: Any, matrix: Any, limit: int, shape: Any) -> Any:
+        return jnp.full(shape, jnp.nan, x.dtype), jnp.ones((1,), jnp.int32)
+
+    monkeypatch.setattr(event, "call", gives_up)
+    x, kernel, d_out = matrices(31, 37, 43, 0.1, "float32")
+    with jax.disable_jit(False):
+        found = jax.jit(lambda *a: (event_product(*a[:2], share), gradient(*a)))(x, kernel, d_out)
+    np.testing.assert_allclose(found[0], x @ kernel, atol=1e-5)
+    np.testing.assert_allclose(found[1], x.T @ d_out, atol=1e-5)
+
+
+def gradient(x: Any, kernel: Any, d_out: Any) -> Any:
+    return event_kernel_gradient(x, d_out, 1.0)
+
+
+SPREAD = """
+import jax, jax.numpy as jnp, numpy as np, flax.linen as nn, flax_snn as snn
+from jax.sharding import AxisType, PartitionSpec as P
+
+x = (jax.random.uniform(jax.random.key(0), (8, 50, 64)) < 0.1).astype(jnp.float32)
+mesh = jax.make_mesh((2,), ("b",), axis_types=(AxisType.Auto,))
+params = nn.Dense(40).init(jax.random.key(1), x)
+
+def steepness(layer, vma, params, x):
+    spec = {"in_specs": (P(), P("b")), "out_specs": P("b"), "check_vma": vma}
+    return jnp.sin(jax.shard_map(layer.apply, mesh=mesh, **spec)(params, x)).sum()
+
+for vma in (True, False):
+    found, expected = (
+        jax.jit(jax.value_and_grad(steepness, (2, 3)), static_argnums=(0, 1))(d, vma, params, x)
+        for d in (nn.Dense(40, dot_general_cls=snn.EventDotGeneral), nn.Dense(40))
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), found, expected)
+"""
+
+
+@pytest.mark.slow
+def test_inside_shard_map() -> None:
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    subprocess.run([sys.executable, "-c", SPREAD], check=True, env={**os.environ, **flags})
+
+
+LOAD = """
+import pickle, sys
+import jax.numpy as jnp, flax_snn as snn
+from jax.experimental import serialize_executable
+
+assert snn.EventDotGeneral.why_not("float32") is None  # makes the products known to XLA
+with open(sys.argv[1], "rb") as file:
+    program, x, kernel = pickle.load(file)
+found = serialize_executable.deserialize_and_load(*program)(x, kernel)
+assert jnp.allclose(found, x @ kernel, atol=1e-5)
+"""
+
+
+@pytest.mark.slow
+def test_a_stored_program_runs_in_another_process(tmp_path: Path) -> None:
+    x, kernel, _ = (np.asarray(a) for a in matrices(300, 40, 50, 0.1, "float32"))
+    program = jax.jit(lambda x, kernel: event_product(x, kernel, 0.2)).lower(x, kernel).compile()
+    stored = serialize_executable.serialize(program)
+    (tmp_path / "program").write_bytes(pickle.dumps((stored, x, kernel)))
+    subprocess.run([sys.executable, "-c", LOAD, str(tmp_path / "program")], check=True)
+
 
 WIDE: dict[str, Any] = {"param_dtype": jnp.float64}
 CUBA = snn.LIFDynamics(tau_syn=5e-3)

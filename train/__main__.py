@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+from train.flags import quiet_pipe
 from train.tasks import TASKS, find_task
 
 COMMANDS = {
@@ -14,6 +15,7 @@ COMMANDS = {
 }
 
 
+@quiet_pipe
 def main() -> int:
     """Prints tasks and commands."""
     tasks = {name: inspect.cleandoc(type(find_task(name)).__doc__ or "") for name in TASKS}

@@ -9,18 +9,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from train.errors import ConfigError, RunDirectoryError, exit_code
+from train.flags import quiet_pipe, read_flags
 from train.fleet.seeds import parse_seeds
 from train.settings import RunOptions
 from train.store import run_directory
-from train.store.layout import CHECKPOINTS, METRICS
+from train.store.layout import CHECKPOINTS
 from train.store.run_directory import timestamp
 from train.store.settings_json import from_json, task_of
 from train.tasks import TASKS, Task
 
 
+@quiet_pipe
 def run_command(task: Task, arguments: Sequence[str] | None = None) -> int:
     """Run ``python -m train.<task>``.
 
@@ -87,7 +87,7 @@ def train_variants(task: Task, variants: Mapping[str, Any], options: RunOptions)
 
     jobs = [Job(name, variant, folder / name) for name, variant in variants.items()]
     code = run_fleet(task, jobs, options, options.together)
-    finished = [job.path for job in jobs if (job.path / METRICS).exists()]
+    finished = [job.path for job in jobs if run_directory.read_metrics(job.path)]
     if finished and code in (0, 2):
         print(report(finished, folder / "compare.png"))
     if code >= 128:
@@ -118,13 +118,8 @@ def parse(task: Task, arguments: Sequence[str] | None, defaults: Any) -> tuple[A
     """
     parts = typing.get_type_hints(task.settings)
     fields = [(name, kind, getattr(defaults, name)) for name, kind in parts.items()]
-    flags: Any = tyro.cli(
-        dataclasses.make_dataclass("Flags", [*fields, ("run", RunOptions, RunOptions())]),
-        prog=task.command,
-        description=task.description,
-        args=arguments,
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    every = dataclasses.make_dataclass("Flags", [*fields, ("run", RunOptions, RunOptions())])
+    flags: Any = read_flags(every, task.command, task.description, arguments)
     return task.settings(**{name: getattr(flags, name) for name in parts}), flags.run
 
 

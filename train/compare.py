@@ -17,6 +17,7 @@ from typing import Any
 import tyro
 
 from train.errors import InputError, RunDirectoryError, exit_code
+from train.flags import quiet_pipe, read_flags
 from train.progress.report import format_score
 from train.store import run_directory
 from train.store.settings_json import flat, task_of, upgraded
@@ -69,7 +70,7 @@ def compare(paths: Sequence[Path]) -> list[dict[str, Any]]:
 def describe(rows: Sequence[dict[str, Any]]) -> str:
     """Return what `compare` found as a table."""
     score = rows[0]["score"]
-    header = ["run", "task", "epochs", "best", "validation", "test", "seconds"]
+    header = ["run", "task", "epochs", "best", "validation", "test", "training s"]
     header += rows[0]["settings"]
     lines = [
         [
@@ -80,7 +81,7 @@ def describe(rows: Sequence[dict[str, Any]]) -> str:
             format_score(score, row["validation"], 2),
             "-" if row["test"] is None else format_score(score, row["test"], 2),
             f"{row['seconds']:.0f}",
-            *(json.dumps(value) for value in row["settings"].values()),
+            *(as_typed(name, value) for name, value in row["settings"].items()),
         ]
         for row in rows
     ]
@@ -104,6 +105,22 @@ def report(paths: Sequence[Path], target: Path) -> str:
     return "\n".join([describe(rows), *over_seeds(rows), f"learning curves: {picture}"])
 
 
+def as_typed(name: str, value: Any) -> str:
+    """Return the value of a setting as it is typed after its flag: ``64 32`` for two layers.
+
+    Args:
+      name: name of the flag without dashes.
+      value: what was stored; ``None`` where a run has no such setting.
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return f"--{'' if value else 'no-'}{name}"
+    if isinstance(value, list):
+        return " ".join(str(each) for each in value)
+    return str(value) if value != "" else '""'
+
+
 def over_seeds(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return mean and standard deviation of the test score over runs that differ in their seed.
 
@@ -115,7 +132,7 @@ def over_seeds(rows: Sequence[dict[str, Any]]) -> list[str]:
     """
     groups: dict[tuple[tuple[str, Any], ...], list[float]] = {}
     for row in rows:
-        same = tuple((n, repr(v)) for n, v in row["settings"].items() if n != "seed")
+        same = tuple((n, as_typed(n, v)) for n, v in row["settings"].items() if n != "seed")
         groups.setdefault(same, [])
         if row["test"] is not None:
             groups[same].append(row["test"])
@@ -153,9 +170,10 @@ def draw(paths: Sequence[Path], score: str, target: Path) -> Path:
     return save(figure, target)
 
 
+@quiet_pipe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``python -m train.compare``; returns the exit code."""
-    options = tyro.cli(CompareOptions, prog=COMMAND, description=__doc__, args=arguments)
+    options = read_flags(CompareOptions, COMMAND, __doc__, arguments)
 
     def work() -> int:
         rows = compare(options.runs)

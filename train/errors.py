@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
 
 BAD_INPUT = 2
 """Exit code where the input is at fault: flags, a run directory, a checkpoint."""
+
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
+STOPPED = "stopped at once; what was saved before is kept"
 
 
 class InputError(Exception):
@@ -42,5 +53,14 @@ def exit_code(command: str, run: Callable[[], int]) -> int:
         print(f"{command}: error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        print(f"\n{command}: stopped at once; what was saved before is kept", file=sys.stderr)
-        return 130
+        print(f"\n{command}: {STOPPED}", file=sys.stderr)
+        # Threads that still work are waited for; who does not want to wait needs no traceback.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, lambda number, frame: os._exit(INTERRUPTED))
+        return INTERRUPTED
+
+
+def end_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    """End the process, whatever its threads are doing: a handler for a signal that comes again."""
+    os.write(2, f"\n{STOPPED}\n".encode())
+    os._exit(INTERRUPTED)

@@ -29,10 +29,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import tyro
-
 from train.chips.ages import parse_times
 from train.errors import ConfigError, RunDirectoryError, exit_code
+from train.flags import quiet_pipe, read_flags
 from train.progress.health import lost_spikes
 from train.progress.report import format_score
 from train.settings import NO_CROSSBAR, CrossbarLayers, CrossbarScaling
@@ -321,9 +320,10 @@ def _confusion_lines(confusion: list[list[int]] | None) -> list[str]:
     return [title, f"        |{header}", *rows, ""]
 
 
+@quiet_pipe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``python -m train.evaluate``; returns the exit code."""
-    options = tyro.cli(EvaluateOptions, prog=COMMAND, description=__doc__, args=arguments)
+    options = read_flags(EvaluateOptions, COMMAND, __doc__, arguments)
 
     def work() -> int:
         _check_options(options)

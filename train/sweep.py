@@ -19,6 +19,7 @@ from typing import Any
 
 from train.command_line import parse, train_variants
 from train.errors import ConfigError, exit_code
+from train.flags import quiet_pipe
 from train.fleet.seeds import parse_seeds
 from train.store.settings_json import flat, to_json
 from train.tasks import TASKS, Task, find_task, import_task
@@ -29,6 +30,7 @@ MOST_RUNS = 1000
 """Runs of a sweep above which it is taken for a mistake."""
 
 
+@quiet_pipe
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     if list(arguments[:1]) in ([], ["-h"], ["--help"]):

@@ -133,15 +133,19 @@ class Events:
         shape = (height, width, 2)
         times = np.asarray(times)
         for (name, values), size in zip(columns.items(), (width, height, 2), strict=True):
-            if values.dtype != np.bool_:
+            if values.dtype.kind not in "iub":
                 checks.integers(name, values)
-            checks.shape(name, values, times.shape, remedy="give one entry for each event")
+            if values.shape != times.shape:
+                checks.shape(name, values, times.shape, remedy="give one entry for each event")
             if values.size:
                 _check_range(name, values, size)
-        wide: Any = np.uint32 if math.prod(shape) <= 2**32 else np.uint64
-        row, column, sign = (columns[name].astype(wide) for name in ("y", "x", "polarity"))
-        units = ((row * wide(width) + column) << wide(1)) | sign
-        return cls(times, units, shape, tick)
+        kind: Any = unit_dtype(shape)
+        row, column, sign = (columns[name].astype(kind) for name in ("y", "x", "polarity"))
+        row *= kind.type(width)
+        row += column
+        row += row
+        row |= sign
+        return cls(times, row, shape, tick)
 
     def coordinates(self) -> tuple[Num[np.ndarray, "K"], ...]:
         """Returns the position of each event along every axis of the shape, (K,) each."""
@@ -207,6 +211,9 @@ def unit_dtype(shape: tuple[int, ...]) -> np.dtype:
 
 
 def _check_arrays(times: np.ndarray, units: np.ndarray) -> None:
+    if times.ndim == 1 and units.shape == times.shape:
+        if times.dtype.kind in "iuf" and units.dtype.kind in "iu":
+            return  # The checks below, which say what is wrong, take longer.
     checks.real_array("times", times)
     if times.dtype == np.bool_:
         raise TypeError(checks.error_text("times", "real numbers", "bool", "convert it"))

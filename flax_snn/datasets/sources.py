@@ -196,6 +196,21 @@ def named(*where: str | os.PathLike[str]) -> Iterator[None]:
         raise ValueError(f"{place}, {error}") from error
 
 
+def content_of(path: str | os.PathLike[str], *, what: str) -> tuple[str, bytes]:
+    """Returns the path of a file as text, and its bytes.
+
+    Raises:
+      FileNotFoundError: no such file; the text says what was looked for.
+    """
+    text = os.path.expanduser(os.fspath(path))
+    try:
+        with open(text, "rb", buffering=0) as file:
+            return text, file.readall()
+    except (FileNotFoundError, IsADirectoryError):
+        existing(text, what=what)
+        raise
+
+
 def existing(path: str | os.PathLike[str], *, what: str, folder: bool = False) -> str:
     """Returns the path of a file or folder that is there.
 
@@ -218,6 +233,7 @@ __all__ = [
     "Source",
     "Subset",
     "check_labels",
+    "content_of",
     "existing",
     "named",
     "row_of",

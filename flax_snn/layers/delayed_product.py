@@ -82,19 +82,21 @@ def delayed_product(x: Array, kernel: Array, method: Method = "auto") -> Array:
     return blocks.joined(*(part.reshape(len(part), *rows, -1) for part in (y_re, y_im)))
 
 
-def filtered(x: Array, taps: Array, method: Method = "auto") -> Array:
+def filtered(x: Array, taps: Array, method: Method = "auto", kernel: Array | None = None) -> Array:
     """Returns each feature convolved with its own taps, causally in time.
 
     Args:
       x: input ``(B, K - 1 + T, F)``: what came in the K - 1 steps before, and the sequence.
-      taps: taps by lag, ``(K, F)``, in the dtype of the input.
+      taps: taps by lag, ``(K, N)``, in the dtype of the input.
       method: ``auto``, ``convolution`` or ``frequency``.
+      kernel: weights ``(F, N)`` that make features of the input; ``None``: it has them, F is N.
 
     Returns:
-      The filtered features ``(B, T, F)``.
+      The filtered features ``(B, T, N)``.
     """
     count, features = taps.shape
     if chosen(method, count, x.dtype) == "convolution":
+        x = x if kernel is None else jnp.matmul(x, kernel)
         return lax.conv_general_dilated(
             x,
             taps[::-1, None],
@@ -105,6 +107,8 @@ def filtered(x: Array, taps: Array, method: Method = "auto") -> Array:
         )
     blocks = _Blocks(x.shape[1] - count + 1, count)
     x_re, x_im = blocks.spectrum(blocks.cut(x))
+    if kernel is not None:  # fewer features to transform, if there are fewer inputs
+        x_re, x_im = jnp.matmul(x_re, kernel), jnp.matmul(x_im, kernel)
     t_re, t_im = blocks.spectrum(taps[None])
     return blocks.joined(x_re * t_re - x_im * t_im, x_re * t_im + x_im * t_re)
 

@@ -210,10 +210,11 @@ def arrived(
         wide, weight = promote_dtype(taps, kernel)
         return delayed_product(window, (wide * weight[None]).astype(window.dtype), method)
     kernel = kernel.astype(window.dtype)
+    if not jnp.issubdtype(taps.dtype, jnp.integer):
+        taps = taps.astype(window.dtype)
+        if kind == "dendrite":
+            return filtered(window, taps, method, kernel)
+        return jnp.matmul(filtered(window, taps, method), kernel)
     if kind == "dendrite":
-        window = jnp.matmul(window, kernel)
-    if jnp.issubdtype(taps.dtype, jnp.integer):
-        late = shifted(window, taps, max_delay)
-    else:
-        late = filtered(window, taps.astype(window.dtype), method)
-    return late if kind == "dendrite" else jnp.matmul(late, kernel)
+        return shifted(jnp.matmul(window, kernel), taps, max_delay)
+    return jnp.matmul(shifted(window, taps, max_delay), kernel)

@@ -14,26 +14,20 @@ neurons*, 2020.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
 from flax_snn import checks
-from flax_snn.learn.components import components
 from flax_snn.learn.feedback import feedback_matrix
 from flax_snn.learn.network import as_batch, read_network
-from flax_snn.learn.objective import StepLoss, loss_of_chunk
+from flax_snn.learn.objective import StepLoss, loss_and_errors
+from flax_snn.learn.rows import Carry, Rows
 from flax_snn.learn.sequence import run_sequence
-from flax_snn.learn.traces import (
-    Traces,
-    entries_of,
-    gradients_of_chunk,
-    no_traces,
-    response,
-)
-from flax_snn.learn.unit import Unit, UnitArrays, UnitState
+from flax_snn.learn.traces import gradients_of_chunk
+from flax_snn.learn.unit import Unit, UnitArrays
 from flax_snn.products import as_floating
 from flax_snn.time_loop.layer import LayerWeights
 from flax_snn.typing import Array
@@ -66,25 +60,10 @@ class EProp:
             Unit(readout, None, network.learned[1]),
         )
         arrays = (UnitArrays(weights[0], weights[1].coefficients), UnitArrays(weights[1]))
-        starts = tuple(unit.start(state) for unit, state in zip(units, states, strict=True))
-        parts = []
-        for unit, each, start in zip(units, arrays, starts, strict=True):
-            v = unit.layer.neuron.membrane(start.neuron)
-            current = jax.ShapeDtypeStruct((v.shape[0], v.shape[1] * unit.layer.neuron.blocks), v.dtype)
-            found = components(unit, each, start, current)
-            if any(unit.learned):  # learned values have traces of their own in all components
-                found = found._replace(shared=(), own=tuple(sorted(found.shared + found.own)))
-            parts.append(found)
-        _check_readout(readout, weights[1], parts[1], network.names[1])
+        rows = Rows.of(units, arrays, states, back)
+        _check_readout(readout, weights[1], rows.parts[1], network.names[1])
         matrix = feedback_matrix(self.feedback, variables, weights[1].kernel)
-        return _Plan(self, units, arrays, tuple(parts), starts, back, matrix, variables)
-
-
-class _Carry(NamedTuple):
-    """What e-prop carries from step to step: states, traces, and spikes for the rate term."""
-
-    states: tuple[UnitState, UnitState]
-    traces: tuple[Traces, Traces]
+        return _Plan(self, rows, matrix, variables)
 
 
 @dataclasses.dataclass
@@ -92,39 +71,24 @@ class _Plan:
     """e-prop for one model and one set of weights."""
 
     rule: EProp
-    units: tuple[Unit, Unit]
-    arrays: tuple[UnitArrays, UnitArrays]
-    parts: tuple[Any, Any]
-    starts: tuple[UnitState, UnitState]
-    back: Any
+    rows: Rows
     matrix: Array
     variables: Any
 
-    def start(self) -> _Carry:
+    def start(self) -> Carry:
         """Returns the carry before the first step."""
-        traces = [
-            no_traces(unit, parts, arrays, unit.layer.neuron.membrane(start.neuron))
-            for unit, parts, arrays, start in zip(
-                self.units, self.parts, self.arrays, self.starts, strict=True
-            )
-        ]
-        return _Carry(self.starts, (traces[0], traces[1]))
+        return self.rows.start()
 
     def answers(self, length: int) -> Any:
         """Returns the responses of shared traces over chunks of a length."""
-        return tuple(
-            response(unit, parts, arrays, unit.layer.neuron.membrane(start.neuron), length)
-            for unit, parts, arrays, start in zip(
-                self.units, self.parts, self.arrays, self.starts, strict=True
-            )
-        )
+        return self.rows.answers(length)
 
     def nothing(self) -> Any:
         """Returns a gradient of zeros."""
-        zeros = jax.tree.map(jnp.zeros_like, tuple(each.layer for each in self.arrays))
+        zeros = self.rows.nothing()
         if not self.rule.rate_penalty:
             return zeros, None
-        v = self.units[0].layer.neuron.membrane(self.starts[0].neuron)
+        v = self.rows.membranes()[0]
         return zeros, (zeros[0], jnp.zeros(v.shape[-1:], v.dtype))
 
     def chunk(
@@ -143,39 +107,30 @@ class _Plan:
         Returns:
           The carry, the loss, the gradient in the arrays of the layers, and the outputs.
         """
-        (hidden, readout), (first, second) = self.units, self.arrays
+        rows = self.rows
+        (hidden, readout), (first, second) = rows.units, rows.arrays
         x = as_floating(inputs, hidden.layer.dtype or hidden.layer.param_dtype)
         done = hidden.run(first, carry.states[0], hidden.layer.project(x, first.layer))
         currents = readout.layer.project(done.spikes, second.layer)
         read = readout.run(second, carry.states[1], currents)
-        value, errors = jax.value_and_grad(
-            lambda y: loss_of_chunk(loss, y, targets, counted)
-        )(read.spikes)
+        value, errors = loss_and_errors(loss, read.spikes, targets, counted)
         learning = errors @ self.matrix.T.astype(errors.dtype)
         signals: list[tuple[Array, ...]] = [(learning,)]
         if self.rule.rate_penalty:
             signals = [(jnp.zeros_like(done.spikes), learning)]
             signals.append((jnp.ones_like(done.spikes), jnp.zeros_like(learning)))
-        found, traces = gradients_of_chunk(
-            hidden, self.parts[0], first, answers[0], carry.traces[0], done, x, signals, last=last
+        of_hidden, traces = gradients_of_chunk(
+            rows.of_layer(0, answers, carry), done, x, signals, last=last
         )
-        (of_readout,), others = gradients_of_chunk(
-            readout,
-            self.parts[1],
-            second,
-            answers[1],
-            carry.traces[1],
-            read,
-            done.spikes,
-            [(errors,)],
-            last=last,
+        of_readout, others = gradients_of_chunk(
+            rows.of_layer(1, answers, carry), read, done.spikes, [(errors,)], last=last
         )
         rate = None
         if self.rule.rate_penalty:
-            rate = (found[1], jnp.sum(done.spikes, axis=(0, 1)).astype(traces_dtype(done)))
-        gradient = ((found[0], of_readout), rate)
-        carry = _Carry((done.after, read.after), (traces, others))
-        return carry, value, gradient, read.spikes
+            v = rows.membranes()[0]
+            rate = (of_hidden[1], jnp.sum(done.spikes.astype(v.dtype), axis=(0, 1)))
+        carry = Carry((done.after, read.after), (traces, others))
+        return carry, value, ((of_hidden[0], of_readout[0]), rate), read.spikes
 
     def finish(self, value: Array, gradient: Any, steps: int) -> tuple[Array, Any]:
         """Returns the loss and the gradient of the parameters.
@@ -188,25 +143,19 @@ class _Plan:
         (of_hidden, of_readout), rate = gradient
         if rate is not None:
             eligible, spikes = rate
-            v = self.units[0].layer.neuron.membrane(self.starts[0].neuron)
-            count = steps * v.shape[0]
-            goal = self.rule.target_rate * self.units[0].layer.neuron.dt
+            count = steps * self.rows.membranes()[0].shape[0]
+            goal = self.rule.target_rate * self.rows.units[0].layer.neuron.dt
             distance = spikes / count - goal
             value = value + 0.5 * self.rule.rate_penalty * jnp.sum(distance**2).astype(value.dtype)
             factor = self.rule.rate_penalty / count * distance
             of_hidden = jax.tree.map(
                 lambda g, e: g + (_per_neuron(factor, e) * e).astype(g.dtype), of_hidden, eligible
             )
-        params = self.back((of_hidden, of_readout))
-        if self.rule.feedback == "adaptive" if isinstance(self.rule.feedback, str) else False:
-            kernel = of_readout.kernel
-            params = {**params, "feedback": kernel.astype(self.variables["params"]["feedback"].dtype)}
+        params = self.rows.back((of_hidden, of_readout))
+        if isinstance(self.rule.feedback, str) and self.rule.feedback == "adaptive":
+            dtype = self.variables["params"]["feedback"].dtype
+            params = {**params, "feedback": of_readout.kernel.astype(dtype)}
         return value, params
-
-
-def traces_dtype(done: Any) -> Any:
-    """Returns the dtype of sums over spikes."""
-    return jax.tree.leaves(done.after.neuron)[0].dtype
 
 
 def _per_neuron(factor: Array, like: Array) -> Array:
@@ -275,7 +224,15 @@ def eprop(
     rule = EProp(feedback, rate_penalty, target_rate)
     inputs, targets = as_batch("eprop", model, batch)
     return run_sequence(
-        rule, model, variables, inputs, targets, loss, mask=mask, seq_lengths=seq_lengths, chunk=chunk
+        rule,
+        model,
+        variables,
+        inputs,
+        targets,
+        loss,
+        mask=mask,
+        seq_lengths=seq_lengths,
+        chunk=chunk,
     )
 
 
@@ -315,7 +272,7 @@ def _check_readout(layer: Any, weights: LayerWeights, parts: Any, name: str) -> 
             f"eprop: expected a readout with one synaptic time constant, got {name} with"
             f" {layer.neuron.blocks}: each of them needs traces of its own"
         )
-    if entries_of(weights).get("kernel") is None:
+    if weights.kernel is None:
         raise ValueError(f"eprop: expected a readout with weights, got {name} with features=None")
     if parts.own or any(leaf.size > 1 for leaf in jax.tree.leaves(weights.coefficients)):
         raise ValueError(

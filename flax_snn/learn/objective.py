@@ -134,6 +134,14 @@ def window(
     return step_mask((batch,), steps, seq_lengths=seq_lengths, mask=mask)
 
 
+def loss_and_errors(
+    loss: StepLoss, outputs: Float[Array, "T B C"], targets: Any, counted: Array | None
+) -> tuple[Array, Array]:
+    """Returns the loss of a chunk, and its derivative by the outputs, ``(T, B, C)``."""
+    value, errors = jax.value_and_grad(lambda y: loss_of_chunk(loss, y, targets, counted))(outputs)
+    return value, errors
+
+
 def loss_of_chunk(
     loss: StepLoss, outputs: Float[Array, "T B C"], targets: Any, counted: Array | None
 ) -> Array:

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from flax_snn.learn.components import Components, tangents
-from flax_snn.learn.unit import Pass, Unit, UnitArrays, UnitState
+from flax_snn.learn.unit import Pass, Unit, UnitArrays
 from flax_snn.time_loop.layer import LayerWeights
 from flax_snn.time_loop.states import floating
 from flax_snn.typing import Array
@@ -136,12 +136,26 @@ def response(
     return Response(decay, {name: powers @ g[None] for name, g in gains.items()})
 
 
+class Row(NamedTuple):
+    """A unit with what belongs to it.
+
+    Attributes:
+      unit: the unit.
+      parts: its components.
+      arrays: its arrays.
+      answer: response of the shared components over a chunk; None if there are none.
+      traces: traces before the chunk.
+    """
+
+    unit: Unit
+    parts: Components
+    arrays: UnitArrays
+    answer: Response | None
+    traces: Traces
+
+
 def gradients_of_chunk(
-    unit: Unit,
-    parts: Components,
-    arrays: UnitArrays,
-    answer: Response | None,
-    traces: Traces,
+    row: Row,
     done: Pass,
     inputs: Array,
     signals: list[tuple[Array, ...]],
@@ -151,11 +165,7 @@ def gradients_of_chunk(
     """Returns what learning signals make of a chunk, and the traces after it.
 
     Args:
-      unit: the unit.
-      parts: its components.
-      arrays: its arrays.
-      answer: response of the shared components over the chunk.
-      traces: traces before the chunk.
+      row: the unit, its arrays and its traces before the chunk.
       done: the chunk, run forward.
       inputs: inputs of the chunk, floating, ``(T, B, F)``.
       signals: cotangents of the outputs of the unit, ``(T, B, N)`` each; one gradient for each.
@@ -165,6 +175,7 @@ def gradients_of_chunk(
       One gradient for each signal, shaped as the weights of the layer; and the traces.
     """
     state = floating(done.after)
+    parts, traces = row.parts, row.traces
     leaves, structure = jax.tree.flatten(state)
     own = () if last else parts.own
     rows = len(signals) + len(own)
@@ -183,13 +194,13 @@ def gradients_of_chunk(
     d_state = jax.tree.unflatten(structure, d_leaves)
     d_before, d_currents, d_feedback, d_values = jax.vmap(done.back)((d_outputs, d_state))
     before = jax.tree.leaves(d_before)
-    chunk = _Chunk(unit, parts, arrays, traces, done, inputs, before, d_currents, d_feedback)
+    chunk = _Chunk(*row, done, inputs, before, d_currents, d_feedback)
     found = [chunk.gradient(k, d_values) for k in range(len(signals))]
     if last:
         return found, traces
     rest = slice(len(signals), rows)
     after = Traces(
-        {name: chunk.shared_after(name, answer) for name in traces.shared},
+        {name: chunk.shared_after(name) for name in traces.shared},
         {name: chunk.own_after(name, rest) for name in traces.own},
         [
             d_value[rest] + chunk.moved_on(values, rest)
@@ -205,6 +216,7 @@ class _Chunk(NamedTuple):
     unit: Unit
     parts: Components
     arrays: UnitArrays
+    answer: Response | None
     traces: Traces
     done: Pass
     inputs: Array
@@ -266,8 +278,9 @@ class _Chunk(NamedTuple):
         stacked = jnp.stack([self.before[m][k] for m in parts], axis=1)
         return jnp.tile(stacked, (1, 1, currents // stacked.shape[-1]))
 
-    def shared_after(self, name: str, answer: Response | None) -> Array:
+    def shared_after(self, name: str) -> Array:
         """Returns the shared traces after the chunk."""
+        answer = self.answer
         assert answer is not None
         moved = jnp.einsum("ac,csbi->asbi", answer.decay, self.traces.shared[name])
         return moved + jnp.einsum("tas,tbi->asbi", answer.gain[name], self.pre(name))

@@ -159,8 +159,7 @@ def _product(x: Array, kernel: Array, *, shares: tuple[float, float]) -> Array:
     if 0 in (x.size, kernel.size):
         return jnp.zeros(shape, kernel.dtype)
     results = [
-        call("product", part, kernel, _limit(part, shares[0]), (part.shape[0], shape[1]))
-        for part in _parts(x)
+        _call("product", part, kernel, shares[0], (part.shape[0], shape[1])) for part in _parts(x)
     ]
     found = jnp.concatenate([out for out, _ in results]) if len(results) > 1 else results[0][0]
     return _unless(results, found, lambda: _dense_product(x, kernel))
@@ -170,7 +169,7 @@ def _gradient(x: Array, d_out: Array, *, shares: tuple[float, float]) -> Array:
     shape = (x.shape[1], d_out.shape[1])
     if 0 in (x.size, d_out.size):
         return jnp.zeros(shape, d_out.dtype)
-    result = call("kernel_gradient", x, d_out, _limit(x, shares[1]), shape)
+    result = _call("kernel_gradient", x, d_out, shares[1], shape)
     return _unless([result], result[0], lambda: _dense_gradient(x, d_out))
 
 
@@ -209,8 +208,10 @@ def _unless(results: list[Any], found: Array, dense: Any) -> Array:
     return lax.cond(gave_up > 0, dense, lambda: found)
 
 
-def _limit(x: Array, share: float) -> int:
-    return math.ceil(share * x.size)
+def _call(name: str, x: Array, matrix: Array, share: float, shape: tuple[int, int]) -> Any:
+    """Call a native loop; what it returns is said to differ between devices as its inputs do."""
+    results = call(name, x, matrix, math.ceil(share * x.size), shape)
+    return varying_alike(x, *results)[1:]
 
 
 def _parts(rows: Array) -> list[Array]:

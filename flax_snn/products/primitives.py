@@ -14,6 +14,7 @@ from typing import Any
 import jax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import NamedSharding, PartitionSpec
 
 from flax_snn.typing import Array
 
@@ -35,7 +36,10 @@ def bilinear(
     primitive = Primitive(name)
 
     def abstract(x: Any, other: Any, **shares: Any) -> Any:
-        spread = {"manual_axis_type": x.manual_axis_type} if varying(x) else {}
+        spread = {}
+        if varying(x):
+            whole = NamedSharding(x.sharding.mesh, PartitionSpec(None, None))
+            spread = {"sharding": whole, "manual_axis_type": x.manual_axis_type}
         return jax.core.ShapedArray(shape(x.shape, other.shape), x.dtype, **spread)
 
     def lowered(context: Any, *arrays: Any, **shares: Any) -> Any:

@@ -44,13 +44,13 @@ def main() -> int:
             test = trained.load_data().test
             x = np.asarray(test.inputs, np.float32)
             ours = np.asarray(trained.evaluate(test).predictions)
-            spikes = np.asarray(trained.model.network.apply({"params": trained.params}, x))
+            spikes = np.asarray(trained.network.apply({"params": trained.params}, x))
             accuracy = float(np.mean(ours == test.labels))
             for peer in PEERS:
                 file = work / f"{peer}.nir"
                 export_network(trained, file, VERSIONS[peer])
                 worker = Worker(options.environments / "torch", peer, work)
-                dt = 1e-4 if peer == "snntorch" else trained.model.dt
+                dt = 1e-4 if peer == "snntorch" else trained.model.slot
                 found, error = worker.run(file, time_first(x), dt)
                 if error is not None:
                     raise RuntimeError(f"{peer}: {error}")

@@ -10,11 +10,12 @@ those of ten do not fit into the cache.)
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,22 +71,15 @@ def run_fleet(task: Task, jobs: Sequence[Job], options: RunOptions, together: in
     shared = _Shared(task, options)
     board = _Board(jobs, len(waiting), options.quiet)
     errors: dict[str, InputError] = {}
+
+    def work(job: Job) -> None:
+        _run(task, job, options, shared, board, stop)
+
     with board, stop_on_signal("epoch of each run", board.note) as stop:
-        most = together or _cores()
-        with ThreadPoolExecutor(most, thread_name_prefix="run") as pool:
-            futures = {
-                pool.submit(_run, task, job, options, shared, board, stop): job for job in waiting
-            }
-            for future in _ended(futures):
-                try:
-                    future.result()
-                except InputError as error:
-                    name = futures[future].name
-                    errors[name] = error
-                    board.note(f"{name}: {error}")
-                except BaseException:
-                    stop.code = stop.code or 1  # the others save, and leave
-                    raise
+        for job, failure in _results(waiting, together or _cores(), work, stop):
+            if failure is not None:
+                errors[job.name] = failure
+                board.note(f"{job.name}: {failure}")
     if stop:
         return stop.code
     return 2 if errors else 0
@@ -227,12 +221,35 @@ def _finished(job: Job, options: RunOptions) -> bool:
     return options.resume and run_directory.read_result(job.path) is not None
 
 
-def _ended(futures: Mapping[Future[None], Job]) -> Iterator[Future[None]]:
-    """Yields futures as they end; signals arrive in between."""
-    waiting = set(futures)
-    while waiting:
-        done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-        yield from done
+def _results(
+    jobs: Sequence[Job], together: int, work: Callable[[Job], None], stop: Stop
+) -> Iterator[tuple[Job, InputError | None]]:
+    """Yields jobs as they end, with what went wrong; signals arrive in between.
+
+    What is not the user's to correct is raised, after the other runs have saved what they have.
+    """
+    if together == 1:
+        for job in jobs:
+            yield job, _failure(functools.partial(work, job))
+        return
+    with ThreadPoolExecutor(together, thread_name_prefix="run") as pool:
+        waiting = {pool.submit(work, job): job for job in jobs}
+        while waiting:
+            for future in wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED).done:
+                job = waiting.pop(future)
+                try:
+                    yield job, _failure(future.result)
+                except BaseException:
+                    stop.code = stop.code or 1
+                    raise
+
+
+def _failure(work: Callable[[], None]) -> InputError | None:
+    try:
+        work()
+    except InputError as error:
+        return error
+    return None
 
 
 def _cores() -> int:

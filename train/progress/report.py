@@ -140,9 +140,16 @@ def farewell(run: Path, result: Mapping[str, Any]) -> str:
     return (
         (f"{lost_spikes(lost, 'test')}\n" if lost else "")
         + f"test {score} {test} (best validation {validation}, epoch {result['best_epoch']} of"
-        f" {result['epochs_done']}), {result['seconds']:.0f} s\n"
+        f" {result['epochs_done']}), {_times(result)}\n"
         f"evaluate it: python -m train.evaluate --checkpoint {run}"
     )
+
+
+def _times(result: Mapping[str, Any]) -> str:
+    """Return the times of a run; older releases did not store that of the training alone."""
+    command = f"{result['seconds']:.1f} s"
+    training = result.get("training_seconds")
+    return command if training is None else f"{training:.1f} s of training, {command} in all"
 
 
 def format_score(score: str, value: float, digits: int = 1) -> str:

@@ -11,15 +11,17 @@ import sys
 
 from train.command_line import run_command
 from train.errors import ConfigError, exit_code
+from train.flags import in_terminal, quiet_pipe
 from train.tasks import TASKS, find_task, import_task
 
 COMMAND = "python -m train.run"
 
 
+@quiet_pipe
 def main(arguments: list[str]) -> int:
     """Runs the command; returns the exit code."""
     if arguments[:1] in ([], ["-h"], ["--help"]):
-        print(__doc__.strip())
+        print(in_terminal(__doc__).strip())
         return 0 if arguments else 2
     name, *flags = arguments
     found = []

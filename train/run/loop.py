@@ -198,14 +198,15 @@ def train(
 
 
 def _check_finite(run: Run, epoch: Epoch) -> None:
-    loss = float(epoch.sums.loss)
+    loss, gradient = float(epoch.sums.loss), float(epoch.sums.grad_norm)
     validation = 0.0 if epoch.validation is None else float(epoch.validation.loss)
-    if not math.isfinite(loss + validation):
+    if not math.isfinite(loss + validation + gradient):
+        what = "loss" if math.isfinite(gradient) else "gradient"
         raise NotFiniteError(
-            f"the loss is no longer a number in epoch {epoch.number} (sum over training samples"
-            f" {loss}, validation samples {validation}); the epochs before are kept in {run.path}:"
-            " evaluate the best of them, or lower --learning-rate, or set --clip-norm 1, and train"
-            " again with --overwrite"
+            f"the {what} is no longer a number in epoch {epoch.number} (loss, sum over training"
+            f" samples {loss}, validation samples {validation}; gradient norm {gradient}); the"
+            f" epochs before are kept in {run.path}: evaluate the best of them, or lower"
+            " --learning-rate, or set --clip-norm 1, and train again with --overwrite"
         )
 
 
@@ -230,7 +231,6 @@ def _place(run: Run, epoch: Epoch, seconds: float) -> dict[str, Any]:
     return position(
         epochs=epoch.number - cut,
         batches=epoch.batches,
-        seed=run.training.seed,
         stream=epoch.stream,
         sums=epoch.sums if cut else None,
         seconds=seconds,

@@ -89,14 +89,13 @@ def find_start(path: Path, task: Task, first: TrainState, note: Callable[[str], 
 
 
 def position(
-    *, epochs: int, batches: int, seed: int, stream: Any, sums: Sums | None, seconds: float
+    *, epochs: int, batches: int, stream: Any, sums: Sums | None, seconds: float
 ) -> dict[str, Any]:
     """Return where a run stands, for JSON; what `find_start` reads."""
     plain = None if sums is None else jax.tree.map(lambda x: np.asarray(x).tolist(), sums)._asdict()
     return {
         "epochs_done": epochs,
         "batches_done": batches,
-        "order_seed": seed,
         "stream": stream,
         "sums": plain,
         "seconds": seconds,

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from train.errors import end_at_once
+
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -27,7 +29,10 @@ class Stop:
 
 @contextmanager
 def stop_on_signal(unit: str, notify: Callable[[str], None]) -> Iterator[Stop]:
-    """Catch the first signal; a second Ctrl-C raises KeyboardInterrupt.
+    """Catch the first signal; a second Ctrl-C raises KeyboardInterrupt, a third ends the process.
+
+    The second one leaves time to save the epochs that are done. What is saved is whole at any time,
+    as after a SIGKILL.
 
     Args:
       unit: what is finished before the run ends, in words: ``epoch``.
@@ -40,6 +45,8 @@ def stop_on_signal(unit: str, notify: Callable[[str], None]) -> Iterator[Stop]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stop and number == signal.SIGINT:
+            # Raised a second time it would tear through the saving, in the middle of Orbax.
+            signal.signal(signal.SIGINT, end_at_once)
             raise KeyboardInterrupt
         stop.code = EXIT_CODES[signal.Signals(number)]
         notify(f"finishing the running {unit}, then saving; Ctrl-C again stops at once")

@@ -22,7 +22,7 @@ import numpy as np
 
 from flax_snn import checks
 from flax_snn.datasets.events import Events
-from flax_snn.datasets.sources import existing, named
+from flax_snn.datasets.sources import content_of, named
 
 _PACKET = struct.Struct("<HHIIIIII")
 _POLARITY = 1
@@ -57,9 +57,7 @@ def read_aedat3(path: str | os.PathLike[str], *, height: int = 128, width: int =
       ValueError: another version, a header without end, a packet that is cut or contradicts itself,
         no event, an event outside the sensor, or times that fall.
     """
-    path = existing(path, what="AEDAT 3.1 events")
-    with open(path, "rb") as file:
-        content = file.read()
+    path, content = content_of(path, what="AEDAT 3.1 events")
     position = _header(path, content)
     words, times = [], []
     number = 0

@@ -18,7 +18,7 @@ import numpy as np
 from flax_snn import checks
 from flax_snn.datasets.events import Events
 from flax_snn.datasets.formats.header import read_header, sensor_of
-from flax_snn.datasets.sources import existing, named
+from flax_snn.datasets.sources import content_of, named
 
 _PIXELS = (0x00, 0x0C)  # types of events: 2d, CD
 
@@ -39,9 +39,7 @@ def read_dat(path: str | os.PathLike[str], *, sensor: tuple[int, int] | None = N
       ValueError: no DAT file of version 2 with pixel events, a cut file, no event, an event outside
         the sensor, or times that fall.
     """
-    path = existing(path, what="DAT events")
-    with open(path, "rb") as file:
-        content = file.read()
+    path, content = content_of(path, what="DAT events")
     lines, begin = read_header(content)
     kind = content[begin : begin + 2]
     if len(kind) < 2 or kind[0] not in _PIXELS or kind[1] != 8:

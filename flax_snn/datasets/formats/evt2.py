@@ -19,7 +19,7 @@ import numpy as np
 from flax_snn import checks
 from flax_snn.datasets.events import Events
 from flax_snn.datasets.formats.header import read_header, sensor_of
-from flax_snn.datasets.sources import existing, named
+from flax_snn.datasets.sources import content_of, named
 from flax_snn.typing import Int
 
 _OFF, _ON, _TIME, _TRIGGER, _OTHERS, _CONTINUED = 0, 1, 8, 10, 14, 15
@@ -41,8 +41,7 @@ def read_evt2(path: str | os.PathLike[str], *, sensor: tuple[int, int] | None = 
       ValueError: another format, a word of an unknown type, a cut file, no event, an event outside
         the sensor, or times that fall.
     """
-    path = existing(path, what="EVT 2.0 events")
-    words, lines = read_words(path, "2.0", "<u4")
+    path, words, lines = read_words(path, "2.0", "<u4")
     kinds = (words >> np.uint32(28)).astype(np.uint8)
     check_kinds(path, kinds, _KNOWN)
     is_time = kinds == _TIME
@@ -67,14 +66,19 @@ def read_evt2(path: str | os.PathLike[str], *, sensor: tuple[int, int] | None = 
         )
 
 
-def read_words(path: str, version: str, dtype: str) -> tuple[np.ndarray, dict[str, str]]:
+def read_words(
+    path: str | os.PathLike[str], version: str, dtype: str
+) -> tuple[str, np.ndarray, dict[str, str]]:
     """Reads the words behind the header of a raw file, and the lines of the header.
 
+    Returns:
+      The path as text, the words, and the lines.
+
     Raises:
+      FileNotFoundError: no such file.
       ValueError: the header announces another format, or the file is empty or cut.
     """
-    with open(path, "rb") as file:
-        content = file.read()
+    path, content = content_of(path, what=f"EVT {version} events")
     lines, begin = read_header(content)
     announced = version_of(lines)
     if announced != version:
@@ -96,7 +100,7 @@ def read_words(path: str, version: str, dtype: str) -> tuple[np.ndarray, dict[st
                 "the file is cut: copy it again",
             )
         )
-    return np.frombuffer(content, dtype, offset=begin), lines
+    return path, np.frombuffer(content, dtype, offset=begin), lines
 
 
 def version_of(lines: dict[str, str]) -> str | None:

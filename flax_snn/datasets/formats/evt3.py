@@ -27,7 +27,7 @@ from flax_snn import checks
 from flax_snn.datasets.events import Events
 from flax_snn.datasets.formats.evt2 import check_kinds, read_words, wraps
 from flax_snn.datasets.formats.header import sensor_of
-from flax_snn.datasets.sources import existing, named
+from flax_snn.datasets.sources import named
 from flax_snn.typing import Num
 
 _Y, _X, _BASE, _VECTOR12, _VECTOR8, _LOW, _HIGH = 0, 2, 3, 4, 5, 6, 8
@@ -52,8 +52,7 @@ def read_evt3(path: str | os.PathLike[str], *, sensor: tuple[int, int] | None = 
       ValueError: another format, a word of an unknown type, a cut file, no event, an event outside
         the sensor, or times that fall.
     """
-    path = existing(path, what="EVT 3.0 events")
-    words, lines = read_words(path, "3.0", "<u2")
+    path, words, lines = read_words(path, "3.0", "<u2")
     kinds = (words >> np.uint16(12)).astype(np.uint8)
     check_kinds(path, kinds, _KNOWN)
     # Words that are events: single ones, and vectors as a mask of columns from the first one on.

@@ -19,7 +19,7 @@ import zlib
 import numpy as np
 
 from flax_snn import checks
-from flax_snn.datasets.sources import existing
+from flax_snn.datasets.sources import content_of
 from flax_snn.typing import Num
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -40,8 +40,7 @@ def read_idx(path: str | os.PathLike[str]) -> Num[np.ndarray, "..."]:
       ValueError: another format, an unknown type, a header that is cut, or more or fewer data than
         it announces.
     """
-    path = existing(path, what="IDX data")
-    content = _content(path)
+    path, content = _content(path)
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES or not content[3]:
         raise ValueError(
             checks.error_text(
@@ -75,13 +74,13 @@ def read_idx(path: str | os.PathLike[str]) -> Num[np.ndarray, "..."]:
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _content(path: str) -> bytes:
-    with open(path, "rb") as file:
-        content = file.read()
+def _content(path: str | os.PathLike[str]) -> tuple[str, bytes]:
+    """Returns the path of a file as text, and its bytes, uncompressed."""
+    path, content = content_of(path, what="IDX data")
     if content[:2] != _GZIP:
-        return content
+        return path, content
     try:
-        return gzip.decompress(content)
+        return path, gzip.decompress(content)
     except (EOFError, OSError, zlib.error) as error:
         raise ValueError(
             checks.error_text(

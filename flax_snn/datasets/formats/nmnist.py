@@ -19,7 +19,7 @@ import numpy as np
 
 from flax_snn import checks
 from flax_snn.datasets.events import Events
-from flax_snn.datasets.sources import existing, named
+from flax_snn.datasets.sources import content_of, named
 
 _BYTES = 5
 _OVERFLOW_ROW = 240
@@ -42,23 +42,22 @@ def read_nmnist(path: str | os.PathLike[str], *, height: int = 34, width: int = 
       ValueError: a size that is 0 or no multiple of 5, an event outside the sensor, or times that
         fall.
     """
-    path = existing(path, what="N-MNIST events")
-    content = np.fromfile(path, np.uint8)
-    if not content.size or content.size % _BYTES:
+    path, found = content_of(path, what="N-MNIST events")
+    if not found or len(found) % _BYTES:
         raise ValueError(
             checks.error_text(
                 path,
                 f"whole events of {_BYTES} bytes, at least one",
-                f"{content.size} bytes",
+                f"{len(found)} bytes",
                 "the file is cut or of another format: download it again",
             )
         )
-    bytes_Kx5 = content.reshape(-1, _BYTES)
-    y = bytes_Kx5[:, 1]
+    bytes_Kx5 = np.frombuffer(found, np.uint8).reshape(-1, _BYTES)
+    x, y = bytes_Kx5[:, 0], bytes_Kx5[:, 1]
     # The last four bytes are one number, highest byte first: y, polarity, time.
-    words = np.ndarray(len(y), ">u4", content, offset=1, strides=(_BYTES,)).astype(np.uint32)
+    words = np.ndarray(len(y), ">u4", found, offset=1, strides=(_BYTES,)).astype(np.uint32)
     times = (words & np.uint32(0x7FFFFF)).view(np.int32)
-    x, polarity = bytes_Kx5[:, 0], (words >> np.uint32(23)).astype(np.uint8) & np.uint8(1)
+    polarity = (words >> np.uint32(23)).astype(np.uint8) & np.uint8(1)
     markers = y == _OVERFLOW_ROW
     if markers.any():
         times = times + np.cumsum(markers, dtype=np.int32) * _OVERFLOW

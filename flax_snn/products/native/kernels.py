@@ -11,7 +11,8 @@ addresses and sizes as 64-bit integers:
     product(x, rows, features, kernel, width, limit, out) -> 1 if it gave up, else 0
     kernel_gradient(x, rows, features, d_out, width, limit, d_kernel) -> likewise
 
-They give up where ``x`` has more entries than ``limit``, and have not written a result then.
+They give up where ``x`` has more entries than ``limit``, or where there is no memory for the lists,
+and have not written a result then.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ from flax_snn.products.native.builder import (
 
 LANES = 8
 """Values of a vector."""
+
+ALLOCATE = "malloc"
+"""Function of the C library that returns memory, or 0 where there is none."""
 
 PANEL_BYTES = 2**19
 """Most bytes of a kernel that a panel of its columns should have."""
@@ -71,14 +75,17 @@ def _over_lists(kind: _Kind, name: str, inner: Callable[..., None], *, clears: b
     x, rows, features, matrix, width, limit, out = function.args
     size = number(kind.bytes)
     most = b.add(minimum(b, limit, b.mul(rows, features)), b.add(features, number(LANES)))
-    starts = b.call(kind.allocate, [b.mul(b.add(rows, number(1)), number(8))])
-    columns = b.call(kind.allocate, [b.mul(most, number(4))])
+    panel = _panel(b, kind.bytes, features, width)
+    sizes = [
+        b.mul(b.add(rows, number(1)), number(8)),
+        b.mul(most, number(4)),
+        b.mul(size, b.mul(features, panel)),
+    ]
+    count, gave_up = b.alloca(I64), b.alloca(I64)
+    starts, columns, packed = _allocated(b, kind, sizes)
     at = pointer(b, starts, I64)
-    b.store(number(0), at)
-    count = b.alloca(I64)
-    b.store(number(0), count)
-    gave_up = b.alloca(I64)
-    b.store(number(0), gave_up)
+    for place in (at, count, gave_up):
+        b.store(number(0), place)
     with Loop(b, number(0), rows) as row:
         row_of_x = b.add(x, b.mul(size, b.mul(row, features)))
         first = b.add(columns, b.mul(number(4), b.load(count)))
@@ -89,13 +96,11 @@ def _over_lists(kind: _Kind, name: str, inner: Callable[..., None], *, clears: b
             b.store(number(1), gave_up)
         row.stop_if(too_many)
     with b.if_then(b.icmp_signed("==", b.load(gave_up), number(0))):
-        panel = _panel(b, kind.bytes, features, width)
         entries = b.mul(features, width)
         packs = b.and_(
             b.icmp_signed(">=", b.mul(size, entries), number(PACKED_BYTES[name])),
             b.icmp_signed(">=", rows, number(PACKED_ROWS)),
         )
-        packed = b.call(kind.allocate, [b.mul(size, b.mul(features, panel))])
         if clears:
             with b.if_then(b.not_(packs)):
                 _clear(b, kind, out, entries)
@@ -120,11 +125,23 @@ def _over_lists(kind: _Kind, name: str, inner: Callable[..., None], *, clears: b
             if clears:
                 with b.if_then(packs):
                     _copy_rows(b, kind, features, here, (whole, width), (packed, panel))
-        b.call(kind.release, [packed])
-    b.call(kind.release, [starts])
-    b.call(kind.release, [columns])
+    for memory in (starts, columns, packed):
+        b.call(kind.release, [memory])
     b.ret(b.load(gave_up))
     return function
+
+
+def _allocated(b: ir.IRBuilder, kind: _Kind, sizes: list[Any]) -> list[Any]:
+    """Return the addresses of pieces of memory; give up at once where there is not enough."""
+    found = [b.call(kind.allocate, [size]) for size in sizes]
+    missing = ir.Constant(ir.IntType(1), 0)
+    for memory in found:
+        missing = b.or_(missing, b.icmp_unsigned("==", memory, number(0)))
+    with b.if_then(missing):
+        for memory in found:
+            b.call(kind.release, [memory])  # of nothing does nothing
+        b.ret(number(1))
+    return found
 
 
 def _clear(b: ir.IRBuilder, kind: _Kind, at: Any, count: Any) -> None:
@@ -157,7 +174,7 @@ class _Kind:
         self.scalar = SCALARS[dtype]
         self.vector = ir.VectorType(self.scalar, LANES)
         self.zero = ir.Constant(self.vector, [0.0] * LANES)
-        self.allocate = external(module, "malloc", I64, [I64])
+        self.allocate = external(module, ALLOCATE, I64, [I64])
         self.release = external(module, "free", ir.VoidType(), [I64])
         bytes_at = I8.as_pointer()
         self.copy = external(module, "memcpy", I64, [bytes_at, bytes_at, I64])

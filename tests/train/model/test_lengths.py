@@ -24,6 +24,11 @@ PENALTY = TrainingConfig(
 READOUTS = ("spikes", "first", "max", "mean", "last", "values")
 
 
+def readouts(*default: str) -> list[Any]:
+    """All readouts, those that are not named as slow ones."""
+    return [r if r in default else pytest.param(r, marks=pytest.mark.slow) for r in READOUTS]
+
+
 @functools.cache
 def build(readout: str, steps: int) -> Model:
     """Networks that differ in nothing but the number of steps that they are told."""
@@ -61,6 +66,7 @@ def params(readout: str) -> Any:
     return jax.jit(build(readout, STEPS).init)(jax.random.key(1))
 
 
+@functools.cache
 def alone(readout: str) -> list[dict[str, Any]]:
     """What the network makes of each sample without its padding, told of no lengths."""
     found = []
@@ -81,7 +87,7 @@ def alone(readout: str) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("readout", READOUTS)
+@pytest.mark.parametrize("readout", readouts("spikes", "max"))
 def test_a_padded_batch_is_its_samples_alone(readout):
     singles, part = alone(readout), samples(readout)
     model = build(readout, STEPS)
@@ -104,7 +110,7 @@ def test_a_padded_batch_is_its_samples_alone(readout):
         assert activity.any()
 
 
-@pytest.mark.parametrize("readout", ["spikes", "max"])
+@pytest.mark.parametrize("readout", readouts("spikes"))
 def test_the_penalty_is_that_of_the_steps_that_are_data(readout):
     """Rates are means over the samples, each of which counts its own steps, in float64 NumPy."""
     singles, part, model = alone(readout), samples(readout), build(readout, STEPS)
@@ -124,7 +130,7 @@ def test_the_penalty_is_that_of_the_steps_that_are_data(readout):
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("readout", [r for r in READOUTS if r != "first"])
+@pytest.mark.parametrize("readout", readouts("first"))
 @pytest.mark.optimizer
 def test_an_update_does_not_see_the_padding(readout):
     """Other spikes behind the end of the samples lead to the same parameters."""
@@ -143,7 +149,7 @@ def test_an_update_does_not_see_the_padding(readout):
     assert float(free.loss) != float(sums.loss)
 
 
-@pytest.mark.parametrize("readout", READOUTS)
+@pytest.mark.parametrize("readout", readouts("max"))
 def test_a_sample_of_no_steps_gives_finite_numbers(readout):
     part, model = samples(readout), build(readout, STEPS)
     lengths = jnp.asarray([0, 14, 0, 3, 0], jnp.int32)

@@ -15,6 +15,7 @@ and systems, Nature Communications 16, 2025.
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import numpy.typing as npt
 
@@ -198,7 +199,7 @@ def _classes(
     mask: StepMask | None,
 ) -> tuple[Int[np.ndarray, "*S"], Int[np.ndarray, "*S"], Bool[np.ndarray, "*S"]]:
     """Returns both in int64, and which entries are data."""
-    predicted, true = np.asarray(predictions), np.asarray(labels)
+    predicted, true = _known("predictions", predictions), _known("labels", labels)
     for name, array in (("predictions", predicted), ("labels", true)):
         if array.size:
             remedy = "give class numbers, such as the argmax of the logits"
@@ -217,7 +218,8 @@ def _values(
 
     Padding is replaced by 0.
     """
-    arrays = {"predictions": np.asarray(predictions), "targets": np.asarray(targets)}
+    given = {"predictions": predictions, "targets": targets}
+    arrays = {name: _known(name, values) for name, values in given.items()}
     for name, array in arrays.items():
         checks.real_array(name, array)
         if array.dtype == np.bool_:
@@ -236,6 +238,18 @@ def _values(
         found.append(np.where(is_data[..., None], array, 0.0))
         checks.finite_array(name, found[-1])
     return found[0], found[1], is_data
+
+
+def _known(name: str, values: npt.ArrayLike) -> np.ndarray:
+    """Returns values as an array of NumPy.
+
+    Raises:
+      TypeError: values that a transformation of JAX hides.
+    """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values)):
+        remedy = "call metrics on what a function under jit, grad or vmap returns"
+        raise TypeError(checks.error_text(name, "known values", "a traced array", remedy))
+    return np.asarray(values)
 
 
 def _data_mask(
@@ -270,7 +284,7 @@ def _data_mask(
     if len(axes) == 1:
         return np.ones(true.shape[:1], np.bool_)
     found = step_mask(true.shape[:1], true.shape[1], seq_lengths=seq_lengths, mask=mask)
-    is_data = np.asarray(found)
+    is_data = _known("seq_lengths, mask", found)
     if not is_data.any():
         what, remedy = "at least one step with data", "leave out batches that are all padding"
         raise ValueError(checks.error_text("seq_lengths, mask", what, "none", remedy))

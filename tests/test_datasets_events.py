@@ -141,7 +141,9 @@ def test_events_outside_are_refused_or_dropped_as_asked() -> None:
 
 def test_counts_that_a_type_cannot_hold_are_refused() -> None:
     events = Events(np.zeros(300), np.zeros(300, int), (1,))
-    with pytest.raises(ValueError, match="dtype: expected one that holds 300 events"):
+    with pytest.raises(
+        ValueError, match="dtype: expected one that holds every count, got uint8 for 300"
+    ):
         datasets.raster(events, dt=1.0, steps=1)
     assert datasets.raster(events, dt=1.0, steps=1, dtype=np.uint16).item() == 300
 

@@ -528,6 +528,28 @@ def test_idx_reads_every_type_compressed_or_not(tmp_path: Path) -> None:
             assert found.dtype == np.dtype(dtype).newbyteorder("=")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("labels", np.full(20, 1.5), "labels: expected integers, got float64"),
+        ("extra/speaker", np.array([b"eve"] * 20), r"extra/speaker: expected integers, got"),
+        ("extra/keys", np.array([b"a", b"b"]), "names of 20 classes, got 2"),
+        ("labels", np.full(20, -1), r"labels, sample 0: expected a label in \[0, 20\), got -1"),
+    ],
+)
+def test_odd_columns_of_a_spike_file_are_refused(
+    tmp_path: Path, name: str, value: np.ndarray, reason: str
+) -> None:
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "shd_train.h5"
+    shutil.copy(GOLDEN / "shd_tiny.h5", path)
+    with h5py.File(path, "r+") as file:
+        del file[name]
+        file[name] = value
+    with pytest.raises(ValueError, match=rf"shd_train\.h5.*{reason}"):
+        datasets.shd(tmp_path)
+
+
 def test_a_spike_file_is_opened_anew_after_pickling(tmp_path: Path) -> None:
     import pickle
 

@@ -311,12 +311,14 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("tensorflow",
     assert list((tmp_path / "here").rglob("dataset_info.json"))
 
 
-def test_progress_bars_of_others_are_left_alone(tmp_path):
+def test_progress_bars_of_others_are_left_alone(tmp_path, capsys):
     from tensorflow_datasets.core.utils import tqdm_utils
 
     tfds.enable_progress_bar()
     prepare_randman(DATA.settings, tmp_path)
-    assert tqdm_utils._active
+    capsys.readouterr()
+    assert list(tqdm_utils.tqdm(range(3), desc="another data set")) == [0, 1, 2]
+    assert "another data set: 100%" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("package", ["tensorflow_datasets", "array_record"])

@@ -42,15 +42,15 @@ def test_cell_runner_and_layer_give_the_same_numbers(kind, rounded, cell_runner)
     """In float32, so up to a few roundings of sums of F * K terms."""
     layer = snn.DelayedDense(N, LAST, kind=kind, rounded=rounded)
     x = spikes_of(0, B, T, F)
-    variables = layer.init(jax.random.key(0), x)
+    variables = jax.jit(layer.init)(jax.random.key(0), x)
     expected = layer.apply(variables, x)
     cell = snn.DelayedDenseCell(N, LAST, kind=kind, rounded=rounded)
     below = {name: {"cell": tree} for name, tree in variables.items()}
     if cell_runner == "nn":
         runner = nn.RNN(cell, variable_broadcast=("params", "delays"))
-        found = runner.apply(below, x)
+        found = jax.jit(runner.apply)(below, x)
     elif cell_runner == "snn":
-        found = snn.RNN(cell).apply(below, x)
+        found = jax.jit(snn.RNN(cell).apply)(below, x)
     else:
         stream = snn.Stateful(cell)
         state = stream.init(jax.random.key(0), x[:, 0])["membrane"]
@@ -73,7 +73,7 @@ def test_cell_runner_and_layer_give_the_same_numbers(kind, rounded, cell_runner)
 def test_chunks_give_what_the_whole_gives(kind, cut, x64):
     layer = snn.DelayedDense(N, LAST, kind=kind, param_dtype=jnp.float64)
     x = spikes_of(1, B, T, F).astype(np.float64)
-    variables = layer.init(jax.random.key(0), x)
+    variables = jax.jit(layer.init)(jax.random.key(0), x)
     last, whole = layer.apply(variables, x, return_carry=True)
     carry, first = layer.apply(variables, x[:, :cut], return_carry=True)
     carry, second = layer.apply(variables, x[:, cut:], initial_carry=carry, return_carry=True)
@@ -86,7 +86,7 @@ def test_carry_with_lengths_is_that_of_each_sequence():
     layer = snn.DelayedDense(N, LAST, time_major=True)
     x = spikes_of(2, T, B, F)
     lengths = np.array([T, 2, 0], np.int32)
-    variables = layer.init(jax.random.key(0), x)
+    variables = jax.jit(layer.init)(jax.random.key(0), x)
     carry, y = jax.jit(lambda n: layer.apply(variables, x, seq_lengths=n, return_carry=True))(
         lengths
     )
@@ -104,7 +104,7 @@ def test_padding_never_counts_whatever_it_holds(kind):
     x = spikes_of(3, B, T, F)
     lengths = np.array([5, 12, 8], np.int32)
     padded = np.where(np.arange(T)[None, :, None] < lengths[:, None, None], x, np.nan)
-    variables = layer.init(jax.random.key(0), x)
+    variables = jax.jit(layer.init)(jax.random.key(0), x)
 
     def loss(params: Any, x: Any) -> jax.Array:
         y = layer.apply({**variables, "params": params}, x, seq_lengths=lengths)
@@ -122,7 +122,7 @@ def test_padding_never_counts_whatever_it_holds(kind):
 def test_no_batch_axis_and_vmap_and_several_batch_axes(kind):
     layer = snn.DelayedDense(N, LAST, kind=kind)
     x = spikes_of(4, 2, B, T, F)
-    variables = layer.init(jax.random.key(0), x)
+    variables = jax.jit(layer.init)(jax.random.key(0), x)
     whole = layer.apply(variables, x)
     each = jax.vmap(jax.vmap(lambda one: layer.apply(variables, one)))(x)
     np.testing.assert_allclose(each, whole, atol=1e-6)
@@ -172,11 +172,11 @@ def test_recurrent_delays_are_those_of_the_equation(kind, sigma, runner, x64):
     lifted = {"variable_axes": {"intermediates": 1}} if runner is nn.RNN else {}
     layer = runner(cell, variable_broadcast=("params", "delays"), **lifted)
     x = spikes_of(5, B, 40, F).astype(np.float64)
-    variables = layer.init(jax.random.key(1), x)
+    variables = jax.jit(layer.init)(jax.random.key(1), x)
     if sigma is not None:  # the variable is float32
         variables = snn.layers.with_sigma(variables, jnp.asarray(sigma, jnp.float64))
         sigma = float(np.float32(sigma))
-    found, more = layer.apply(variables, x, mutable=["intermediates"])
+    found, more = jax.jit(lambda v: layer.apply(v, x, mutable=["intermediates"]))(variables)
     expected, v = recurrent_by_hand(variables["params"]["cell"], x, kind, sigma)
     assert 0.05 < expected.mean() < 0.8
     np.testing.assert_array_equal(found, expected)
@@ -186,7 +186,7 @@ def test_recurrent_delays_are_those_of_the_equation(kind, sigma, runner, x64):
 def test_recurrent_delays_of_zero_are_the_plain_recurrent_cell():
     x = spikes_of(6, B, 30, F)
     delayed = snn.RNN(recurrent("synapse", delay_init=nn.initializers.zeros, rounded=True))
-    variables = delayed.init(jax.random.key(1), x)
+    variables = jax.jit(delayed.init)(jax.random.key(1), x)
     params = dict(variables["params"]["cell"])
     del params["recurrent_delay"]
     plain = snn.RNN(snn.RecurrentLIFCell(N, dynamics=snn.LIFDynamics(tau_mem=5e-3)))
@@ -200,14 +200,14 @@ def test_recurrent_gradients_at_once_are_those_step_by_step(kind, x64):
     cell = recurrent(kind, param_dtype=jnp.float64)
     x = spikes_of(7, B, 20, F).astype(np.float64)
     fast, slow = snn.RNN(cell), snn.RNN(cell, implementation="scan")
-    variables = fast.init(jax.random.key(1), x)
+    variables = jax.jit(fast.init)(jax.random.key(1), x)
 
     def loss(params: Any, runner: nn.Module) -> jax.Array:
         y = runner.apply({**variables, "params": params}, x)
         return jnp.sum(y * jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
 
-    found = jax.grad(loss)(variables["params"], fast)["cell"]
-    expected = jax.grad(loss)(variables["params"], slow)["cell"]
+    found = jax.jit(jax.grad(loss), static_argnums=1)(variables["params"], fast)["cell"]
+    expected = jax.jit(jax.grad(loss), static_argnums=1)(variables["params"], slow)["cell"]
     assert np.abs(found["recurrent_delay"]).max() > 1e-3
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), found, expected
@@ -218,7 +218,7 @@ def test_recurrent_cell_streams():
     cell = recurrent("synapse")
     x = spikes_of(8, B, T, F)
     stream = snn.Stateful(cell)
-    variables = stream.init(jax.random.key(1), x[:, 0])
+    variables = jax.jit(stream.init)(jax.random.key(1), x[:, 0])
     fixed = {k: v for k, v in variables.items() if k != "membrane"}
     whole = snn.RNN(cell).apply(fixed, x)
     state = {"membrane": variables["membrane"]}
@@ -238,7 +238,7 @@ def test_chain_of_delays_and_neurons_is_the_layers_in_a_row():
     chain = snn.RNN(
         snn.Chain((snn.DelayedDenseCell(N, LAST, sigma=1.0), snn.LIFCell(dynamics=dynamics)))
     )
-    variables = chain.init(jax.random.key(0), x)
+    variables = jax.jit(chain.init)(jax.random.key(0), x)
     parts = {name: tree["cell"]["cells_0"] for name, tree in variables.items()}
     currents = snn.DelayedDense(N, LAST, sigma=1.0).apply(parts, x)
     carry, found = chain.apply(variables, x, return_carry=True, seq_lengths=jnp.array([4, 12, 7]))
@@ -260,7 +260,7 @@ def test_bad_cells_and_carries_are_refused(unchecked):
     with pytest.raises(ValueError, match=r"waiting: expected shape \(3, 3, 5\), got shape"):
         cell.init(jax.random.key(0), carry.replace(waiting=carry.waiting[:, :2]), x[:, 0])
     layer = snn.DelayedDense(N, LAST)
-    variables = layer.init(jax.random.key(0), x)
+    variables = jax.jit(layer.init)(jax.random.key(0), x)
     with pytest.raises(ValueError, match="carry: expected shape"):
         layer.apply(variables, x, initial_carry=jnp.zeros((B, LAST - 1, F)))
     with pytest.raises(TypeError, match="no wider than the float32 carry"), jax.enable_x64(True):

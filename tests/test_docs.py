@@ -12,7 +12,8 @@ import pytest
 
 import flax_snn as snn
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 EVENTS = (DOCS / "events.md").read_text()
 
 
@@ -41,6 +42,16 @@ def test_pages_link_to_files_that_exist(page: Path) -> None:
     local = {link.split("#")[0] for link in links if "://" not in link} - {""}
     missing = sorted(link for link in local if not (DOCS / link).exists())
     assert not missing, f"docs/{page.name} links to {missing}"
+
+
+def test_contributing_is_short_and_names_what_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    lines = text.splitlines()
+    assert len(lines) <= 60 and max(map(len, lines)) <= 120
+    paths = re.findall(r"`((?:flax_snn|tests|examples|docs)/[\w./]+)`", text)
+    assert len(paths) > 10
+    missing = [path for path in paths if not (ROOT / path).exists()]
+    assert not missing, f"CONTRIBUTING.md names {missing}"
 
 
 def test_names_on_the_page_on_events_are_defined_in_the_files_beside_them() -> None:

@@ -140,7 +140,7 @@ def test_init_needs_the_number_of_sources() -> None:
 
 
 def test_apply_needs_the_kernel_and_spikes_that_fit_it() -> None:
-    with pytest.raises(Exception, match="kernel"):
+    with pytest.raises(ValueError, match="expected a parameter 'kernel' of the cell, found none"):
         RNN(cell()).apply({"params": {}}, INPUTS)
     params = {"params": {"cell": {"kernel": jnp.ones((5, 3))}}}
     with pytest.raises(ValueError, match="spikes of 5 sources, as the kernel was made for, got 2"):

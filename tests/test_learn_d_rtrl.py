@@ -31,7 +31,11 @@ def cell_of(c: dict[str, Any], k: int, dtype: str) -> tuple[Any, dict[str, Any]]
     else:
         dynamics, surrogate = snn.AdLIFDynamics(), slayer()
     cell = snn.RecurrentNeuronCell(
-        len(c[f"w_rec{k}"]), dynamics=dynamics, individual=tuple(values), surrogate=surrogate, param_dtype=dtype
+        len(c[f"w_rec{k}"]),
+        dynamics=dynamics,
+        individual=tuple(values),
+        surrogate=surrogate,
+        param_dtype=dtype,
     )
     return cell, values
 
@@ -68,9 +72,7 @@ def test_golden(k: int, dtype: str) -> None:
     with jax.enable_x64(dtype == "float64"):
         model, variables = network(c, dtype)
         batch = (jnp.asarray(c["x"]), jnp.asarray(c["target"].swapaxes(0, 1), dtype))
-        rule = functools.partial(
-            snn.learn.d_rtrl, model, loss=snn.learn.squared_error, chunk=13
-        )
+        rule = functools.partial(snn.learn.d_rtrl, model, loss=snn.learn.squared_error, chunk=13)
         loss, gradient = jax.jit(rule)(variables, batch=batch)
     close(loss, c["E"], for_losses)
     found = by_name(gradient)

@@ -102,3 +102,88 @@ def test_golden(k: int, dtype: str) -> None:
             other = "eprop_rand" if rule == "eprop_sym" else "eprop_sym"
             far(found["w_in"], stored(c, other)["w_in"])
             far(found["w_rec"], stored(c, "bptt")["w_rec"])
+
+
+# What NEST 3.10 publishes for its regression example; within 6e-8 of the TensorFlow original.
+NEST_LOSSES = [
+    101.964356999041,
+    103.466731126205,
+    103.340607074771,
+    103.680244037686,
+    104.412775748752,
+]
+
+
+def nest(c: dict[str, Any], dtype: str) -> tuple[Any, Any]:
+    """The network of NEST's examples: ``v = alpha v + (1 - alpha) x - v_th z``, readout alike."""
+    alpha, kappa = (float(np.exp(-c["dt_ms"] / c[tau])) for tau in ("tau", "tau_out"))
+    shared = {"surrogate": relu_grad(height=c["gamma"], width=1.0), "param_dtype": dtype}
+    size = c["n_rec"]
+    if c["adapt"]:
+        # Their membrane has gain 1 - alpha and ours 1: our weights are theirs times that.
+        gain, rho = 1.0 - alpha, float(np.exp(-c["dt_ms"] / c["tau_a"]))
+        dynamics: Any = snn.ALIFDynamics.from_decays(
+            alpha=alpha, rho=rho, threshold=c["v_th"], refractory=c["t_ref"] * 1e-3
+        )
+        beta = np.where(np.arange(size) < c["n_lif"], 0.0, c["adapt"])
+        hidden = snn.RecurrentNeuronCell(size, dynamics=dynamics, individual=("beta",), **shared)
+        neuron = {"neuron": {"cell": {"cells_0": {"beta": beta}}}}
+    else:
+        gain, neuron = 1.0, {}
+        rule = Rule(fire=">=", reset="soft", reset_time="next", reset_site="sum")
+        coefficients = Coefficients(alpha=alpha, c_x=1.0 - alpha, theta=c["v_th"])
+        dynamics = snn.LIFDynamics.from_coefficients(coefficients, dt=1e-3, rule=rule)
+        hidden = snn.RecurrentNeuronCell(size, dynamics=dynamics, **shared)
+    last = readout(kappa, 1.0 - kappa, c["n_out"], param_dtype=dtype)
+    params = {
+        "cells_0": {
+            "kernel": gain * c["w_in"].astype(np.float64),
+            "recurrent_kernel": gain * c["w_rec"].astype(np.float64),
+        },
+        "cells_1": {"kernel": c["w_out"]},
+    }
+    variables = {"params": {"cell": params}, **neuron}
+    model = snn.RNN(snn.Chain([hidden, last]))
+    return (model, gain), jax.tree.map(lambda a: jnp.asarray(a, dtype), variables)
+
+
+@pytest.mark.parametrize("file", ["nest_regression", "nest_alif"])
+def test_regression_examples_of_nest(file: str, x64: None) -> None:
+    c = case(file)
+    (model, gain), variables = nest(c, "float64")
+    batch = (jnp.asarray(c["x"])[None], jnp.asarray(c["target"])[None])
+    rule = functools.partial(snn.learn.eprop, model, loss=snn.learn.squared_error, batch=batch)
+    options = {"rate_penalty": c["c_reg"], "target_rate": c["f_target_hz"]}
+
+    @jax.jit
+    def iterate(variables: Any, feedback: Any) -> Any:
+        penalised, gradient = rule(variables, feedback=feedback, **options)
+        outputs = model.apply(variables, batch[0])
+        loss = 0.5 * jnp.sum((outputs - batch[1]) ** 2) / c["n_out"]
+        cells = gradient["cell"]
+        recurrent = cells["cells_0"]["recurrent_kernel"]
+        cells["cells_0"]["recurrent_kernel"] = recurrent * (1 - jnp.eye(len(recurrent)))
+        # dE/dW of their weights is gain times that of ours; a step of theirs, gain squared.
+        steps = {"cells_0": c["eta"] * gain**2, "cells_1": c["eta"]}
+        params = {
+            name: jax.tree.map(lambda w, g, k=steps[name]: w - k * g, cell, cells[name])
+            for name, cell in variables["params"]["cell"].items()
+        }
+        return loss, gradient, variables | {"params": {"cell": params}}
+
+    losses, gradients = [], []
+    for _ in range(c["n_iter"]):
+        loss, gradient, variables = iterate(variables, c["feedback"].astype(np.float64))
+        losses.append(float(loss))
+        gradients.append(gradient["cell"])
+    np.testing.assert_allclose(losses, c["losses"], rtol=1e-10)
+    if file == "nest_regression":
+        np.testing.assert_allclose(losses, NEST_LOSSES, rtol=1e-7)
+    first = gradients[0]
+    close(gain * first["cells_0"]["kernel"], c["g_w_in"], 1e-10)
+    close(gain * first["cells_0"]["recurrent_kernel"], c["g_w_rec"], 1e-10)
+    close(first["cells_1"]["kernel"], c["g_w_out"], 1e-10)
+    end = variables["params"]["cell"]
+    close(end["cells_1"]["kernel"], c["w_out_end"], 1e-10)
+    close(np.sum(end["cells_0"]["kernel"] / gain, axis=1), c["w_in_end_sum"], 1e-10)
+    close(np.sum(end["cells_0"]["recurrent_kernel"] / gain, axis=1), c["w_rec_end_sum"], 1e-10)

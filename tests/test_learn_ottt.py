@@ -40,7 +40,9 @@ def of_modules(c: dict[str, Any], dtype: str) -> tuple[Any, Any]:
     lif = functools.partial(snn.LIF, dynamics=neuron(c), param_dtype=dtype)
     a, b, last = sizes(c)
     model = nn.Sequential([dense(a), lif(), dense(b), lif(), dense(last)])
-    params = {f"layers_{2 * k}": {"kernel": c[f"w{k + 1}"], "bias": c[f"b{k + 1}"]} for k in range(3)}
+    params = {
+        f"layers_{2 * k}": {"kernel": c[f"w{k + 1}"], "bias": c[f"b{k + 1}"]} for k in range(3)
+    }
     return model, {"params": jax.tree.map(lambda a: jnp.asarray(a, dtype), params)}
 
 

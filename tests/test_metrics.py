@@ -1,5 +1,8 @@
 """Metrics against the definitions, written as loops over samples in Python."""
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -108,3 +111,13 @@ def test_what_is_of_another_kind_is_refused():
         metrics.confusion_matrix([True], [0], 2)
     with pytest.raises(TypeError, match="targets: expected real numbers"):
         metrics.r2([1.0], ["a"])
+
+
+@pytest.mark.parametrize("metric", [metrics.accuracy, metrics.mean_squared_error, metrics.r2])
+def test_values_that_jit_hides_are_refused(metric: Any, unchecked: None):
+    classes = np.array([0, 1, 1])
+    for function in (jax.jit(metric), jax.jit(lambda p, t: metric(list(p), t))):
+        with pytest.raises(
+            TypeError, match="predictions: expected known values, got a traced arra"
+        ):
+            function(classes, classes)

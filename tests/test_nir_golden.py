@@ -119,7 +119,7 @@ def assert_equal_output(found: np.ndarray, expected: np.ndarray) -> None:
 
 
 def test_all_files_are_in_the_tables() -> None:
-    assert len(HANDS) == 19 and len(PEERS) == 42 and len(STRICT) >= 26
+    assert len(HANDS) >= 19 and len(PEERS) >= 42 and len(STRICT) >= 26
     assert set(PRESET) | set(STRICT) | WRONG_IN_THE_FILE == set(PEERS)
     assert set(PRESET) == set(PEERS) - WRONG_IN_THE_FILE
 

@@ -32,7 +32,8 @@ class NormalisedInTime(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        settings = {"use_running_average": False} if self.norm is nn.BatchNorm else {}
+        of_batch = self.norm in (nn.BatchNorm, snn.ThresholdNorm)
+        settings = {"use_running_average": False} if of_batch else {}
         settings |= {"num_groups": 2} if self.norm is nn.GroupNorm else {}
         norm = self.norm(name="norm", **settings)
         if self.by_step:
@@ -107,6 +108,9 @@ def test_normalising_layers_that_may_include_padding_are_named() -> None:
     is_data = jnp.asarray(np.arange(12) < lengths[:, None])
     own = {"own_mask": jnp.broadcast_to(is_data[..., None], x.shape)}
     masked, left_out = both(**own), both()
+    inside = both(norm=snn.ThresholdNorm)  # which has a BatchNorm inside
+    assert inside[0].padding_left_out == ("norm/norm",)
+    assert inside[0].layers[0].spread == pytest.approx(left_out[0].layers[0].spread, rel=1e-5)
     assert masked[0].layers == left_out[0].layers and masked[1].layers == left_out[1].layers
     assert left_out[1].padding_left_out == ("norm",)
     for result in (*masked, *both(norm=nn.LayerNorm)):

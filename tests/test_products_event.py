@@ -6,11 +6,6 @@ import concurrent.futures
 import ctypes
 import functools
 import importlib.util
-import os
-import pickle
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -19,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from covering_rows import covered_by
-from jax.experimental import serialize_executable
 
 import flax_snn as snn
 from flax_snn.products import choice, event_kernel_gradient, event_product, product_for
@@ -254,55 +248,6 @@ def test_kernels_that_give_up_leave_it_to_the_dense_product(
 
 def gradient(x: Any, kernel: Any, d_out: Any) -> Any:
     return event_kernel_gradient(x, d_out, 1.0)
-
-
-SPREAD = """
-import jax, jax.numpy as jnp, numpy as np, flax.linen as nn, flax_snn as snn
-from jax.sharding import AxisType, PartitionSpec as P
-
-x = (jax.random.uniform(jax.random.key(0), (8, 50, 64)) < 0.1).astype(jnp.float32)
-mesh = jax.make_mesh((2,), ("b",), axis_types=(AxisType.Auto,))
-params = nn.Dense(40).init(jax.random.key(1), x)
-
-def steepness(layer, vma, params, x):
-    spec = {"in_specs": (P(), P("b")), "out_specs": P("b"), "check_vma": vma}
-    return jnp.sin(jax.shard_map(layer.apply, mesh=mesh, **spec)(params, x)).sum()
-
-for vma in (True, False):
-    found, expected = (
-        jax.jit(jax.value_and_grad(steepness, (2, 3)), static_argnums=(0, 1))(d, vma, params, x)
-        for d in (nn.Dense(40, dot_general_cls=snn.EventDotGeneral), nn.Dense(40))
-    )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), found, expected)
-"""
-
-
-@pytest.mark.slow
-def test_inside_shard_map() -> None:
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    subprocess.run([sys.executable, "-c", SPREAD], check=True, env={**os.environ, **flags})
-
-
-LOAD = """
-import pickle, sys
-import jax.numpy as jnp, flax_snn as snn
-from jax.experimental import serialize_executable
-
-assert snn.EventDotGeneral.why_not("float32") is None  # makes the products known to XLA
-with open(sys.argv[1], "rb") as file:
-    program, x, kernel = pickle.load(file)
-found = serialize_executable.deserialize_and_load(*program)(x, kernel)
-assert jnp.allclose(found, x @ kernel, atol=1e-5)
-"""
-
-
-@pytest.mark.slow
-def test_a_stored_program_runs_in_another_process(tmp_path: Path) -> None:
-    x, kernel, _ = (np.asarray(a) for a in matrices(300, 40, 50, 0.1, "float32"))
-    program = jax.jit(lambda x, kernel: event_product(x, kernel, 0.2)).lower(x, kernel).compile()
-    stored = serialize_executable.serialize(program)
-    (tmp_path / "program").write_bytes(pickle.dumps((stored, x, kernel)))
-    subprocess.run([sys.executable, "-c", LOAD, str(tmp_path / "program")], check=True)
 
 
 WIDE: dict[str, Any] = {"param_dtype": jnp.float64}

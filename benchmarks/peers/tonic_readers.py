@@ -1,8 +1,11 @@
 """Tonic's readers of recordings, and those of the packages that it installs.
 
 The protocol is one line of JSON in, one out: first the settings, then
-``{"format": NAME, "files": [...], "repeats": N}``, answered with the seconds of reading all files
-so many times, the number of events, and a digest of them.
+
+    {"format": NAME, "files": [...], "repeats": N, "clock": PERIOD or null}
+
+answered with the seconds of reading all files so many times, the number of events, and a digest;
+``{"versions": [...]}`` is answered with those of the packages.
 
 AEDAT 3.1 goes through the two functions that ``read_dvs_ibm`` is made of, which itself fails in
 this release (it expects two values of a function that returns three).
@@ -15,6 +18,7 @@ import hashlib
 import json
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +31,8 @@ PIXELS = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", bool
 
 
 def aedat3(path: str) -> Any:
-    version, start, _ = io.read_aedat_header_from_file(path)
-    events = io.get_aer_events_from_file(path, version, start)
+    release, start, _ = io.read_aedat_header_from_file(path)
+    events = io.get_aer_events_from_file(path, release, start)
     address = events["address"]
     return io.make_structured_array(
         (address >> 17) & 0x1FFF,
@@ -62,11 +66,13 @@ READERS = {
 }
 
 
-def digest(name: str, events: Any) -> str:
-    """MD5 of times, columns, rows and polarities as int64; of SHD, times and units."""
+def digest(name: str, events: Any, clock: int | None = None) -> str:
+    """MD5 of times (modulo a period), columns, rows, polarities as int64; of SHD, times, units."""
     sign = "on" if "on" in events.dtype.names else "p"
-    fields = ("t", "x") if name == "SHD" else ("t", "x", "y", sign)
+    fields = ("x",) if name == "SHD" else ("x", "y", sign)
+    times = events["t"].astype(np.int64)
     found = hashlib.md5(usedforsecurity=False)
+    found.update((times if clock is None else times % clock).tobytes())
     for field in fields:
         found.update(np.ascontiguousarray(events[field], np.int64).tobytes())
     return found.hexdigest()
@@ -77,6 +83,9 @@ def main() -> None:
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         question = json.loads(line)
+        if "versions" in question:
+            print(json.dumps({name: version(name) for name in question["versions"]}), flush=True)
+            continue
         read = READERS[question["format"]]
         begin = time.perf_counter()
         for _ in range(question["repeats"]):
@@ -85,7 +94,7 @@ def main() -> None:
         answer = {
             "seconds": seconds,
             "events": sum(map(len, found)),
-            "digest": digest(question["format"], np.concatenate(found)),
+            "digest": digest(question["format"], np.concatenate(found), question["clock"]),
         }
         print(json.dumps(answer), flush=True)
 

@@ -184,7 +184,7 @@ def _holds(dtype: Any, value: float) -> bool:
     """Returns whether a number is neither zero nor infinite in a dtype."""
     with np.errstate(over="ignore", under="ignore"):
         rounded = float(np.asarray(value, jnp.dtype(dtype)))
-    least = jnp.finfo(dtype).tiny if jnp.finfo(dtype).bits >= 32 else 0.0
+    least = float(jnp.finfo(dtype).tiny) if jnp.finfo(dtype).bits >= 32 else 0.0
     return math.isfinite(rounded) and rounded > 0.0 and rounded >= least
 
 

@@ -15,10 +15,11 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from flax_snn import checks
-from flax_snn.datasets.event_raster import Outside, event_batch
+from flax_snn.datasets.event_raster import Outside, named_batch
 from flax_snn.datasets.event_transforms import blend as blended
 from flax_snn.datasets.event_transforms import sample_generator
 from flax_snn.datasets.events import Events
@@ -62,7 +63,7 @@ def event_loader(
       drop_last: leave out the last S mod B samples of each epoch, as by default; False yields
         them as a smaller batch, which is possible for one epoch only.
       outside: what happens to events outside the T steps; see `event_batch`.
-      augment: changes the events of a sample, such as `Augment`; with workers it must be picklable.
+      augment: changes the events of a sample, such as `Augment`; workers get a copy of it.
       blend: probability of mixing a sample with another one of its class; see
         `flax_snn.datasets.blend`.
       size: number of events to pad to; see `event_batch`.
@@ -95,6 +96,7 @@ def event_loader(
     if workers:
         _flags_parsed()
         found = found.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+        found = found.map(_copied)
     return found
 
 
@@ -180,7 +182,6 @@ def _batch(
     outside: Outside,
     size: int | None,
 ) -> dict[str, Any]:
-    rows = [row for row, _ in samples]
     for row, sample in samples:
         if not isinstance(sample.data, Events):
             raise TypeError(
@@ -191,16 +192,19 @@ def _batch(
                     "encode the source with `Mapped` first",
                 )
             )
+    rows = [row for row, _ in samples]
     events = [sample.data for _, sample in samples]
-    try:
-        inputs = event_batch(events, dt=dt, steps=steps, outside=outside, size=size)
-    except ValueError as error:
-        raise ValueError(f"rows {rows} of the source: {error}") from error
+    names = [f"sample {row}" for row in rows]
     return {
-        "inputs": inputs,
+        "inputs": named_batch(events, names, dt, steps, outside, size),
         "label": np.array([sample.label for _, sample in samples], np.int32),
         "row": np.array(rows, np.int64),
     }
+
+
+def _copied(batch: dict[str, Any]) -> dict[str, Any]:
+    """Returns a batch in memory of its own; that which grain shares with workers goes back."""
+    return jax.tree.map(np.array, batch)
 
 
 def _flags_parsed() -> None:

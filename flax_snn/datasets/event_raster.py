@@ -24,6 +24,8 @@ from flax import struct
 
 from flax_snn import checks
 from flax_snn.datasets.events import Events, unit_dtype
+from flax_snn.datasets.sources import named
+from flax_snn.encode import times_to_raster
 from flax_snn.time_grid import steps_of_times
 from flax_snn.typing import Array, Num
 
@@ -97,20 +99,10 @@ def raster(
     """
     step, unit = _binned(events, dt, steps, outside)
     size = math.prod(events.shape)
-    counts = np.bincount(step * size + unit, minlength=steps * size)
     if binary:
-        counts = np.minimum(counts, 1)
-    found = counts.astype(dtype)
-    if counts.size and (found[(most := counts.argmax())] != counts[most]):
-        raise ValueError(
-            checks.error_text(
-                "dtype",
-                f"one that holds {counts[most]} events of a unit in one step",
-                np.dtype(dtype),
-                "choose a wider one, shorter steps, or binary=True",
-            )
-        )
-    return found.reshape(steps, *events.shape)
+        step, unit = np.divmod(np.unique(step * size + unit), size)
+    counts = times_to_raster(0, step, unit, shape=(1, steps, size), dtype=dtype)
+    return counts.reshape(steps, *events.shape)
 
 
 class EventBatch(struct.PyTreeNode):
@@ -190,6 +182,19 @@ def event_batch(
       >>> batch.lengths.tolist(), batch.raster().tolist()[0]
       ([2, 0], [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     """
+    names = [f"sample {k}" for k in range(len(samples))]
+    return named_batch(samples, names, dt, steps, outside, size)
+
+
+def named_batch(
+    samples: Sequence[Events],
+    names: Sequence[str],
+    dt: float,
+    steps: int,
+    outside: Outside,
+    size: int | None,
+) -> EventBatch:
+    """Does what `event_batch` does, and calls the samples by these names in errors."""
     shapes = {events.shape for events in samples}
     if len(shapes) != 1:
         raise ValueError(
@@ -199,11 +204,9 @@ def event_batch(
         )
     (shape,) = shapes
     binned = []
-    for k, events in enumerate(samples):
-        try:
+    for name, events in zip(names, samples, strict=True):
+        with named(name):
             binned.append(_binned(events, dt, steps, outside))
-        except ValueError as error:
-            raise ValueError(f"sample {k}, {error}") from error
     most = max(len(step) for step, _ in binned)
     room = _padded(most) if size is None else checks.whole_number("size", size)
     if most > room:

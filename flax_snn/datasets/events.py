@@ -149,6 +149,8 @@ class Events:
 
     def coordinates(self) -> tuple[Num[np.ndarray, "K"], ...]:
         """Returns the position of each event along every axis of the shape, (K,) each."""
+        if len(self.shape) == 1:
+            return (self.units.astype(np.int64),)
         return np.unravel_index(self.units, self.shape)
 
     def pixels(self) -> Pixels:

@@ -118,12 +118,13 @@ def _preparing(folder: Path) -> Iterator[None]:
         return
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".preparing", "w") as file:
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):  # Others are at work, or the disk knows no locks.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for left in folder.glob("incomplete.*"):
                 _log.warning("%s: removed, the rest of a preparation that was interrupted", left)
                 shutil.rmtree(left)
-        fcntl.flock(file, fcntl.LOCK_SH)
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_SH)
         yield
 
 

@@ -238,10 +238,6 @@ class DelayedDense(DelayedConnections):
             that is not positive or is missing.
         """
         inputs = self.as_input(inputs, "(*B, T, F)")
-        if inputs.ndim < 2:
-            raise ValueError(
-                f"DelayedDense: expected inputs (*B, T, F), got shape {inputs.shape}: no time axis"
-            )
         if self.time_major:
             inputs = jnp.moveaxis(inputs, 0, -2)
         batch, (steps, features) = inputs.shape[:-2], inputs.shape[-2:]

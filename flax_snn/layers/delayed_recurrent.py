@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from flax.linen.dtypes import promote_dtype
 from jax.nn.initializers import Initializer
 
 from flax_snn import checks
@@ -31,7 +30,7 @@ from flax_snn.cells.neuron_values import at_least_float32
 from flax_snn.cells.recurrent_cell import RecurrentNeuronCell
 from flax_snn.cells.weights import check_current
 from flax_snn.layers.delay_taps import Shape
-from flax_snn.layers.delayed_weights import Delays, Kind, check_spread, uniform_delays
+from flax_snn.layers.delayed_weights import Delays, Kind, check_spread, uniform_delays, wider
 from flax_snn.time_loop.layer import in_blocks
 from flax_snn.typing import Array, PRNGKey, Shaped
 
@@ -244,11 +243,10 @@ class DelayedRecurrentCell(RecurrentNeuronCell):
         if jnp.issubdtype(taps.dtype, jnp.integer):
             lags = jnp.arange(self.max_delay + 1, dtype=taps.dtype)
             taps = (lags[:, None] == taps[None]).astype(at_least_float32(self.param_dtype))
-        product = self.dtype or jnp.promote_types(dtype, kernel.dtype)
+        product = self.dtype or wider(dtype, kernel.dtype)
         if self.kind != "synapse":
             return kernel.astype(product), taps.astype(product)
-        wide, weights = promote_dtype(taps, kernel)
-        each = jnp.moveaxis(wide * weights[None], 0, 1)  # (pre, K, post)
+        each = jnp.moveaxis(taps * kernel.astype(taps.dtype)[None], 0, 1)  # (pre, K, post)
         return each.reshape(size, -1).astype(product), None
 
     @nn.nowrap

@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
-from flax.linen.dtypes import promote_dtype
 from jax.nn.initializers import Initializer
 
 from flax_snn import checks
@@ -100,6 +99,11 @@ def check_spread(name: str, module: Any) -> Spread:
         module.tap_shape,
         module.epsilon,
     )
+
+
+def wider(first: Any, second: Any) -> Any:
+    """Returns the floating dtype with more bits, the first one of two that have as many."""
+    return first if jnp.finfo(first).bits >= jnp.finfo(second).bits else second
 
 
 def uniform_delays(max_delay: int) -> Initializer:
@@ -207,8 +211,8 @@ def arrived(
       Currents ``(B, T, N)``.
     """
     if kind == "synapse":
-        wide, weight = promote_dtype(taps, kernel)
-        return delayed_product(window, (wide * weight[None]).astype(window.dtype), method)
+        wide = taps * kernel.astype(taps.dtype)[None]  # taps are never narrower than weights
+        return delayed_product(window, wide.astype(window.dtype), method)
     kernel = kernel.astype(window.dtype)
     if not jnp.issubdtype(taps.dtype, jnp.integer):
         taps = taps.astype(window.dtype)

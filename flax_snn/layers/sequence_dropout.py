@@ -101,7 +101,7 @@ class SequenceDropoutCell(nn.RNNCellBase):
     It has no parameters and no state: the mask follows from the RNG key ``dropout``, which
     `snn.RNN` gives to all steps alike. ``nn.RNN`` does so with ``split_rngs={"dropout": False}``.
     In a stream the mask stays for as long as ``apply`` is given the same key: give each sequence
-    its own.
+    its own. (From one key a loop over steps, as in ``nn.RNN``, draws another mask than `snn.RNN`.)
 
     >>> import flax_snn as snn, jax
     >>> cells = (snn.LIFCell(8), snn.SequenceDropoutCell(0.2, deterministic=False), snn.LIFCell(4))

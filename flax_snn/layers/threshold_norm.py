@@ -22,7 +22,9 @@ import numpy as np
 from jax.nn.initializers import Initializer
 
 from flax_snn import checks
+from flax_snn.cells.neuron_values import at_least_float32
 from flax_snn.layers.delayed_dense import DelayedDense
+from flax_snn.layers.delayed_weights import wider
 from flax_snn.products import as_floating
 from flax_snn.representation import short_repr
 from flax_snn.sequence_mask import time_steps
@@ -119,6 +121,11 @@ class ThresholdNorm(nn.Module):
         """
         inputs = as_floating(inputs, self.dtype or self.param_dtype)
         checks.rank("ThresholdNorm: inputs", inputs, "(*B, T, *features)")
+        if jnp.finfo(inputs.dtype).bits > jnp.finfo(at_least_float32(self.param_dtype)).bits:
+            raise TypeError(
+                f"ThresholdNorm: expected inputs no wider than the statistics, got {inputs.dtype};"
+                f" set param_dtype={inputs.dtype} or convert the input"
+            )
         average = nn.merge_param(
             "use_running_average", self.use_running_average, use_running_average
         )
@@ -141,11 +148,12 @@ class ThresholdNorm(nn.Module):
             epsilon=self.epsilon,
             use_bias=False,
             use_scale=False,
-            dtype=self.dtype,
             param_dtype=self.param_dtype,
             axis_name=self.axis_name,
+            use_fast_variance=False,  # the difference of two squares loses digits
+            force_float32_reductions=jnp.finfo(self.param_dtype).bits <= 32,
             name="norm",
-        )(inputs, mask=is_data)
+        )(inputs.astype(at_least_float32(inputs.dtype)), mask=is_data)
         size, lead = inputs.shape[-1:], (1,) * (inputs.ndim - 1)
         x = x * (self.gain * self.threshold)
         if self.use_scale:
@@ -154,7 +162,7 @@ class ThresholdNorm(nn.Module):
         if self.use_bias:
             bias = self.param("bias", self.bias_init, size, self.param_dtype)
             x = x + bias.astype(x.dtype).reshape(lead + size)
-        return x
+        return x.astype(self.dtype or wider(inputs.dtype, self.param_dtype))
 
     @nn.nowrap
     def factor_and_offset(self, variables: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -211,7 +219,8 @@ def fold_norms(
       TypeError: another model.
       ValueError: a normalisation layer with other layers before it, or none.
     """
-    checks.instance("fold_norms: model", model, nn.Sequential)
+    remedy = "give the network as nn.Sequential([...])"
+    checks.instance("fold_norms: model", model, nn.Sequential, remedy=remedy)
     layers: list[Any] = []
     collected: list[dict[str, Any]] = []
     for k, layer in enumerate(model.layers):

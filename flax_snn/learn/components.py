@@ -67,36 +67,28 @@ def components(unit: Unit, arrays: UnitArrays, state: UnitState, current: Any) -
 
     outputs = range(count, len(found[0]))
     matter = {m for m in range(count) if any(moves(m, out) for out in outputs)}
-    while more := {
-        m for m in range(count) if m not in matter and any(moves(m, k) for k in matter)
-    }:
+    while more := {m for m in range(count) if m not in matter and any(moves(m, k) for k in matter)}:
         matter |= more
     inputs = (count, count + 1)
     shared = {
-        m
-        for m in matter
-        if all(alike(k, m) for k in (*range(count), *inputs) if moves(k, m))
+        m for m in matter if all(alike(k, m) for k in (*range(count), *inputs) if moves(k, m))
     }
-    while wrong := {
-        m for m in shared if any(moves(k, m) for k in range(count) if k not in shared)
-    }:
+    while wrong := {m for m in shared if any(moves(k, m) for k in range(count) if k not in shared)}:
         shared -= wrong
     linear = all(
-        constant(k, m)
-        for k in (*range(count), *inputs)
-        for m in (*matter, *outputs)
-        if moves(k, m)
+        constant(k, m) for k in (*range(count), *inputs) for m in (*matter, *outputs) if moves(k, m)
     )
     return Components(tuple(sorted(shared)), tuple(sorted(matter - shared)), linear)
 
 
-def tangents(unit: Unit, source: int) -> Any:
+def tangents(unit: Unit, source: int, fed: Any = None) -> Any:
     """Returns a function: how a step moves with one component of the state, or with a current.
 
     Args:
       unit: the unit.
       source: number of a floating leaf of the state; the number behind the last for the input
         current, and the next for the recurrent current.
+      fed: recurrent current of the step; 0 by default.
 
     Returns:
       A function of arrays, state, current and a tangent that returns the tangents of the floating
@@ -108,18 +100,18 @@ def tangents(unit: Unit, source: int) -> Any:
         kernel = arrays.layer.recurrent_kernel
         width = 0 if kernel is None else kernel.shape[1]
         shape = (*current.shape[:-1], width)
-        feedback = jnp.zeros(shape, current.dtype)
+        feedback = jnp.zeros(shape, current.dtype) if fed is None else fed
 
         def step(value: Array) -> Any:
-            values, x, fed = list(leaves), current, feedback
+            values, x, caused = list(leaves), current, feedback
             if source < len(leaves):
                 values[source] = value
             elif source == len(leaves):
                 x = value
             elif kernel is not None:
-                fed = value
+                caused = value
             whole = rejoined(jax.tree.unflatten(structure, values), others(state))
-            given = None if kernel is None else lambda _: fed
+            given = None if kernel is None else lambda _: caused
             after, outputs, _ = unit.step(arrays, whole, x, given)
             return [*jax.tree.leaves(floating(after)), *outputs]
 

@@ -71,7 +71,7 @@ def _separate(neuron: Neuron, surrogate: Surrogate | None) -> bool:
             return jnp.asarray(random.normal(0.5, 1.0, like.shape), like.dtype)
 
         def with_other(array: Any) -> Any:
-            return array.at[0, 0 :: NEURONS].add(0.7)
+            return array.at[0, 0::NEURONS].add(0.7)
 
         current = jnp.zeros((SAMPLES, NEURONS * neuron.blocks), dtype)
         feedback = jnp.zeros((SAMPLES, NEURONS * neuron.recurrent_blocks), dtype)

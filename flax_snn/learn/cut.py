@@ -1,9 +1,9 @@
 """A model of any Flax modules, run over a chunk with time cut out of its derivative.
 
-Layers of neurons (any runner over `NeuronCell`, and so `snn.LIF`) run forwards as they are, but their
-outputs depend on the currents of the same step only: what they remember is held fixed. Weights
-between them (``nn.Dense``, ``nn.Conv``, kernels of cells) act on spikes, while the gradient of their
-parameters is taken at the trace of their input:
+Layers of neurons (any runner over `NeuronCell`, and so `snn.LIF`) run forwards as they are, but
+their outputs depend on the currents of the same step only: what they remember is held fixed.
+Weights between them (``nn.Dense``, ``nn.Conv``, kernels of cells) act on spikes, while the gradient
+of their parameters is taken at the trace of their input:
 
     y = op(W, s)         dE/dW = op'(W, ahat)^T dE/dy,    dE/ds = op'(s)^T dE/dy
     ahat[t] = decay ahat[t-1] + s[t]
@@ -118,8 +118,9 @@ class CutRun:
         path = "/".join(runner.path)
         if len(arguments) != 1 or any(value is not None for value in named.values()):
             raise ValueError(
-                f"ottt: expected layers that are called with their inputs alone, got {path or 'one'}"
-                f" called with {', '.join(named) or 'more arguments'}; the rule keeps the states"
+                "ottt: expected layers that are called with their inputs alone, got"
+                f" {path or 'one'} called with {', '.join(named) or 'more arguments'}; the rule"
+                " keeps the states"
             )
         for option in ("time_major", "reverse", "return_carry"):
             if getattr(runner, option):

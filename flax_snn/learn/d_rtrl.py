@@ -3,10 +3,10 @@
     eps[t] = D eps[t-1] + (df/dI) pre[t]        D: derivative of a neuron's state by its own past
     G      = SUM_t (dloss_t/dh[t]) eps[t]       through the layers above AT THE SAME STEP
 
-It leaves out, in a layer, every path through its recurrent weights, and in a lower layer also every
-path through the state of a layer above it: of an error of a later step, all that went through the
-memory of the upper layer. For one recurrent layer under a readout without memory it is the gradient
-with the recurrent spikes held fixed. With a leaky readout `eprop` follows the readout's filter, too.
+It leaves out every path through recurrent weights, and in a lower layer also every path through the
+state of a layer above it: what an error of a later step says through the memory of the upper layer.
+For one recurrent layer under a readout without memory it is the gradient with the recurrent spikes
+held fixed. Under a leaky readout `eprop` follows the filter of the readout, too.
 
 Reference: Wang et al., Nature Communications, 2026 (braintrace).
 """
@@ -112,9 +112,7 @@ class _Plan:
         return value, self.rows.back(gradient)
 
 
-def within_steps(
-    unit: Unit, arrays: UnitArrays, done: Pass, inputs: Array, signal: Array
-) -> Array:
+def within_steps(unit: Unit, arrays: UnitArrays, done: Pass, inputs: Array, signal: Array) -> Array:
     """Returns what a signal on the outputs of a layer says of its inputs of the same step.
 
     Args:

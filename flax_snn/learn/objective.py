@@ -2,9 +2,10 @@
 
     E = SUM_t SUM_b mask_bt loss(y_b[t], target_b[t])
 
-A loss is a function ``loss(outputs, targets)`` of the outputs ``(B, C)`` of ONE step and the targets
-of that step. It returns one value for each sample, ``(B,)``, or one for the step, ``()``. What takes
-its maximum, mean or last value over time first needs the whole sequence, and is refused.
+A loss is a function ``loss(outputs, targets)`` of the outputs ``(B, C)`` of ONE step and the
+targets of that step. It returns one value for each sample, ``(B,)``, or one for the step, ``()``.
+What takes a maximum, a mean or the last value over time first needs the whole sequence, and is
+refused.
 """
 
 from __future__ import annotations
@@ -24,9 +25,7 @@ StepLoss = Callable[[Any, Any], Any]
 """``loss(outputs, targets)`` of one step: one value for each sample, or one for the step."""
 
 
-def squared_error(
-    outputs: Float[Array, "B C"], targets: Float[Array, "B C"]
-) -> Float[Array, "B"]:
+def squared_error(outputs: Float[Array, "B C"], targets: Float[Array, "B C"]) -> Float[Array, "B"]:
     """Returns half the squared distance of each sample: ``1/2 SUM_c (y_c - target_c)^2``.
 
     >>> import jax.numpy as jnp
@@ -49,8 +48,8 @@ def cross_entropy(outputs: Float[Array, "B C"], labels: Any) -> Float[Array, "B"
     """Returns the cross-entropy of each sample: ``-log softmax(y)_label``.
 
     >>> import jax.numpy as jnp
-    >>> cross_entropy(jnp.zeros((1, 4)), jnp.array([2])).round(3).tolist()
-    [1.386]
+    >>> round(float(cross_entropy(jnp.zeros((1, 4)), jnp.array([2]))[0]), 3)
+    1.386
 
     Args:
       outputs: logits of one step.

@@ -57,8 +57,8 @@ class OTTT:
         if getattr(y, "shape", ())[:2] != (x.shape[0], 1) or y.ndim != 3:
             raise ValueError(
                 "ottt: model: expected outputs (B, T, C) for inputs (B, T, ...), one for each step,"
-                f" got shape {getattr(y, 'shape', None)} for inputs {(x.shape[0], 1, *x.shape[1:])};"
-                " what reduces over time belongs into the loss of the steps"
+                f" got shape {getattr(y, 'shape', None)} for inputs of one step,"
+                f" {(x.shape[0], 1, *x.shape[1:])}; what reduces over time belongs into the loss"
             )
         if not states:
             raise ValueError(
@@ -77,9 +77,7 @@ class OTTT:
         return _Plan(model, variables, decays, first(jnp.zeros(x.shape, x.dtype)))
 
 
-def _decays(
-    order: list[tuple[str, float | None]], input_trace: bool
-) -> dict[str, float | None]:
+def _decays(order: list[tuple[str, float | None]], input_trace: bool) -> dict[str, float | None]:
     """Returns the decay of the trace of each module with weights.
 
     It is that of the next layer of neurons, whose membrane the weights drive. A readout without

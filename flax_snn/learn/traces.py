@@ -11,13 +11,13 @@ second needs the traces at the borders of chunks only; after the chunk they are
     eps_ijm <- SUM_m' (dh_jm / dh_jm') eps_ijm' + SUM_t pre_i[t] dh_jm/dI_j[t]
 
 again one product for each sample. The numbers are those of the traces that e-prop and diagonal RTRL
-define step by step; a chunk of one step is that definition. Shared traces (`components`) are vectors
-over the inputs.
+define step by step; a chunk of one step is that definition. Shared traces (`components`) are
+vectors over the inputs.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -315,5 +315,3 @@ class _Chunk(NamedTuple):
 
 def _flat(array: Array) -> Array:
     return array.reshape(-1, array.shape[-1])
-
-

@@ -5,8 +5,9 @@ has the state of its neuron and, for e-prop, a copy of the readout's filter, whi
 
     h_j[t], z_j[t] = step(h_j[t-1], I_j[t]);        r_j[t], y_j[t] = readout(r_j[t-1], z_j[t])
 
-`run` takes a chunk of steps forward and returns how to go back: the cotangents of outputs and of the
-last state become those of the currents and of the first state, elementwise, without a product.
+`run` takes a chunk of steps forward and returns how to go back: the cotangents of the outputs and
+of the last state become those of the currents and of the first state, elementwise, without a
+product.
 """
 
 from __future__ import annotations
@@ -153,9 +154,7 @@ class Unit:
             given = iter(mine)
             pairs = zip(leaves, self._wanted(leaves), strict=True)
             merged = jax.tree.unflatten(structure, [next(given) if w else c for c, w in pairs])
-            changed = arrays._replace(
-                layer=dataclasses.replace(arrays.layer, coefficients=merged)
-            )
+            changed = arrays._replace(layer=dataclasses.replace(arrays.layer, coefficients=merged))
 
             def body(before: UnitState, now: Any) -> Any:
                 current, more = now

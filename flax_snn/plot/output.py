@@ -180,11 +180,15 @@ def _legend(
     from matplotlib.lines import Line2D
 
     noun = "coordinate" if levels else "class"
+
+    def called(c: int) -> str:
+        return "output" if levels and len(colors) == 1 else f"{noun} {c}"
+
     shown = {c: f": {role}" for c, (role, _) in roles.items()} or dict.fromkeys(
         range(len(colors)), ""
     )
     handles = [
-        Line2D([], [], color=colors[c], linewidth=2.0, label=f"{noun} {c}{role}")
+        Line2D([], [], color=colors[c], linewidth=2.0, label=f"{called(c)}{role}")
         for c, role in shown.items()
     ]
     if not roles and class_bar(ax, colors, noun):

@@ -39,6 +39,12 @@ class EventDotGeneral:
     >>> import flax.linen as nn
     >>> layer = nn.Dense(10, dot_general_cls=EventDotGeneral)
 
+    A process that loads a program that another one compiled, by
+    ``jax.experimental.serialize_executable``, has to make the native kernels known to XLA before,
+    which checks them and takes a fraction of a second:
+
+    >>> EventDotGeneral.why_not("float32")  # None: they can be used
+
     Attributes:
       share: largest share of inputs that are not zero with which the events are worth it; denser
         inputs take the dense product. With 1 none are denser.
@@ -116,7 +122,10 @@ class EventDotGeneral:
 
     @staticmethod
     def why_not(dtype: Any) -> str | None:
-        """Return why there is no such product in a dtype on this machine, or None if there is."""
+        """Return why there is no such product in a dtype on this machine, or None if there is.
+
+        From then on XLA knows the native kernels for it.
+        """
         return why_unavailable(jnp.dtype(dtype).name)
 
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from flax_snn.cells import NeuronCell
+from flax_snn.cells import Chain, NeuronCell
 from flax_snn.cells.carry_check import check_same
 from flax_snn.cells.chain import check_carries, output_shape
 from flax_snn.dynamics.promises import entry_without_batch
@@ -31,7 +31,7 @@ def check_carry(name: str, cell: nn.RNNCellBase, carry: Any, step_shape: tuple[i
       TypeError: other entries, or entries of another dtype.
       ValueError: entries of another shape; another number of carries than cells of a chain.
     """
-    if is_chain(cell):
+    if isinstance(cell, Chain) and is_chain(cell):
         check_carries(cell, carry)
         for k, (inner, part) in enumerate(zip(cell.cells, carry, strict=True)):
             check_carry(f"{name}[{k}]", inner, part, step_shape)

@@ -9,6 +9,8 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from flax_snn.cells import Chain, NeuronCell, weights
 from flax_snn.products import product_for
@@ -64,7 +66,8 @@ def run_layers(
     batch = inputs.shape[1:first] if axis == 0 else inputs.shape[:time_axis]
     samples = math.prod(batch)
 
-    def flat(leaf: Array) -> Array:
+    def flat(leaf: Any) -> Array:
+        leaf = jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf
         if leaf.shape[: len(batch)] != batch:
             raise ValueError(
                 f"RNN: expected a carry of batch {batch}, as the inputs have, got an array of shape"

@@ -17,11 +17,13 @@ from train.pictures import (
     LayerActivity,
     PartScores,
     SampleActivity,
+    draw_comparison,
     draw_run,
     draw_sample,
     new_figure,
     save,
 )
+from train.pictures.results import draw_predictions
 
 RNG = np.random.default_rng(0)
 STEPS = 40
@@ -199,9 +201,59 @@ def test_a_silent_network_is_said_to_be_silent():
 
 def test_a_regression_shows_targets_in_the_readout():
     v = sample(output=RNG.normal(size=(STEPS, 1)), spiking=False, target=0.25, prediction=0.5)
-    figure = draw_sample(v, 2e-3, part="validation")
-    assert figure.axes[-1].lines[1].get_ydata()[0] == 0.25
+    figure = draw_sample(v._replace(reading="mean over time"), 2e-3, part="validation")
+    _, target, read = figure.axes[-1].lines
+    assert target.get_ydata()[0] == 0.25 and read.get_ydata()[0] == 0.5
+    assert titles(figure)[-1] == "readout: mean over time of each output"
+    legend = [text.get_text() for text in figure.axes[-1].get_legend().get_texts()]
+    assert legend == ["output", "target", "read: mean over time"]
     assert figure.get_suptitle() == "one sample of the validation part: true 0.25, predicted 0.5"
+
+
+def test_predictions_show_the_score_of_the_run_and_no_other():
+    targets = RNG.random((30, 1))
+    figure = draw_predictions(targets, targets + 0.1, "test", "position (m)", 0.93041)
+    assert figure.get_suptitle() == (
+        "30 samples of the test part: R² = 0.9304\n"
+        "1 - mean squared error / variance stated by the task"
+    )
+    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert legend == ["samples", "identity"]
+    # Of a run that counts none, R2 is that of the samples drawn.
+    figure = draw_predictions(targets, targets, "test", "position (m)")
+    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert legend == ["R² = 1.000", "identity"]
+    assert figure.get_suptitle() == "30 samples of the test part"
+
+
+@pytest.mark.parametrize(
+    ("paths", "heading", "names"),
+    [
+        (["runs/first", "runs/second/a"], "2 runs in runs", ["first", "second/a"]),
+        (["/a/b/first"], "one run in /a/b", ["first"]),
+        (["first", "runs/second"], "2 runs", ["first", "runs/second"]),
+        (["/first", "runs/second"], "2 runs", ["/first", "runs/second"]),
+        (["runs/" + "long_" * 20, "runs/b"], "2 runs in runs", ["long_" * 20, "b"]),
+    ],
+)
+def test_compared_runs_have_their_whole_names(paths, heading, names):
+    figure = draw_comparison({path: records() for path in paths}, "accuracy")
+    assert figure.get_suptitle() == heading
+    texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    shown = [t for t in texts if t not in ("training", "validation") and t[:4] != "best"]
+    for text, name in zip(shown, names, strict=True):
+        assert text.split("best epoch")[0].replace("\n", "") == name.removesuffix("\n")
+        assert max(map(len, text.split("\n"))) <= 30
+
+
+def test_titles_are_not_cut_off():
+    name = "a_layer_with_a_name_that_is_much_too_long_for_one_line_" * 3
+    figure = draw_sample(sample(hidden={name: layer(8)}), 2e-3)
+    figure.canvas.draw()
+    for ax in figure.axes:
+        box = ax._left_title.get_window_extent()
+        assert box.x0 >= 0.0 and box.x1 <= figure.bbox.x1
+    assert titles(figure)[1].replace("\n", "").startswith(f"{name}: ")
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -117,7 +117,11 @@ def draw(results: Mapping[str, dict[str, Any]], target: Path) -> Path:
 
 def _check_alike(networks: Sequence[Restored]) -> None:
     """Refuse networks whose scores cannot stand side by side."""
-    for what, name in (("task", "task.name"), ("data", "config.data"), ("layers", "model.layers")):
+    for what, name in (
+        ("task", "task.name"),
+        ("data", "settings.data"),
+        ("layers", "model.layers"),
+    ):
         found = [attrgetter(name)(each) for each in networks]
         if any(each != found[0] for each in found):
             raise ConfigError(

@@ -44,23 +44,24 @@ def read_evt2(path: str | os.PathLike[str], *, sensor: tuple[int, int] | None = 
     path, words, lines = read_words(path, "2.0", "<u4")
     kinds = (words >> np.uint32(28)).astype(np.uint8)
     check_kinds(path, kinds, _KNOWN)
-    is_time = kinds == _TIME
-    highs = (words[is_time] & np.uint32(0xFFFFFFF)).astype(np.int64)
+    at = np.flatnonzero(kinds == _TIME)
+    highs = (words[at] & np.uint32(0xFFFFFFF)).astype(np.int64)
     highs += wraps(highs, 1 << 28)
-    latest = np.cumsum(is_time, dtype=np.int32)  # words of time up to here
-    at = np.flatnonzero((kinds <= _ON) & (latest > 0))
-    if not at.size:
+    # Pixel events up to each word of time, hence between it and the next one.
+    is_pixel = kinds <= _ON
+    before = np.append(np.cumsum(is_pixel, dtype=np.int32)[at], np.count_nonzero(is_pixel))
+    pixels = words[is_pixel][before[0] :]
+    if not pixels.size:
         raise ValueError(checks.error_text(path, "pixel events", "none", "record it again"))
-    pixels = words[at]
-    times = highs[latest[at] - 1] << 6
+    times = np.repeat(highs << 6, np.diff(before))
     times |= (pixels >> np.uint32(22)) & np.uint32(0x3F)
     height, width = sensor_of(path, lines, sensor)
     with named(path):
         return Events.from_pixels(
             times,
-            x=((pixels >> np.uint32(11)) & np.uint32(0x7FF)).astype(np.uint16),
-            y=(pixels & np.uint32(0x7FF)).astype(np.uint16),
-            polarity=kinds[at],
+            x=(pixels >> np.uint32(11)) & np.uint32(0x7FF),
+            y=pixels & np.uint32(0x7FF),
+            polarity=pixels >> np.uint32(28),
             height=height,
             width=width,
         )

@@ -68,9 +68,10 @@ def read_evt3(path: str | os.PathLike[str], *, sensor: tuple[int, int] | None = 
         raise ValueError(checks.error_text(path, "pixel events", "none", "record it again"))
     x = first[which]
     wide = masks != 1  # The one event of any other mask is at its first column.
-    bits = np.unpackbits(masks[wide].view(np.uint8).reshape(-1, 2), axis=1, bitorder="little")
-    x[wide[which]] += (np.flatnonzero(bits) & 15).astype(x.dtype)  # 16 bits a mask
-    y = (words[kinds == _Y] & np.uint16(0x7FF))[rows]
+    some = masks[np.flatnonzero(wide)].view(np.uint8).reshape(-1, 2)
+    bits = np.unpackbits(some, axis=1, bitorder="little")
+    x[np.flatnonzero(wide[which])] += (np.flatnonzero(bits) & 15).astype(x.dtype)  # 16 a mask
+    y = (words[np.flatnonzero(kinds == _Y)] & np.uint16(0x7FF))[rows]
     height, width = sensor_of(path, lines, sensor)
     with named(path):
         return Events.from_pixels(

@@ -152,10 +152,14 @@ def _small(path: str, file: Any, h5py: Any) -> tuple[dict[str, Any], tuple[str, 
                 path, "as many samples in each part, at least one", counts, "download it again"
             )
         )
-    columns = {
-        name: file[name][()].astype(np.int32) if name in counts else None
-        for name in ("labels", "extra/speaker")
-    }
+    columns = {}
+    for name in ("labels", "extra/speaker"):
+        found = file[name][()] if name in counts else None
+        if found is not None and found.dtype.kind not in "iu":
+            raise ValueError(
+                checks.error_text(f"{path}, {name}", "integers", found.dtype, "convert them")
+            )
+        columns[name] = None if found is None else found.astype(np.int32)
     keys = file["extra/keys"][()] if "extra/keys" in file else ()
     return columns, tuple(k.decode() if isinstance(k, bytes) else str(k) for k in keys)
 

@@ -23,6 +23,9 @@ ROOT = Path(__file__).resolve().parents[3]
 RUNS = ROOT / "tests" / "golden" / "runs"
 REFERENCE = ROOT / "checkpoints" / "randman_reference"
 NAMES = ["yin_yang_eventprop", "yin_yang_delays"]
+# Compiling a network in continuous time takes seconds; the one with delays has all that the other
+# one has.
+RUN = [pytest.param("yin_yang_eventprop", marks=pytest.mark.slow), "yin_yang_delays"]
 
 
 def expected(name: str) -> dict[str, Any]:
@@ -82,7 +85,7 @@ def test_parameters_of_version_3_have_the_names_of_today(name):
     assert run.epoch == expected(name)["epoch"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RUN)
 def test_a_network_of_version_3_does_what_it_did(name):
     """Predictions, spikes and their times, as the release that stored it saw them."""
     run, then = restored(name), expected(name)
@@ -100,7 +103,7 @@ def test_a_network_of_version_3_does_what_it_did(name):
     np.testing.assert_array_equal(run.model.objective.predict(output.z), then["predictions"])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RUN)
 @pytest.mark.optimizer
 def test_a_stopped_run_of_version_3_goes_on_as_it_would_have(name, tmp_path):
     """Optimiser and noise are those of then too: epochs 3 and 4 are those of the unbroken run."""
@@ -122,11 +125,15 @@ def test_a_stopped_run_of_version_3_goes_on_as_it_would_have(name, tmp_path):
     assert result["best_epoch"] == then["best_epoch"]
 
 
-def test_older_runs_are_evaluated_and_compared_with_those_of_today(tmp_path):
+@pytest.mark.slow
+def test_older_runs_are_evaluated():
     found = evaluate_checkpoint(RUNS / "yin_yang_delays")
     then = expected("yin_yang_delays")
     labels = restored("yin_yang_delays").data("test").labels
     right = np.mean(np.array(then["predictions"]) == labels)
     assert found["test_accuracy"] == pytest.approx(right) and found["task"] == "yin_yang"
+
+
+def test_older_runs_are_compared_by_the_settings_of_today():
     one, other = compare([RUNS / name for name in NAMES])
     assert (one["settings"], other["settings"]) == ({"delays": "none"}, {"delays": "synaptic"})

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from train.errors import ConfigError
-from train.settings import RunOptions
+from train.settings import RunOptions, TrainingConfig
 from train.tasks import Dataset
 from train.tasks.spikes.settings import SpikesConfig, SpikesData
 from train.tasks.spikes.task import Spikes
@@ -28,7 +29,7 @@ def spikes(per_sample: int = 25) -> tuple[np.ndarray, np.ndarray]:
     flat = np.concatenate([np.sort(each) for each in slots])
     sample = np.repeat(np.arange(SAMPLES), per_sample)
     events = np.stack([sample, flat // UNITS, flat % UNITS], axis=1)
-    return events, rng.permutation(np.arange(SAMPLES) % CLASSES)
+    return events, np.random.default_rng(5).permutation(np.arange(SAMPLES) % CLASSES)
 
 
 def raster_of(events: np.ndarray) -> np.ndarray:
@@ -56,11 +57,16 @@ def arrays(form: str, events: np.ndarray) -> dict[str, np.ndarray]:
     return {"sample": sample, "time": time.astype(dtype), "unit": unit}
 
 
+def settings_of(path: Path, **fields: Any) -> SpikesConfig:
+    """Returns settings of a run that fits the few samples here."""
+    training = TrainingConfig(batch_size=8)
+    return SpikesConfig(SpikesData(file=str(path), **fields), training=training)
+
+
 def read(path: Path, **fields: Any) -> tuple[SpikesData, Dataset]:
     """Returns completed settings and data of a file, as a run reads them."""
     task = Spikes()
-    settings = SpikesConfig(SpikesData(file=str(path), **fields))
-    settings = task.complete(dataclasses.replace(settings))
+    settings = task.complete(settings_of(path, **fields))
     if settings.data.predict == "values":
         network = dataclasses.replace(settings.network, readout="mean")
         settings = dataclasses.replace(settings, network=network)
@@ -228,7 +234,7 @@ def test_values_to_predict(tmp_path: Path) -> None:
     objective = Spikes().shape(SpikesConfig(data)).values
     assert objective is not None
     means = np.broadcast_to(found.train.labels.mean(axis=0), (42, 2))
-    points = objective.points(np.asarray(means), found.train.labels)
+    points = objective.points(jnp.asarray(means), jnp.asarray(found.train.labels))
     assert float(points.mean()) == pytest.approx(0.0, abs=1e-5)
     # Whole numbers may be values too, and classes may be whole numbers in floating point.
     np.savez(tmp_path / "b.npz", events=events, labels=np.arange(SAMPLES))
@@ -254,7 +260,7 @@ def test_another_file_of_the_same_name_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, events=events, labels=labels)
     task = Spikes()
-    settings = task.complete(SpikesConfig(SpikesData(file=str(path))))
+    settings = task.complete(settings_of(path))
     np.savez(path, events=events, labels=labels[::-1])
     for use in (task.complete, lambda settings: Spikes().load(settings, RunOptions())):
         with pytest.raises(ConfigError, match="other contents than when the run began"):
@@ -267,7 +273,7 @@ def test_what_was_read_is_said_before_training(tmp_path: Path) -> None:
     path = tmp_path / "ms.npz"
     np.savez(path, sample=sample, time=step.astype(float), unit=unit, labels=labels)
     task = Spikes()
-    settings = task.complete(SpikesConfig(SpikesData(file=str(path), pool=2)))
+    settings = task.complete(settings_of(path, pool=2))
     said = list(task.remarks(settings))
     assert "42 train, 6 validation, 12 test samples; 11001 steps of 1 ms, 4 inputs of 7" in said[1]
     assert "whole numbers only, up to 11" in said[0] and "milliseconds" in said[0]

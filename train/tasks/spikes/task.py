@@ -13,7 +13,7 @@ from train.errors import ConfigError
 from train.model.encoders import Encoder, Rasters, SpikeLists
 from train.model.objectives import squared_error
 from train.settings import RunOptions
-from train.settings.checks import number, whole
+from train.settings.checks import check_batch_size, number, whole
 from train.tasks.raster import RasterTask, Shape
 from train.tasks.spikes.complete import (
     check_memory,
@@ -55,13 +55,15 @@ class Spikes(RasterTask):
         """Returns settings with sizes, rates and the digest of the file."""
         data: SpikesData = settings.data
         _check_flags(data)
-        whole("--batch-size", settings.training.batch_size, 1)
+        batch_size = settings.training.batch_size
+        whole("--batch-size", batch_size, 1)
         files, parts = read_parts(data)
         found = digest(files)
         _check_digest(data, found)
         data = complete(data, parts, found)
+        check_batch_size(batch_size, len(parts["train"].rows))
         samples = sum(len(part.rows) for part in parts.values())
-        check_memory(data, settings.network, samples, settings.training.batch_size)
+        check_memory(data, settings.network, samples, batch_size)
         self._read = data, parts
         return dataclasses.replace(settings, data=data)
 

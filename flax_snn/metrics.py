@@ -15,6 +15,8 @@ and systems, Nature Communications 16, 2025.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import numpy as np
 import numpy.typing as npt
@@ -240,7 +242,7 @@ def _values(
     return found[0], found[1], is_data
 
 
-def _known(name: str, values: npt.ArrayLike) -> np.ndarray:
+def _known(name: str, values: Any) -> np.ndarray:
     """Returns values as an array of NumPy.
 
     Raises:

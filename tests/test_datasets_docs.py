@@ -1,5 +1,6 @@
 """The page on data: its code runs on small files of every format, and prints what it promises."""
 
+import json
 import re
 import shutil
 import wave
@@ -53,6 +54,14 @@ def test_the_python_of_the_page_runs(
         exec(block, names)
         promised = [line[2:] for line in block.splitlines() if line.startswith("# ")]
         assert capsys.readouterr().out.splitlines() == promised
+
+
+def test_figures_of_the_page_are_those_measured() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "readers.json").read_text())
+    for name, row in results["rows"].items():
+        speed, ratio = row["events_per_second"] / 1e6, row["times_as_fast"]["median"]
+        assert f"| {name} | {speed:.0f} M | {ratio:.2f} x {row['peer']} |" in PAGE
+        assert row["same_events"]
 
 
 def test_every_reader_is_on_the_page() -> None:

@@ -7,11 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering_rows import covered_by
 
 import flax_snn as snn
 from flax_snn.layers import annealed_sigma, clip_delays, delay_taps, with_sigma
 
 B, T, F, N, LAST = 2, 9, 3, 4, 3
+
+KINDS = ["synapse", "axon", "dendrite"]
+SIZES = [(9, 3), (2, 5), (1, 9), (4, 0)]
+"""Time steps and largest delay; sequences shorter than the delays are legal."""
 
 
 def inputs(*shape: int, dtype: Any = np.float32) -> np.ndarray:
@@ -34,11 +39,21 @@ def by_hand(params: Any, x: np.ndarray, kind: str, last: int, sigma: float | Non
     return y
 
 
-@pytest.mark.parametrize("kind", ["synapse", "axon", "dendrite"])
-@pytest.mark.parametrize("sigma", [1.3, None])
-@pytest.mark.parametrize(("steps", "last"), [(9, 3), (2, 5), (1, 9), (4, 0)])
+@pytest.mark.parametrize(
+    ("kind", "sigma", "steps", "last"),
+    covered_by(
+        [(k, s, *size) for k in KINDS for s in (1.3, None) for size in SIZES],
+        [
+            ("synapse", 1.3, 9, 3),
+            ("axon", 1.3, 2, 5),
+            ("dendrite", 1.3, 1, 9),
+            ("axon", None, 9, 3),
+            ("dendrite", None, 2, 5),
+            ("synapse", None, 4, 0),
+        ],
+    ),
+)
 def test_each_kind_is_the_equation(kind, sigma, steps, last, x64):
-    """Sequences shorter than the delays among them."""
     x = inputs(B, steps, F, dtype=np.float64)
     for implementation in ("convolution", "frequency"):
         layer = snn.DelayedDense(
@@ -153,7 +168,7 @@ def test_spikes_of_any_dtype_are_numbers(dtype):
     np.testing.assert_array_equal(layer.apply(variables, x.astype(dtype)), expected)
 
 
-@pytest.mark.parametrize("kind", ["synapse", "axon", "dendrite"])
+@pytest.mark.parametrize("kind", covered_by(KINDS, ["synapse"]))
 def test_narrow_products_keep_wide_delays(kind):
     """bfloat16 has 8 bits: products are right to 2^-8 of their sum of magnitudes."""
     layer = snn.DelayedDense(N, 24, kind=kind, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)

@@ -20,7 +20,7 @@ def main() -> int:
     """Prints tasks and commands."""
     tasks = {name: inspect.cleandoc(type(find_task(name)).__doc__ or "") for name in TASKS}
     width = max(map(len, (*tasks, *COMMANDS)))
-    print("python -m train.<task> trains:")
+    print("python -m train.<task> trains a spiking network:")
     for name, text in tasks.items():
         print(f"  {name:<{width}}  {text.splitlines()[0].removeprefix('Train a spiking network ')}")
     print("\npython -m train.<command>, with --help for its flags:")

@@ -51,7 +51,8 @@ def check_same(
       ValueError: it has entries of another shape.
     """
     start = "cell.initialize_carry(key, step_shape)"
-    if jax.tree.structure(found) != jax.tree.structure(expected):
+    structures: list[Any] = [jax.tree.structure(each) for each in (found, expected)]
+    if structures[0] != structures[1]:
         what = f"a state such as {start} returns, {_listed(expected)}"
         raise TypeError(checks.error_text(name, what, _listed(found)))
     entries = jax.tree_util.tree_leaves_with_path(expected)

@@ -49,7 +49,7 @@ def event_loader(
 
     A batch is a dict: `inputs` an `EventBatch`, whose `raster()` is made on the device; `label`
     (B,) int32; `row` (B,) int64, the number of each sample in the source. Its iterator has
-    `get_state` and `set_state` for checkpoints, and Orbax knows how to store it.
+    `get_state` and `set_state`, which `grain.checkpoint` stores with Orbax.
 
     Args:
       source: samples whose data are `Events` of one shape.

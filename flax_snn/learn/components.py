@@ -28,12 +28,15 @@ class Components(NamedTuple):
     Attributes:
       shared: those whose traces are the same for all neurons.
       own: the others that matter.
+      reach: pairs of components (source, target) of which the first moves the second, in this or in
+        a later step.
       constant: whether all derivatives of a step are constants, those of the outputs among them:
         the unit is a linear filter.
     """
 
     shared: tuple[int, ...]
     own: tuple[int, ...]
+    reach: frozenset[tuple[int, int]]
     constant: bool
 
 
@@ -67,8 +70,8 @@ def components(unit: Unit, arrays: UnitArrays, state: UnitState, current: Any) -
 
     outputs = range(count, len(found[0]))
     matter = {m for m in range(count) if any(moves(m, out) for out in outputs)}
-    while more := {m for m in range(count) if m not in matter and any(moves(m, k) for k in matter)}:
-        matter |= more
+    while new := {m for m in range(count) if m not in matter and any(moves(m, k) for k in matter)}:
+        matter |= new
     inputs = (count, count + 1)
     shared = {
         m for m in matter if all(alike(k, m) for k in (*range(count), *inputs) if moves(k, m))
@@ -78,7 +81,11 @@ def components(unit: Unit, arrays: UnitArrays, state: UnitState, current: Any) -
     linear = all(
         constant(k, m) for k in (*range(count), *inputs) for m in (*matter, *outputs) if moves(k, m)
     )
-    return Components(tuple(sorted(shared)), tuple(sorted(matter - shared)), linear)
+    reach = {(k, m) for k in matter for m in matter if moves(k, m)}
+    while more := {(a, d) for a, b in reach for c, d in reach if b == c} - reach:
+        reach |= more
+    own = tuple(sorted(matter - shared))
+    return Components(tuple(sorted(shared)), own, frozenset(reach), linear)
 
 
 def tangents(unit: Unit, source: int, fed: Any = None) -> Any:

@@ -38,12 +38,12 @@ class Traces(NamedTuple):
 
     Attributes:
       shared: by entry, ``(A, S, B, F)``: A shared components, S blocks of currents, F inputs.
-      own: by entry, ``(B, F, C, M)``: C components of their own, M currents.
+      own: by entry, ``(B, F, M)`` for each component of its own: F inputs, M currents.
       values: for each learned coefficient ``(C, B, N)``.
     """
 
     shared: dict[str, Array]
-    own: dict[str, Array]
+    own: dict[str, tuple[Array, ...]]
     values: list[Array]
 
 
@@ -75,7 +75,8 @@ def no_traces(unit: Unit, parts: Components, arrays: UnitArrays, v: Array) -> Tr
       v: membrane ``(B, N)``, for its shape and dtype.
     """
     batch, neurons = v.shape
-    shared, own = {}, {}
+    shared: dict[str, Array] = {}
+    own: dict[str, tuple[Array, ...]] = {}
     for name, array in entries_of(arrays.layer).items():
         inputs = 1 if name == "bias" else array.shape[0]
         currents = array.shape[-1]
@@ -83,7 +84,7 @@ def no_traces(unit: Unit, parts: Components, arrays: UnitArrays, v: Array) -> Tr
             shape = (len(parts.shared), currents // neurons, batch, inputs)
             shared[name] = jnp.zeros(shape, v.dtype)
         if parts.own:
-            own[name] = jnp.zeros((batch, inputs, len(parts.own), currents), v.dtype)
+            own[name] = tuple(jnp.zeros((batch, inputs, currents), v.dtype) for _ in parts.own)
     values = [jnp.zeros((len(parts.own), *v.shape), v.dtype) for want in unit.learned if want]
     return Traces(shared, own, values)
 
@@ -201,7 +202,7 @@ def gradients_of_chunk(
     rest = slice(len(signals), rows)
     after = Traces(
         {name: chunk.shared_after(name) for name in traces.shared},
-        {name: chunk.own_after(name, rest) for name in traces.own},
+        {name: chunk.own_after(name, len(signals)) for name in traces.own},
         [
             d_value[rest] + chunk.moved_on(values, rest)
             for values, d_value in zip(traces.values, d_values, strict=True)
@@ -248,9 +249,8 @@ class _Chunk(NamedTuple):
             if name in self.traces.shared:
                 total = total + self._from_shared(name, k)
             if name in self.traces.own:
-                held = self.traces.own[name]
-                arriving = self._columns(k, self.parts.own, held.shape[-1])
-                total = total + jnp.sum(held * arriving[:, None], axis=(0, 2))
+                for m, held in zip(self.parts.own, self.traces.own[name], strict=True):
+                    total = total + jnp.sum(held * self._columns(m, k, held), axis=0)
             found[name] = total.reshape(array.shape).astype(array.dtype)
         leaves, structure = jax.tree.flatten(self.arrays.layer.coefficients)
         wanted = self.unit.learned or (False,) * len(leaves)
@@ -273,10 +273,10 @@ class _Chunk(NamedTuple):
         blocks = jnp.einsum("asbi,abj->isj", held, arriving)
         return blocks.reshape(blocks.shape[0], -1)
 
-    def _columns(self, k: int, parts: tuple[int, ...], currents: int) -> Array:
-        """Returns cotangents of components ``(B, C, M)``, once for each block of currents."""
-        stacked = jnp.stack([self.before[m][k] for m in parts], axis=1)
-        return jnp.tile(stacked, (1, 1, currents // stacked.shape[-1]))
+    def _columns(self, m: int, k: int, like: Array) -> Array:
+        """Returns a cotangent of a component ``(B, 1, M)``, once for each block of currents."""
+        found = self.before[m][k]
+        return jnp.tile(found, (1, like.shape[-1] // found.shape[-1]))[:, None]
 
     def shared_after(self, name: str) -> Array:
         """Returns the shared traces after the chunk."""
@@ -285,27 +285,29 @@ class _Chunk(NamedTuple):
         moved = jnp.einsum("ac,csbi->asbi", answer.decay, self.traces.shared[name])
         return moved + jnp.einsum("tas,tbi->asbi", answer.gain[name], self.pre(name))
 
-    def own_after(self, name: str, rest: slice) -> Array:
-        """Returns the traces of single neurons after the chunk."""
-        pre, driven, held = self.pre(name), self.driven(name)[rest], self.traces.own[name]
-        parts, currents = self.parts, held.shape[-1]
-        if parts.shared:  # what is left of the shared traces comes in like one more step
-            blocks = self.traces.shared[name].shape[1]
-            through = jnp.stack([self.before[m][rest] for m in parts.shared], axis=1)
-            for s in range(blocks):
-                pre = jnp.concatenate([pre, self.traces.shared[name][:, s]])
-                mine = jnp.zeros((blocks,), through.dtype).at[s].set(1)
-                spread = through[..., None, :] * mine.reshape(1, 1, 1, -1, 1)
-                spread = spread.reshape(*through.shape[:-1], currents)
-                driven = jnp.concatenate([driven, spread], axis=1)
-        total = jnp.einsum("tbi,ctbj->bicj", pre, driven)
-        if len(parts.own) == 1:
-            return total + held * self._columns(rest.start, parts.own, currents)[:, None]
-        rows = [
-            jnp.sum(held * self._columns(k, parts.own, currents)[:, None], axis=2)
-            for k in range(rest.start, rest.stop)
-        ]
-        return total + jnp.stack(rows, axis=2)
+    def own_after(self, name: str, first: int) -> tuple[Array, ...]:
+        """Returns the traces of single neurons after the chunk, cotangents from ``first`` on."""
+        parts, held = self.parts, self.traces.own[name]
+        pre, driven = self.pre(name), self.driven(name)
+        if parts.shared:  # what is left of the shared traces comes in like more steps
+            shared = self.traces.shared[name]
+            count, blocks, neurons = *shared.shape[:2], self.before[0].shape[-1]
+            pre = jnp.concatenate([pre, shared.reshape(-1, *shared.shape[2:])])
+            through = jnp.stack([self.before[m] for m in parts.shared], axis=1)
+            each = jnp.eye(blocks, dtype=through.dtype).reshape(1, 1, blocks, 1, blocks, 1)
+            spread = through.reshape(*through.shape[:2], 1, -1, 1, neurons) * each
+            spread = spread.reshape(through.shape[0], count * blocks, -1, blocks * neurons)
+            driven = jnp.concatenate([driven, spread], axis=1)
+        pre = jnp.moveaxis(pre, 0, 1)
+        after = []
+        for at, target in enumerate(parts.own):
+            k = first + at
+            total = jnp.einsum("bti,btj->bij", pre, jnp.moveaxis(driven[k], 0, 1))
+            for source, trace in zip(parts.own, held, strict=True):
+                if (source, target) in parts.reach:
+                    total = total + trace * self._columns(source, k, trace)
+            after.append(total)
+        return tuple(after)
 
     def moved_on(self, values: Array, rest: slice) -> Array:
         """Returns what is left of the traces of a learned value after the chunk."""

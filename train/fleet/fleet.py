@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,6 +66,9 @@ def run_fleet(task: Task, jobs: Sequence[Job], options: RunOptions, together: in
     """
     check_options(options, task.on_disk)
     checked = [_checked(task, job, options) for job in jobs]
+    if not options.quiet:
+        for words in dict.fromkeys(w for job in checked for w in task.remarks(job.settings)):
+            print(words, file=sys.stderr)
     if options.cache:
         compilation_cache.enable(options.cache_dir)
     waiting = [job for job in checked if not _finished(job, options)]

@@ -114,7 +114,8 @@ def _rates(ax: Axes, results: Mapping[str, dict[str, Any]]) -> None:
     ax.minorticks_off()
     ax.set_xlabel("time since programming")
     set_ylabel(ax, "firing rate (% of digital)")
-    legend_beside(ax)
+    if ax.get_legend_handles_labels()[0]:  # a silent network has no rates to compare
+        legend_beside(ax)
 
 
 def _places(times: Iterable[float]) -> list[float]:

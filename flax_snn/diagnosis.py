@@ -324,6 +324,23 @@ def _judged(layer: NeuronLayer, figures: dict[str, float], dt: float | None) -> 
     )
 
 
+def judge_activity(silent: float, activity: float, ceiling: float = SATURATED) -> str:
+    """Returns what the activity of a layer is by itself: the one rule, for a batch or a whole run.
+
+    Args:
+      silent: share of the neurons without a spike.
+      activity: spikes per neuron and time step.
+      ceiling: spikes per step from which on it is saturated; infinite where spikes are not counted
+        in time steps.
+
+    Returns:
+      ``silent``, ``saturated``, or an empty string.
+    """
+    if silent + _ROUNDING >= SILENT:
+        return "silent"
+    return "saturated" if activity >= ceiling else ""
+
+
 def _verdict(layer: NeuronLayer, figures: dict[str, float]) -> str:
     mean, spread = figures["mean"], figures["spread"]
     if not math.isfinite(mean + spread):
@@ -332,9 +349,10 @@ def _verdict(layer: NeuronLayer, figures: dict[str, float]) -> str:
         return "no input"
     if layer.cell.dynamics.spikes:
         activity, silent, saturated = (figures[k] for k in ("activity", "silent", "saturated"))
-        if silent + _ROUNDING >= SILENT:
+        judged = judge_activity(silent, activity, _ceiling(layer))
+        if judged == "silent":
             return "silent"
-        if saturated > 0.5 or activity >= _ceiling(layer):
+        if saturated > 0.5 or judged == "saturated":
             return "saturated"
         if max(abs(mean), spread) < _FAR and (silent > _MOSTLY_SILENT or activity < _RARE):
             return "nearly silent"

@@ -176,10 +176,12 @@ def recurrent_by_hand(params: Any, x: np.ndarray, kind: str, sigma: float | None
     return np.stack(spikes, 1), np.stack(membranes, 1)
 
 
-def recurrent(kind: str, **more: Any) -> snn.DelayedRecurrentCell:
+def recurrent(
+    kind: str, dynamics: Any = snn.LIFDynamics(tau_mem=5e-3), **more: Any
+) -> snn.DelayedRecurrentCell:
     return snn.DelayedRecurrentCell(
         N,
-        dynamics=snn.LIFDynamics(tau_mem=5e-3),
+        dynamics=dynamics,
         max_delay=LAST,
         kind=kind,
         kernel_init=nn.initializers.normal(8.0),
@@ -217,13 +219,29 @@ def test_recurrent_delays_are_those_of_the_equation(kind, sigma, runner, x64):
     np.testing.assert_allclose(more["intermediates"]["cell"]["v"][0], v, atol=1e-12)
 
 
-def test_recurrent_delays_of_zero_are_the_plain_recurrent_cell():
+NEURONS = {
+    "lif": snn.LIFDynamics(tau_mem=5e-3),
+    "two synapses": snn.LIFDynamics(tau_mem=5e-3, tau_syn=4e-3, tau_syn_rec=3e-3),
+    "alif": snn.ALIFDynamics(),
+    "adlif": snn.AdLIFDynamics(),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "neuron"),
+    covered_by(
+        [(kind, neuron) for kind in KINDS for neuron in NEURONS],
+        [("synapse", "lif"), ("axon", "two synapses"), ("dendrite", "alif")],
+    ),
+)
+def test_recurrent_delays_of_zero_are_the_plain_recurrent_cell(kind, neuron):
+    dynamics = NEURONS[neuron]
     x = spikes_of(6, B, 30, F)
-    delayed = snn.RNN(recurrent("synapse", delay_init=nn.initializers.zeros, rounded=True))
+    delayed = snn.RNN(recurrent(kind, dynamics, delay_init=nn.initializers.zeros, rounded=True))
     variables = jax.jit(delayed.init)(jax.random.key(1), x)
     params = dict(variables["params"]["cell"])
     del params["recurrent_delay"]
-    plain = snn.RNN(snn.RecurrentLIFCell(N, dynamics=snn.LIFDynamics(tau_mem=5e-3)))
+    plain = snn.RNN(snn.RecurrentNeuronCell(N, dynamics=dynamics))
     expected = applied(plain, {"params": {"cell": params}}, x)
     assert 0.02 < expected.mean() < 0.8
     np.testing.assert_array_equal(applied(delayed, variables, x), expected)
@@ -272,7 +290,7 @@ def test_recurrent_cell_streams():
 def test_chain_of_delays_and_neurons_is_the_layers_in_a_row():
     x = spikes_of(9, B, T, F)
     dynamics = snn.LIFDynamics(tau_mem=5e-3)
-    settings: Any = {"sigma": 1.0, "kernel_init": nn.initializers.normal(8.0)}
+    settings: Any = {"sigma": 1.0, "kernel_init": nn.initializers.normal(24.0)}
     delays, neurons = snn.DelayedDenseCell(N, LAST, **settings), snn.LIFCell(dynamics=dynamics)
     chain = snn.RNN(snn.Chain((delays, neurons)))
     variables = jax.jit(chain.init)(jax.random.key(0), x)

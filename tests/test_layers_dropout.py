@@ -65,9 +65,9 @@ def test_in_a_chain_all_steps_share_the_mask(implementation):
     x = jnp.ones((3, 10, 4)) * 5
     layer = snn.RNN(chain, implementation=implementation)
     keys = {"params": jax.random.key(0), **KEY}
-    variables = layer.init(keys, x)
-    dropped = layer.apply(variables, x, rngs=KEY)
-    spikes = snn.RNN(snn.LIFCell(8)).apply(
+    variables = jax.jit(layer.init)(keys, x)
+    dropped = jax.jit(lambda v: layer.apply(v, x, rngs=KEY))(variables)
+    spikes = jax.jit(snn.RNN(snn.LIFCell(8)).apply)(
         {"params": {"cell": variables["params"]["cell"]["cells_0"]}}, x
     )
     kept = np.asarray(dropped).any(1, keepdims=True)
@@ -80,7 +80,7 @@ def test_a_stream_with_one_key_keeps_the_mask():
     x = jnp.ones((3, 10, 4)) * 5
     keys = {"params": jax.random.key(0), **KEY}
     stream = snn.Stateful(chain)
-    variables = stream.init(keys, x[:, 0])
+    variables = jax.jit(stream.init)(keys, x[:, 0])
     variables, state = {"params": variables["params"]}, variables["membrane"]
     dropped, _ = stream.apply(
         {**variables, "membrane": state}, x, rngs=KEY, mutable=["membrane"], method="sequence"

@@ -95,8 +95,8 @@ NETWORKS: dict[str, tuple[Any, tuple[int, ...]]] = {
 def test_the_graph_means_the_same_and_comes_back(name):
     network, features = NETWORKS[name]
     x = (np.random.default_rng(1).random((2, 25, *features)) < 0.4).astype(np.float32)
-    variables = network.init(jax.random.key(2), x)
-    expected = np.asarray(network.apply(variables, x), np.float64)
+    variables = jax.jit(network.init)(jax.random.key(2), x)
+    expected = np.asarray(jax.jit(network.apply)(variables, x), np.float64)
     assert np.any(expected)
     fixed = {k: v for k, v in variables.items() if k != "delays"}
     graph = snn.nir.to_nir(network, fixed, features, dt=1e-3)
@@ -108,7 +108,7 @@ def test_the_graph_means_the_same_and_comes_back(name):
     out = np.moveaxis(out, 2, -1) if out.ndim > 3 else out
     np.testing.assert_allclose(out, expected, atol=2e-5)
     again, variables = snn.nir.from_nir(graph, dt=1e-3, method="exp")
-    np.testing.assert_allclose(again.apply(variables, x), expected, atol=2e-5)
+    np.testing.assert_allclose(jax.jit(again.apply)(variables, x), expected, atol=2e-5)
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
@@ -146,7 +146,7 @@ def test_what_nir_cannot_say_is_refused_with_the_remedy(name):
     network, match = REFUSED[name]
     x = jnp.ones((5, 2, 4) if name == "time" else (2, 5, 4))
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    variables = network.init(keys, x)
+    variables = jax.jit(network.init)(keys, x)
     with pytest.raises(snn.nir.NIRError, match=match):
         snn.nir.to_nir(network, variables, (4,), dt=1e-3)
 

@@ -1,5 +1,6 @@
 """Batch normalisation through time against NumPy, and folded into the weights before it."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -48,7 +49,8 @@ def test_statistics_are_those_of_the_steps_with_data(shape, padding, x64):
         x[~steps] = np.nan
         given = {padding: lengths if padding == "seq_lengths" else steps}
     layer = norm()
-    variables = layer.init(jax.random.key(0), x, use_running_average=False, **given)
+    init = functools.partial(layer.init, use_running_average=False, **given)
+    variables = jax.jit(init)(jax.random.key(0), x)
     params = variables["params"]
     y, changed = jax.jit(
         lambda x: layer.apply(
@@ -77,7 +79,8 @@ def test_gradient_of_padding_is_zero_and_finite(x64):
         y, _ = layer.apply(variables, x, seq_lengths=lengths, mutable=["batch_stats"])
         return jnp.sum(jnp.where(steps[..., None], y, 0.0) ** 3)
 
-    gradient = jax.grad(loss)(x)
+    gradient = jax.jit(jax.grad(loss))(x)
+    loss = jax.jit(loss)
     assert not np.any(np.asarray(gradient)[~steps])
     near = np.zeros_like(x)
     near[1, 1, 2] = 1e-5
@@ -117,7 +120,7 @@ def as_trained(variables: Any) -> Any:
 def test_folded_network_gives_the_same_spikes(name, layers, features, x64):
     network = nn.Sequential(layers)
     x = (np.random.default_rng(3).random((2, 30, *features)) < 0.5).astype(np.float64)
-    variables = as_trained(network.init(jax.random.key(0), x))
+    variables = as_trained(jax.jit(network.init)(jax.random.key(0), x))
     if name == "delayed":
         variables["params"]["layers_0"]["delay"] = jnp.clip(
             variables["params"]["layers_0"]["delay"], 0, 4
@@ -125,7 +128,7 @@ def test_folded_network_gives_the_same_spikes(name, layers, features, x64):
     folded, new = snn.layers.fold_norms(network, variables)
     assert len(folded.layers) == len(layers) - 1
     assert "batch_stats" not in new
-    spikes, expected = folded.apply(new, x), network.apply(variables, x)
+    spikes, expected = jax.jit(folded.apply)(new, x), jax.jit(network.apply)(variables, x)
     assert 0.01 < np.mean(expected != 0)
     np.testing.assert_allclose(spikes, expected, atol=1e-12)
 

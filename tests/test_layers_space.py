@@ -27,8 +27,8 @@ def test_residual_block_is_the_table_of_its_connection(connect):
     body = nn.Sequential([nn.Dense(6, kernel_init=nn.initializers.normal(12.0)), snn.LIF()])
     x = spikes_of(2, 20, 6)
     block = snn.SpikingResidual(body, connect=connect)
-    variables = block.init(jax.random.key(0), x)
-    a = np.asarray(body.apply({"params": variables["params"]["body"]}, x))
+    variables = jax.jit(block.init)(jax.random.key(0), x)
+    a = np.asarray(jax.jit(body.apply)({"params": variables["params"]["body"]}, x))
     assert 0.02 < a.mean() < 0.9
     y = jax.jit(block.apply)(variables, x)
     np.testing.assert_array_equal(y, JOINED[connect](a, x).astype(np.float32))
@@ -53,7 +53,7 @@ def test_shortcut_brings_the_input_to_the_shape_of_the_block():
 
     block = snn.SpikingResidual(layers(), shortcut=layers())
     x = spikes_of(1, 4, 6, 6, 2, dtype=np.uint8)
-    y, variables = block.init_with_output(jax.random.key(0), x)
+    y, variables = jax.jit(block.init_with_output)(jax.random.key(0), x)
     assert y.shape == (1, 4, 3, 3, 3)
     parts = [
         layers().apply({"params": variables["params"][name]}, x.astype(np.float32))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 
-from flax_snn.diagnosis import SATURATED, SILENT
+from flax_snn.diagnosis import SATURATED, judge_activity
 from train.model.model import Remedies
 
 JUMP = 5.0
@@ -85,9 +86,8 @@ def silent_share(activity: np.ndarray) -> float:
 
 
 def _state_of(activity: np.ndarray, steps: bool) -> str:
-    if silent_share(activity) >= SILENT:
-        return "silent"
-    return "saturated" if steps and float(np.mean(activity)) >= SATURATED else ""
+    ceiling = SATURATED if steps else math.inf
+    return judge_activity(silent_share(activity), float(np.mean(activity)), ceiling)
 
 
 def _jump(name: str, before: float | None, now: float) -> list[str]:

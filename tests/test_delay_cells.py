@@ -176,12 +176,18 @@ def recurrent_by_hand(params: Any, x: np.ndarray, kind: str, sigma: float | None
     return np.stack(spikes, 1), np.stack(membranes, 1)
 
 
-def recurrent(
-    kind: str, dynamics: Any = snn.LIFDynamics(tau_mem=5e-3), **more: Any
-) -> snn.DelayedRecurrentCell:
+NEURONS = {
+    "lif": snn.LIFDynamics(tau_mem=5e-3),
+    "two synapses": snn.LIFDynamics(tau_mem=5e-3, tau_syn=4e-3, tau_syn_rec=3e-3),
+    "alif": snn.ALIFDynamics(),
+    "adlif": snn.AdLIFDynamics(),
+}
+
+
+def recurrent(kind: str, dynamics: Any = None, **more: Any) -> snn.DelayedRecurrentCell:
     return snn.DelayedRecurrentCell(
         N,
-        dynamics=dynamics,
+        dynamics=dynamics or NEURONS["lif"],
         max_delay=LAST,
         kind=kind,
         kernel_init=nn.initializers.normal(8.0),
@@ -217,14 +223,6 @@ def test_recurrent_delays_are_those_of_the_equation(kind, sigma, runner, x64):
     assert 0.05 < expected.mean() < 0.8
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_allclose(more["intermediates"]["cell"]["v"][0], v, atol=1e-12)
-
-
-NEURONS = {
-    "lif": snn.LIFDynamics(tau_mem=5e-3),
-    "two synapses": snn.LIFDynamics(tau_mem=5e-3, tau_syn=4e-3, tau_syn_rec=3e-3),
-    "alif": snn.ALIFDynamics(),
-    "adlif": snn.AdLIFDynamics(),
-}
 
 
 @pytest.mark.parametrize(
@@ -290,7 +288,7 @@ def test_recurrent_cell_streams():
 def test_chain_of_delays_and_neurons_is_the_layers_in_a_row():
     x = spikes_of(9, B, T, F)
     dynamics = snn.LIFDynamics(tau_mem=5e-3)
-    settings: Any = {"sigma": 1.0, "kernel_init": nn.initializers.normal(24.0)}
+    settings: Any = {"sigma": 1.0, "kernel_init": nn.initializers.normal(200.0)}
     delays, neurons = snn.DelayedDenseCell(N, LAST, **settings), snn.LIFCell(dynamics=dynamics)
     chain = snn.RNN(snn.Chain((delays, neurons)))
     variables = jax.jit(chain.init)(jax.random.key(0), x)

@@ -54,8 +54,8 @@ def exit_code(command: str, run: Callable[[], int]) -> int:
         return BAD_INPUT
     except KeyboardInterrupt:
         print(f"\n{command}: {STOPPED}", file=sys.stderr)
-        # Threads that still work are waited for; who does not want to wait needs no traceback.
-        if threading.current_thread() is threading.main_thread():
+        if _is_the_process():
+            # Threads that still work are waited for; who does not want to wait needs no traceback.
             signal.signal(signal.SIGINT, lambda number, frame: os._exit(INTERRUPTED))
         return INTERRUPTED
 
@@ -64,3 +64,10 @@ def end_at_once(number: int, frame: FrameType | None) -> NoReturn:
     """End the process, whatever its threads are doing: a handler for a signal that comes again."""
     os.write(2, f"\n{STOPPED}\n".encode())
     os._exit(INTERRUPTED)
+
+
+def _is_the_process() -> bool:
+    """Whether the process is ``python -m train...``, and ends with its command."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    main = threading.current_thread() is threading.main_thread()
+    return main and spec is not None and spec.name.partition(".")[0] == "train"

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from flax_snn.learn.borders import Borders
 from flax_snn.learn.components import Components, tangents
 from flax_snn.learn.unit import Pass, Unit, UnitArrays
 from flax_snn.time_loop.layer import LayerWeights
@@ -175,44 +176,60 @@ def gradients_of_chunk(
     Returns:
       One gradient for each signal, shaped as the weights of the layer; and the traces.
     """
-    state = floating(done.after)
     parts, traces = row.parts, row.traces
-    leaves, structure = jax.tree.flatten(state)
-    own = () if last else parts.own
-    rows = len(signals) + len(own)
+    leaves, structure = jax.tree.flatten(floating(done.after))
 
-    def stacked(*each: Array) -> Array:
-        empty = jnp.zeros((len(own), *each[0].shape), each[0].dtype)
-        return jnp.concatenate([jnp.stack(each), empty]) if own else jnp.stack(each)
+    def reverse(d_outputs: tuple[Array, ...], component: int | None) -> _Reverse:
+        ends = [jnp.full_like(leaf, float(m == component)) for m, leaf in enumerate(leaves)]
+        before, *rest = done.back((d_outputs, jax.tree.unflatten(structure, ends)))
+        return _Reverse(jax.tree.leaves(before), *rest)
 
-    d_outputs = tuple(stacked(*each) for each in zip(*signals, strict=True))
-    d_leaves = []
-    for m, leaf in enumerate(leaves):
-        cotangent = jnp.zeros((rows, *leaf.shape), leaf.dtype)
-        if m in own:
-            cotangent = cotangent.at[len(signals) + own.index(m)].set(1)
-        d_leaves.append(cotangent)
-    d_state = jax.tree.unflatten(structure, d_leaves)
-    d_before, d_currents, d_feedback, d_values = jax.vmap(done.back)((d_outputs, d_state))
-    before = jax.tree.leaves(d_before)
-    chunk = _Chunk(*row, done, inputs, before, d_currents, d_feedback)
-    found = [chunk.gradient(k, d_values) for k in range(len(signals))]
-    if last:
-        return found, traces
-    rest = slice(len(signals), rows)
-    after = Traces(
-        {name: chunk.shared_after(name) for name in traces.shared},
-        {name: chunk.own_after(name, len(signals)) for name in traces.own},
-        [
-            d_value[rest] + chunk.moved_on(values, rest)
-            for values, d_value in zip(traces.values, d_values, strict=True)
-        ],
+    nothing = jax.tree.map(jnp.zeros_like, signals[0])
+    chunk = _Chunk(
+        *row,
+        done,
+        inputs,
+        [reverse(each, None) for each in signals],
+        [] if last else [reverse(nothing, m) for m in parts.own],
     )
-    return found, after
+    weights: list[dict[str, Array]] = [{} for _ in signals]
+    own: dict[str, tuple[Array, ...]] = {}
+    for name in entries_of(row.arrays.layer):
+        found, own[name] = chunk.entry(name)
+        for gradient, array in zip(weights, found, strict=True):
+            gradient[name] = array
+    gradients = [
+        LayerWeights(coefficients=chunk.of_coefficients(k), **found)
+        for k, found in enumerate(weights)
+    ]
+    if last:
+        return gradients, traces
+    shared = {name: chunk.shared_after(name) for name in traces.shared}
+    return gradients, Traces(shared, own if parts.own else {}, chunk.values_after())
+
+
+class _Reverse(NamedTuple):
+    """What came back from a chunk: cotangents of the state before it, of currents and values."""
+
+    before: list[Array]
+    currents: Array
+    feedback: Array | None
+    values: list[Array]
+
+    def driven(self, name: str) -> Array:
+        """Returns the cotangents of the currents that an entry brings, ``(T, B, M)``."""
+        if name == "recurrent_kernel" and self.feedback is not None:
+            return self.feedback
+        return self.currents
+
+    def columns(self, component: int, currents: int) -> Array:
+        """Returns the cotangent of a component ``(B, M)``, once for each block of currents."""
+        found = self.before[component]
+        return jnp.tile(found, (1, currents // found.shape[-1]))
 
 
 class _Chunk(NamedTuple):
-    """A chunk that was run in reverse; first axis of the cotangents: signals, own components."""
+    """A chunk that was run in reverse, from each signal and from each component of its own."""
 
     unit: Unit
     parts: Components
@@ -221,62 +238,64 @@ class _Chunk(NamedTuple):
     traces: Traces
     done: Pass
     inputs: Array
-    before: list[Array]
-    d_currents: Array
-    d_feedback: Array | None
+    signals: list[_Reverse]
+    own: list[_Reverse]
 
     def pre(self, name: str) -> Array:
         """Returns what is multiplied by the weights, ``(T, B, F)``."""
+        dtype = self.signals[0].currents.dtype
         if name == "recurrent_kernel":
             assert self.done.fed is not None
-            return self.done.fed
+            return self.done.fed.astype(dtype)
         if name == "bias":
-            return jnp.ones((*self.inputs.shape[:2], 1), self.d_currents.dtype)
-        return self.inputs.astype(self.d_currents.dtype)
+            return jnp.ones((*self.inputs.shape[:2], 1), dtype)
+        return self.inputs.astype(dtype)
 
-    def driven(self, name: str) -> Array:
-        """Returns the cotangents of the currents that the weights bring, ``(K, T, B, M)``."""
-        if name == "recurrent_kernel" and self.d_feedback is not None:
-            return self.d_feedback
-        return self.d_currents
+    def entry(self, name: str) -> tuple[list[Array], tuple[Array, ...]]:
+        """Returns the gradients of one array of the layer, and the traces of single neurons."""
+        array = entries_of(self.arrays.layer)[name]
+        pre, held = self.pre(name), self.traces.own.get(name, ())
+        currents = self.signals[0].driven(name).shape[-1]
+        totals = [_flat(pre).T @ _flat(each.driven(name)) for each in self.signals]
+        if name in self.traces.shared:
+            totals = [
+                total + self._from_shared(name, each)
+                for total, each in zip(totals, self.signals, strict=True)
+            ]
+        after: tuple[Array, ...] = ()
+        if held:
+            rows = [
+                [each.columns(m, currents) for m in self.parts.own]
+                for each in (*self.signals, *self.own)
+            ]
+            arriving, moving = rows[: len(self.signals)], rows[len(self.signals) :]
+            driven = [each.driven(name) for each in self.own]
+            through = self._through(name, currents) if self.own else []
+            border = Borders(self.parts, held, arriving, moving, pre, driven, through)
+            found, after = border.crossed()
+            totals = [total + more for total, more in zip(totals, found, strict=True)]
+        return [total.reshape(array.shape).astype(array.dtype) for total in totals], after
 
-    def gradient(self, k: int, d_values: list[Array]) -> LayerWeights:
-        """Returns the gradient of signal k."""
-        found = {}
-        for name, array in entries_of(self.arrays.layer).items():
-            pre, driven = self.pre(name), self.driven(name)[k]
-            total = _flat(pre).T @ _flat(driven)
-            if name in self.traces.shared:
-                total = total + self._from_shared(name, k)
-            if name in self.traces.own:
-                for m, held in zip(self.parts.own, self.traces.own[name], strict=True):
-                    total = total + jnp.sum(held * self._columns(m, k, held), axis=0)
-            found[name] = total.reshape(array.shape).astype(array.dtype)
-        leaves, structure = jax.tree.flatten(self.arrays.layer.coefficients)
-        wanted = self.unit.learned or (False,) * len(leaves)
-        given = zip(self.traces.values, d_values, strict=True)
-        coefficients = []
-        for leaf, want in zip(leaves, wanted, strict=True):
-            if not want:
-                coefficients.append(jnp.zeros_like(leaf))
-                continue
-            values, d_value = next(given)
-            total = jnp.sum(d_value[k], axis=0)
-            for m, held in zip(self.parts.own, values, strict=True):
-                total = total + jnp.sum(held * self.before[m][k], axis=0)
-            coefficients.append(total.reshape(leaf.shape).astype(leaf.dtype))
-        return LayerWeights(coefficients=jax.tree.unflatten(structure, coefficients), **found)
-
-    def _from_shared(self, name: str, k: int) -> Array:
-        held = self.traces.shared[name]
-        arriving = jnp.stack([self.before[m][k] for m in self.parts.shared])
-        blocks = jnp.einsum("asbi,abj->isj", held, arriving)
+    def _from_shared(self, name: str, back: _Reverse) -> Array:
+        arriving = jnp.stack([back.before[m] for m in self.parts.shared])
+        blocks = jnp.einsum("asbi,abj->isj", self.traces.shared[name], arriving)
         return blocks.reshape(blocks.shape[0], -1)
 
-    def _columns(self, m: int, k: int, like: Array) -> Array:
-        """Returns a cotangent of a component ``(B, 1, M)``, once for each block of currents."""
-        found = self.before[m][k]
-        return jnp.tile(found, (1, like.shape[-1] // found.shape[-1]))[:, None]
+    def _through(self, name: str, currents: int) -> Any:
+        """Returns what shared traces leave in components: rows ``(B, F)`` by columns ``(B, M)``."""
+        if not self.parts.shared:
+            return []
+        shared = self.traces.shared[name]
+        found = []
+        for a, m in enumerate(self.parts.shared):
+            for s in range(shared.shape[1]):
+                columns = []
+                for each in self.own:
+                    only = jnp.zeros((each.before[m].shape[0], currents), each.before[m].dtype)
+                    neurons = each.before[m].shape[-1]
+                    columns.append(only.at[:, s * neurons : (s + 1) * neurons].set(each.before[m]))
+                found.append((shared[a, s], columns))
+        return found
 
     def shared_after(self, name: str) -> Array:
         """Returns the shared traces after the chunk."""
@@ -285,34 +304,34 @@ class _Chunk(NamedTuple):
         moved = jnp.einsum("ac,csbi->asbi", answer.decay, self.traces.shared[name])
         return moved + jnp.einsum("tas,tbi->asbi", answer.gain[name], self.pre(name))
 
-    def own_after(self, name: str, first: int) -> tuple[Array, ...]:
-        """Returns the traces of single neurons after the chunk, cotangents from ``first`` on."""
-        parts, held = self.parts, self.traces.own[name]
-        pre, driven = self.pre(name), self.driven(name)
-        if parts.shared:  # what is left of the shared traces comes in like more steps
-            shared = self.traces.shared[name]
-            count, blocks, neurons = *shared.shape[:2], self.before[0].shape[-1]
-            pre = jnp.concatenate([pre, shared.reshape(-1, *shared.shape[2:])])
-            through = jnp.stack([self.before[m] for m in parts.shared], axis=1)
-            each = jnp.eye(blocks, dtype=through.dtype).reshape(1, 1, blocks, 1, blocks, 1)
-            spread = through.reshape(*through.shape[:2], 1, -1, 1, neurons) * each
-            spread = spread.reshape(through.shape[0], count * blocks, -1, blocks * neurons)
-            driven = jnp.concatenate([driven, spread], axis=1)
-        pre = jnp.moveaxis(pre, 0, 1)
-        after = []
-        for at, target in enumerate(parts.own):
-            k = first + at
-            total = jnp.einsum("bti,btj->bij", pre, jnp.moveaxis(driven[k], 0, 1))
-            for source, trace in zip(parts.own, held, strict=True):
-                if (source, target) in parts.reach:
-                    total = total + trace * self._columns(source, k, trace)
-            after.append(total)
-        return tuple(after)
+    def of_coefficients(self, k: int) -> Any:
+        """Returns the gradient of the coefficients by a signal."""
+        leaves, structure = jax.tree.flatten(self.arrays.layer.coefficients)
+        back = self.signals[k]
+        given = zip(self.traces.values, back.values, strict=True)
+        found = []
+        for leaf, wanted in zip(leaves, self.unit.learned or (False,) * len(leaves), strict=True):
+            if not wanted:
+                found.append(jnp.zeros_like(leaf))
+                continue
+            held, value = next(given)
+            for m, trace in zip(self.parts.own, held, strict=True):
+                value = value + trace * back.before[m]
+            found.append(jnp.sum(value, axis=0).reshape(leaf.shape).astype(leaf.dtype))
+        return jax.tree.unflatten(structure, found)
 
-    def moved_on(self, values: Array, rest: slice) -> Array:
-        """Returns what is left of the traces of a learned value after the chunk."""
-        through = jnp.stack([self.before[m][rest] for m in self.parts.own], axis=1)
-        return jnp.sum(through * values[None], axis=1)
+    def values_after(self) -> list[Array]:
+        """Returns the traces of learned values after the chunk."""
+        after = []
+        for n, held in enumerate(self.traces.values):
+            rows = []
+            for each in self.own:
+                row = each.values[n]
+                for m, trace in zip(self.parts.own, held, strict=True):
+                    row = row + trace * each.before[m]
+                rows.append(row)
+            after.append(jnp.stack(rows))
+        return after
 
 
 def _flat(array: Array) -> Array:

@@ -291,7 +291,7 @@ def test_chain_of_delays_and_neurons_is_the_layers_in_a_row():
     settings: Any = {"sigma": 1.0, "kernel_init": nn.initializers.normal(200.0)}
     delays, neurons = snn.DelayedDenseCell(N, LAST, **settings), snn.LIFCell(dynamics=dynamics)
     chain = snn.RNN(snn.Chain((delays, neurons)))
-    variables = jax.jit(chain.init)(jax.random.key(0), x)
+    variables = jax.jit(chain.init)(jax.random.key(1), x)
     parts = {name: tree["cell"]["cells_0"] for name, tree in variables.items()}
     currents = applied(snn.DelayedDense(N, LAST, **settings), parts, x)
     lengths = jnp.array([4, 12, 7])

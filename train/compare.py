@@ -17,7 +17,7 @@ from typing import Any
 import tyro
 
 from train.errors import InputError, RunDirectoryError, exit_code
-from train.flags import quiet_pipe, read_flags
+from train.flags import no_flags, quiet_pipe, read_flags
 from train.progress.report import format_score
 from train.store import run_directory
 from train.store.settings_json import flat, task_of, upgraded
@@ -118,6 +118,8 @@ def as_typed(name: str, value: Any) -> str:
         return f"--{'' if value else 'no-'}{name}"
     if isinstance(value, list):
         return " ".join(str(each) for each in value)
+    if name == "digest":
+        return f"{value[:8]}..."
     return str(value) if value != "" else '""'
 
 
@@ -217,11 +219,14 @@ def _row(path: Path) -> dict[str, Any]:
 
 def _settings(stored: Any) -> dict[str, Any]:
     """Return stored settings by flag; those of an older release in the form of this one."""
+    hidden: set[str] = set()
     try:
-        stored = upgraded(find_task(task_of(stored)).settings, stored)
+        kind = find_task(task_of(stored)).settings
+        stored = upgraded(kind, stored)
+        hidden = {name.replace("_", "-") for name in no_flags(kind)} - {"digest"}
     except InputError:
         pass  # A task that is not here is compared by what it stored.
-    return dict(flat(stored["config"]))
+    return {name: value for name, value in flat(stored["config"]) if name not in hidden}
 
 
 if __name__ == "__main__":

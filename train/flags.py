@@ -16,7 +16,7 @@ import re
 import sys
 import textwrap
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import tyro
@@ -50,6 +50,15 @@ def in_terminal(text: str) -> str:
     """Returns text without the marks of its source: backticks, and colons before indented code."""
     text = re.sub(r"``([^`]*)``", r"\1", inspect.cleandoc(text))
     return re.sub(r"`([^`]*)`", r"\1", text).replace("::\n", ":\n")
+
+
+def no_flags(kind: Any) -> Iterator[str]:
+    """Yields the names of fields that are no flags, since they follow from others."""
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        if dataclasses.is_dataclass(hint):
+            yield from no_flags(hint)
+        elif tyro.conf.Fixed in getattr(hint, "__metadata__", ()):
+            yield name
 
 
 def quiet_pipe(command: Callable[..., int]) -> Callable[..., int]:

@@ -50,7 +50,9 @@ class DelayedConnections(nn.Module):
       tap_shape: ``gaussian`` (default) or ``triangular``.
       epsilon: is added to the sum that normalises the taps, 0 by default; ``dcls`` has 1e-7.
       use_bias: add a learned bias.
-      kernel_init: initialiser of the weights, LeCun normal by default.
+      kernel_init: initialiser of the weights, LeCun normal by default, for analog inputs and for
+        a normalisation behind them (`ThresholdNorm`); for spikes and neurons right behind them
+        ``snn.initializers.fluctuation_driven(dynamics, rate=...)``.
       bias_init: initialiser of the bias, zeros by default.
       delay_init: initialiser of the delays in steps, by default uniform over the whole range;
         ``nn.initializers.constant(array)`` for given ones.

@@ -13,6 +13,7 @@ each feature: `fold_norms` multiplies them into the weights before it, for expor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ from jax.nn.initializers import Initializer
 
 from flax_snn import checks
 from flax_snn.cells.neuron_values import at_least_float32
+from flax_snn.dynamics import Neuron
 from flax_snn.layers.delayed_dense import DelayedDense
 from flax_snn.layers.delayed_weights import wider
 from flax_snn.products import as_floating
@@ -93,6 +95,39 @@ class ThresholdNorm(nn.Module):
         super().__post_init__()
 
     __repr__ = short_repr
+
+    @classmethod
+    def for_neurons(cls, dynamics: Neuron, **settings: Any) -> ThresholdNorm:
+        """Returns a layer whose currents move the membrane of a neuron by about its threshold.
+
+        The equation of Zheng et al. is for neurons that add up their input as it is. Neurons that
+        average it, such as `LIFDynamics` by default, respond to a current that is spread like their
+        threshold with much less, and stay silent; here the gain makes up for that:
+
+            gain = 1 / standard deviation of the membrane for a current of variance 1 in each step
+
+        >>> import flax_snn as snn
+        >>> snn.ThresholdNorm.for_neurons(snn.LIFDynamics(tau_mem=20e-3, threshold=0.5))
+        ThresholdNorm(threshold=0.5, gain=6.32...)
+
+        Args:
+          dynamics: the neuron behind the layer.
+          **settings: other attributes of the layer.
+
+        Raises:
+          TypeError: not a neuron.
+          ValueError: a neuron that does not respond to its input, or rests above its threshold.
+        """
+        remedy = "give the neurons behind the layer, such as snn.LIFDynamics()"
+        checks.instance("ThresholdNorm: dynamics", dynamics, Neuron, remedy=remedy)
+        distance = float(dynamics.resting_distance(dynamics.coefficients()))
+        power = float(dynamics.membrane_power(0, longest=None))
+        if not (0.0 < power < math.inf and 0.0 < distance < math.inf):
+            raise ValueError(
+                f"ThresholdNorm: expected neurons that respond to their input, below a threshold,"
+                f" got {dynamics!r}; give threshold and gain"
+            )
+        return cls(threshold=distance, gain=1.0 / math.sqrt(power), **settings)
 
     @nn.compact
     def __call__(

@@ -66,6 +66,9 @@ def test_what_follows_from_a_file_is_no_flag(capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit) as end:
         run_command(find_task("spikes"), ["--file", "a.npz", "--capacity", "3"])
     assert end.value.code == 2 and "--capacity" in capsys.readouterr().err
+    filled = {"capacity", "analog", "variance", "input_rate", "digest"}
+    assert set(flags.no_flags(find_task("spikes").settings)) == filled
+    assert not list(flags.no_flags(RandmanConfig))
 
 
 def test_flags_keep_nested_defaults_and_types() -> None:

@@ -174,3 +174,15 @@ def test_bad_calls(unchecked):
         layer.init(jax.random.key(0), x[0, 0, 0])
     with pytest.raises(TypeError, match="no wider than the statistics"), jax.enable_x64(True):
         layer.init(jax.random.key(0), jnp.asarray(x, jnp.float64))
+
+
+def test_gain_for_neurons_is_that_of_their_response(unchecked):
+    """A membrane that averages, v' = a v + (1 - a) x, has variance (1 - a) / (1 + a)."""
+    a = np.exp(-1e-3 / 15e-3)
+    dynamics = snn.LIFDynamics(tau_mem=15e-3, threshold=0.7, v_rest=0.2)
+    layer = snn.ThresholdNorm.for_neurons(dynamics, use_bias=False)
+    np.testing.assert_allclose(layer.gain, np.sqrt((1 + a) / (1 - a)), rtol=1e-3)
+    np.testing.assert_allclose(layer.threshold, 0.5, rtol=1e-6)
+    assert not layer.use_bias
+    with pytest.raises(TypeError, match="dynamics: expected a Neuron"):
+        snn.ThresholdNorm.for_neurons(snn.LIF)

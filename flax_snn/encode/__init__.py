@@ -9,13 +9,23 @@ are NaN.
 
 from __future__ import annotations
 
+from flax_snn.encode.cochlea import SpikeTimes, cochlea, cochlea_times
+from flax_snn.encode.cochlea_bushy_cell import BushyCell
+from flax_snn.encode.cochlea_hair_cell import HairCell
+from flax_snn.encode.cochlea_membrane import BasilarMembrane
 from flax_snn.encode.latency import latency, latency_times
 from flax_snn.encode.raster import Events, raster_to_times, times_to_raster
 from flax_snn.encode.rate import rate
 from flax_snn.encode.spatio_temporal import spatio_temporal
 
 __all__ = [
+    "BasilarMembrane",
+    "BushyCell",
     "Events",
+    "HairCell",
+    "SpikeTimes",
+    "cochlea",
+    "cochlea_times",
     "latency",
     "latency_times",
     "raster_to_times",

@@ -5,8 +5,6 @@ P(spike in a step) = max_rate * dt * x
 
 from __future__ import annotations
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +12,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from flax_snn import checks
 from flax_snn.encode.intensities import check_intensities, nan_where_not
+from flax_snn.encode.sample_numbers import sample_numbers
 from flax_snn.typing import Array, Float, PRNGKey
 
 __all__ = ["rate"]
@@ -64,8 +63,7 @@ def rate(
     checks.instance("key", key, (jax.Array, np.ndarray), what=what)
     check_intensities(x)
     batch, features = x.shape[:-1], x.shape[-1]
-    positions = np.arange(math.prod(batch)).reshape(batch)
-    numbers = _sample_numbers(positions if sample is None else sample, batch)
+    numbers = sample_numbers(sample, batch)
     values = checks.known_values(x)
     if values is not None and not ((max_rate * dt) * values <= 1).all():
         raise ValueError(
@@ -84,15 +82,3 @@ def rate(
     spikes = spikes.reshape(*batch, steps, features).astype(dtype)
     allowed = jnp.broadcast_to(((p >= 0) & (p <= 1))[..., None, :], spikes.shape)
     return nan_where_not(allowed, spikes)
-
-
-def _sample_numbers(sample: ArrayLike, batch: tuple[int, ...]) -> Array:
-    checks.integers("sample", jnp.result_type(sample), remedy="number the samples from 0")
-    checks.shape("sample", sample, batch, remedy="give one number for each sample of x")
-    values = checks.known_values(sample)
-    if values is not None and not ((values >= 0) & (values <= np.iinfo(np.int32).max)).all():
-        raise ValueError(
-            f"sample: expected numbers in [0, 2**31), got {values.min()} to {values.max()}; number"
-            " the samples from 0"
-        )
-    return jnp.asarray(sample, jnp.int32)

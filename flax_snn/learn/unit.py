@@ -26,6 +26,10 @@ from flax_snn.time_loop.states import floating, others, rejoined
 from flax_snn.typing import Array
 
 
+UNROLL, UNROLL_FEW, FEW = 1, 8, 2**12
+"""Steps that a pass of the loop takes: more for states of few values, where passes cost most."""
+
+
 class UnitState(NamedTuple):
     """State of a unit: that of the neurons, and of the readout's filter of each, ``(B, N)``."""
 
@@ -171,7 +175,8 @@ class Unit:
                 return after, (outputs, fed, lax.stop_gradient(seen))
 
             start = rejoined(part, others(state))
-            after, (outputs, fed, seen) = lax.scan(body, start, (currents, extra))
+            unroll = UNROLL_FEW if v.size <= FEW else UNROLL
+            after, (outputs, fed, seen) = lax.scan(body, start, (currents, extra), unroll=unroll)
             watched = tuple(outputs[k] for k in self.watched)
             return (watched, floating(after)), (after, outputs[0], fed, seen)
 

@@ -64,7 +64,7 @@ def run_fleet(task: Task, jobs: Sequence[Job], options: RunOptions, together: in
     Raises:
       InputError: settings or directories of one of them; nothing was written then.
     """
-    check_options(options, task.on_disk)
+    check_options(options, task.on_disk, task.reads_files)
     checked = [_checked(task, job, options) for job in jobs]
     if not options.quiet:
         for words in dict.fromkeys(w for job in checked for w in task.remarks(job.settings)):
@@ -205,7 +205,7 @@ class _Silent(Progress):
 
 def _checked(task: Task, job: Job, options: RunOptions) -> Job:
     """Returns a job whose settings are complete, before anything is written."""
-    settings = task.complete(job.settings)
+    settings = task.complete(task.with_data(job.settings, options))
     task.check(settings)
     check_crossbar_flags(getattr(settings, "crossbar", NO_CROSSBAR))
     path = run_directory.choose(

@@ -14,6 +14,7 @@ from train.data.order import padded_order
 from train.data.parts import Dataset, Part
 from train.errors import CheckpointError, ConfigError
 from train.model import Model
+from train.model.encoders import Rasters, SpikeLists
 from train.run.record import share
 from train.run.step import Evaluation, create_state, evaluate
 from train.settings import RunOptions
@@ -79,15 +80,20 @@ class Restored:
         """Runs the network on samples.
 
         Args:
-          inputs: samples with a leading axis B, as the task has them: rasters ``(B, T, F)``, ...
+          inputs: samples with a leading axis B, as the task has them: rasters ``(B, T, F)``, ...;
+            rasters are taken too where the task has lists of spikes.
           lengths: steps of each sample that are not padding, integers ``(B,)``; ``None`` for all.
 
         Returns:
           What the readout gives: logits ``(B, C)``, values ``(B, D)``, or first spikes.
         """
         inputs = jax.tree.map(jax.numpy.asarray, inputs)
-        _check_inputs(inputs, self.model)
-        found = jax.jit(self.model.apply)(self.params, inputs, jax.random.key(0), lengths)
+        model, encode = self.model, self.model.encode
+        if isinstance(encode, SpikeLists) and not isinstance(inputs, dict):
+            rasters = Rasters(encode.steps, encode.features, encode.dt)
+            model = dataclasses.replace(model, encode=rasters)
+        _check_inputs(inputs, model)
+        found = jax.jit(model.apply)(self.params, inputs, jax.random.key(0), lengths)
         return found.z
 
     def load_data(self) -> Dataset:

@@ -58,10 +58,10 @@ def run_task(task: Task, settings: Any, options: RunOptions) -> int:
       InputError: settings, data, a directory or a loss with which the run cannot go on.
     """
     started = time.time()
-    check_options(options, task.on_disk)
+    check_options(options, task.on_disk, task.reads_files)
     if options.tensorboard:
         check_installed()
-    settings = task.complete(settings)
+    settings = task.complete(task.with_data(settings, options))
     task.check(settings)
     check_crossbar_flags(getattr(settings, "crossbar", NO_CROSSBAR))
     path = run_directory.choose(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -45,8 +46,10 @@ def stop_on_signal(unit: str, notify: Callable[[str], None]) -> Iterator[Stop]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stop and number == signal.SIGINT:
-            # Raised a second time it would tear through the saving, in the middle of Orbax.
+            # Raised a second time it would tear through the saving, in the middle of Orbax, which
+            # would also report the first one as a failure of its own.
             signal.signal(signal.SIGINT, end_at_once)
+            logging.disable(logging.CRITICAL)
             raise KeyboardInterrupt
         stop.code = EXIT_CODES[signal.Signals(number)]
         notify(f"finishing the running {unit}, then saving; Ctrl-C again stops at once")
@@ -55,9 +58,11 @@ def stop_on_signal(unit: str, notify: Callable[[str], None]) -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
+    disabled = logging.root.manager.disable
     before = {number: signal.signal(number, handle) for number in EXIT_CODES}
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        logging.disable(disabled)

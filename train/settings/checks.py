@@ -44,7 +44,7 @@ def check_training(
     ):
         number(flag(name), getattr(training, name), ">= 0")
     for name in ("warm_up", "momentum", "label_smoothing"):
-        _share(flag(name), getattr(training, name))
+        share(flag(name), getattr(training, name))
     _check_rates(training)
     if train_samples is not None:
         check_batch_size(training.batch_size, train_samples, more)
@@ -113,12 +113,13 @@ def check_network(network: NetworkConfig, regression: bool) -> None:
         )
 
 
-def check_options(options: RunOptions, on_disk: bool = True) -> None:
+def check_options(options: RunOptions, on_disk: bool = True, reads_files: bool = False) -> None:
     """Refuses options of a run that contradict each other.
 
     Args:
       options: the options.
       on_disk: whether the data set of the task can be prepared on disk.
+      reads_files: whether the task reads files of `--data-dir`.
 
     Raises:
       ConfigError: the message names the flag and the remedy.
@@ -128,10 +129,11 @@ def check_options(options: RunOptions, on_disk: bool = True) -> None:
     if options.resume and options.overwrite:
         raise ConfigError("--resume goes on with a run, --overwrite replaces it; give one of them")
     if options.data == "tfds" and not on_disk:
-        raise ConfigError("--data tfds: data of this task are generated in memory; leave it out")
+        how = "read from files" if reads_files else "generated in memory"
+        raise ConfigError(f"--data tfds: data of this task are {how}; leave it out")
     if options.data == "tfds" and options.feed == "resident":
         raise ConfigError("--data tfds streams samples; drop --feed resident, or --data tfds")
-    if options.data_dir is not None and options.data != "tfds":
+    if options.data_dir is not None and options.data != "tfds" and not reads_files:
         raise ConfigError("--data-dir is where tfds keeps prepared data; add --data tfds")
 
 
@@ -188,7 +190,16 @@ def _check_rates(training: TrainingConfig) -> None:
         )
 
 
-def _share(flag: str, value: Any) -> None:
+def share(flag: str, value: Any) -> None:
+    """Checks a share, a number from 0 to below 1.
+
+    Args:
+      flag: name of the setting.
+      value: its value.
+
+    Raises:
+      ConfigError: another type, or outside the range.
+    """
     with _as_config_error():
         checks.in_range(flag, value, 0, 1, high_allowed=False, noun="a share")
 

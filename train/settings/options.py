@@ -32,7 +32,8 @@ class RunOptions:
     """Where samples come from: generated in `memory`, or prepared once on disk by `tfds` and
     streamed. The samples, and their order, are the same."""
     data_dir: Path | None = None
-    """Where tfds keeps prepared data; by default $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
+    """Folder of the files of a task on recorded data; where tfds keeps prepared data, by default
+    $TFDS_DATA_DIR, or ~/tensorflow_datasets."""
     feed: Literal["auto", "resident", "streamed"] = "auto"
     """`resident`: the training samples lie on the device and an epoch is one compiled call;
     `streamed`: they come in chunks of batches. `auto`: resident where they fit."""

@@ -17,6 +17,7 @@ TASKS = {
     "randman_regression": "train.tasks.randman:RandmanRegression",
     "yin_yang": "train.tasks.yin_yang.task:YinYang",
     "spikes": "train.tasks.spikes.task:Spikes",
+    "spoken_digits": "train.tasks.spoken_digits.task:SpokenDigitsTask",
 }
 """Where each task stands: its module and its class."""
 

@@ -60,10 +60,12 @@ class Task(abc.ABC):
     Attributes:
       settings: dataclass of its settings, with a field ``training``; one flag a field.
       on_disk: whether its data can be prepared on disk and streamed (`--data tfds`).
+      reads_files: whether it reads the files of a folder (`--data-dir`).
     """
 
     settings: ClassVar[type[Any]]
     on_disk: ClassVar[bool] = False
+    reads_files: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
@@ -88,6 +90,19 @@ class Task(abc.ABC):
     def description(self) -> str:
         """What ``--help`` says about it: the docstring of the class."""
         return inspect.cleandoc(type(self).__doc__ or "")
+
+    def with_data(self, settings: Any, options: RunOptions) -> Any:
+        """Returns settings in which it is said which files the data are, before `complete`.
+
+        Args:
+          settings: settings of the task.
+          options: where data are kept.
+
+        Raises:
+          ConfigError: files that are not there, or others than those of the settings.
+        """
+        del options
+        return settings
 
     def complete(self, settings: Any) -> Any:
         """Returns settings in which what follows from the data is filled in, such as sizes.

@@ -93,7 +93,7 @@ def test_commands_of_the_page_on_tasks(where: Path) -> None:
     rate = json.loads((where / "runs" / "rate" / "result.json").read_text())
     assert rate["score"] == "r2" and rate["test_r2"] > 0.5  # 0 without any learning
     adaptive = json.loads((where / "runs" / "adaptive" / "result.json").read_text())
-    assert adaptive["test_accuracy"] > 0.8 and set(adaptive["test_rates_hz"]) == {"hidden_1"}
+    assert adaptive["test_accuracy"] > 0.7 and set(adaptive["test_rates_hz"]) == {"hidden_1"}
     assert run(where, "-c", files(TASKS)["restored"]) == "my_task:MyTask (3, 2)\n"
 
 
@@ -140,9 +140,12 @@ def test_the_page_on_the_app(tmp_path: Path) -> None:
     (export,) = [c for c in commands(APP) if "--export" in c]
     as_printed(tmp_path, export)
     restored = (
-        f"{code['a run']}\nimport numpy\nnumpy.savez('x.npz', x=part.inputs, y=part.labels)\n"
+        f"{code['a run']}\nimport numpy\nx = run.model.encode(part.inputs)\n"
+        "numpy.save('x.npy', x)\nnumpy.save('logits.npy', logits)\n"
+        # Kept as lists of spikes, but rasters are taken too.
+        "assert set(part.inputs) == {'step', 'unit'}\n"
+        "numpy.testing.assert_allclose(run.apply(x), logits, rtol=1e-5)\n"
     )
-    restored += "numpy.save('logits.npy', run.apply(part.inputs))\n"
     shown = run(tmp_path, "-c", restored)
     result = json.loads((tmp_path / "runs" / "mine" / "result.json").read_text())
     assert shown == f"(32,) {result['test_accuracy']:.0%}\n" and result["test_accuracy"] > 0.8

@@ -85,10 +85,12 @@ def test_rasters_and_events_of_the_same_samples_are_the_same_run(
         if name == "raster":
             found["raster"] = np.pad(found["raster"], ((0, 0), (0, 200), (0, 0)))
         np.savez(files / f"{name}_long.npz", **found)
-        assert train_spikes(tmp_path / name, *flags, "--steps", "215") == 0
-        stored = json.loads((tmp_path / name / "config.json").read_text())["config"]["data"]
+        assert train_spikes(tmp_path / f"{name}_long", *flags, "--steps", "215") == 0
+        stored = json.loads((tmp_path / f"{name}_long" / "config.json").read_text())["config"][
+            "data"
+        ]
         assert 0 < stored["capacity"] < 100
-    assert metrics(tmp_path / "raster") == metrics(tmp_path / "events")
+    assert metrics(tmp_path / "raster_long") == metrics(tmp_path / "events_long")
 
 
 @pytest.mark.slow

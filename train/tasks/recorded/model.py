@@ -1,0 +1,139 @@
+"""A model whose network is another one in training: with dropout, and with delays spread out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+import flax_snn as snn
+from flax_snn.typing import Array
+from train.data.parts import Part
+from train.model import Model, Output
+from train.model.crossbars import streams
+from train.model.grid import GridPass, GridRunner
+from train.model.own import OwnRunner, with_own_network
+from train.model.runner import cells_of
+from train.settings import TrainingConfig
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainingRunner(GridRunner):
+    """Runs the network of the training: what `GridRunner` does, with keys for dropout."""
+
+    def run(self, params: Any, x: Any, noise_key: Array, lengths: Any = None) -> GridPass:
+        """Runs the network on rasters."""
+        keys = streams(noise_key) | {"dropout": jax.random.fold_in(noise_key, 3)}
+        output, traces = self.network.apply(
+            {"params": params, **self.constants},
+            self.raster(x).astype(jnp.float32),
+            rngs=keys,
+            mutable=["intermediates"],
+        )
+        cells = cells_of(traces.get("intermediates", {}))
+        spikes = tuple(cell["spikes"][0] for cell in cells if "spikes" in cell)
+        return GridPass(output, spikes, cells, self.dt, lengths)
+
+
+class LoopRunner(OwnRunner):
+    """Runs a chain in a loop that can be chosen (`--time-loop`), without crossbars."""
+
+    def with_time_loop(self, implementation: str) -> GridRunner:
+        """Returns the runner with another loop over time steps."""
+        return GridRunner.with_time_loop(self, implementation)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TwoModels(Model):
+    """A model with one network for evaluation and one for training, of the same parameters.
+
+    Attributes:
+      training_runner: runs the network of the training.
+      readout_layer: name of the readout among the parameters, whose first weights stay.
+    """
+
+    training_runner: GridRunner | None = None
+    readout_layer: str = ""
+
+    def apply(
+        self,
+        params: Any,
+        inputs: Any,
+        noise_key: Array,
+        lengths: Any = None,
+        training: TrainingConfig | None = None,
+    ) -> Output:
+        """Runs the network of the training if settings of the training are given, and reads it."""
+        model = self
+        if training is not None and self.training_runner is not None:
+            model = dataclasses.replace(self, runner=self.training_runner, training_runner=None)
+        return super(TwoModels, model).apply(params, inputs, noise_key, lengths, training)
+
+    def rescale(self, params: Any, batch: Part, spread: float) -> tuple[Any, str]:
+        """Returns parameters rescaled layer by layer, but for those of the output neurons."""
+        network, inputs = self.on_grid(batch.inputs)
+        variables, report = snn.initializers.lsuv(
+            network, {"params": params}, inputs, target=spread, seq_lengths=batch.lengths
+        )
+        name = self.readout_layer
+        cells = variables["params"]["cell"] | {name: params["cell"][name]}
+        # Weights are scaled; a delay is none.
+        cells = {
+            name: cell | {key: params["cell"][name][key] for key in cell if key == "delay"}
+            for name, cell in cells.items()
+        }
+        return {"cell": cells}, "\n".join(str(layer) for layer in report.layers[: self.depth])
+
+    def with_time_loop(self, implementation: str) -> Model:
+        """Returns the model with another loop over time steps, in training too."""
+        found: Any = super().with_time_loop(implementation)
+        training = found.training_runner
+        if training is not None:
+            training = training.with_time_loop(implementation)
+        return dataclasses.replace(found, training_runner=training)
+
+
+def two_models(
+    model: Model,
+    network_of: Callable[[bool], nn.Module],
+    *,
+    delay_width: float,
+    rescaled: float | None,
+) -> TwoModels:
+    """Returns a model with networks of its own for evaluation and for training.
+
+    Args:
+      model: the model that the settings of the app describe.
+      network_of: makes the network, with True that of the training.
+      delay_width: width in steps over which delays are spread in training.
+      rescaled: see `Model.rescaled`.
+
+    Raises:
+      ConfigError: a network that does not fit input or readout.
+    """
+    made: Any = with_own_network(model, network_of(False))
+    fields = {f.name: getattr(made, f.name) for f in dataclasses.fields(made)}
+    grid = made.grid
+    runner = LoopRunner(grid.network, grid.dt, grid.steps, grid.spiking_output)
+    network = network_of(True)
+    shape: Any = jax.ShapeDtypeStruct((1, grid.steps, model.encode.features), jnp.float32)
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+    found = jax.eval_shape(network.init, keys, shape)
+    # Widths of delays are no parameters: they lie in a collection of their own.
+    widths = jax.tree.map(
+        lambda x: jnp.full(x.shape, delay_width, x.dtype),
+        {name: tree for name, tree in found.items() if name == "delays"},
+    )
+    training = TrainingRunner(network, grid.dt, grid.steps, grid.spiking_output, constants=widths)
+    fields |= {"runner": runner, "rescaled": rescaled}
+    return TwoModels(**fields, training_runner=training, readout_layer=_last(found["params"]))
+
+
+def _last(params: Any) -> str:
+    """Returns the name of the last cell with weights."""
+    names = params.get("cell", {"cells_0": None})
+    return max(names, key=lambda name: int(name.rpartition("_")[2]))

@@ -92,7 +92,7 @@ NETWORKS: dict[str, tuple[Any, tuple[int, ...]]] = {
 }
 
 
-DEFAULT = ["axon behind a map", "cells", "dendrite", "norm of a map", "residual"]
+DEFAULT = ["axon behind a map", "cells", "dendrite", "norm of a map"]
 
 
 @pytest.mark.parametrize("name", covered_by(list(NETWORKS), DEFAULT))

@@ -56,7 +56,7 @@ def test_shortcut_brings_the_input_to_the_shape_of_the_block():
     y, variables = jax.jit(block.init_with_output)(jax.random.key(0), x)
     assert y.shape == (1, 4, 3, 3, 3)
     parts = [
-        layers().apply({"params": variables["params"][name]}, x.astype(np.float32))
+        jax.jit(layers().apply)({"params": variables["params"][name]}, x.astype(np.float32))
         for name in ("body", "shortcut")
     ]
     np.testing.assert_array_equal(y, parts[0] + parts[1])

@@ -189,10 +189,10 @@ class DelayedDense(DelayedConnections):
     In chunks it gives what it gives for the whole sequence: pass on the carry, which holds the last
     ``max_delay`` inputs.
 
-    >>> carry, first = layer.apply(narrow, spikes[:, :60], return_carry=True)
-    >>> _, second = layer.apply(narrow, spikes[:, 60:], initial_carry=carry, return_carry=True)
+    >>> carry, first = layer.apply(narrow, spikes[:, :50], return_carry=True)
+    >>> _, second = layer.apply(narrow, spikes[:, 50:], initial_carry=carry, return_carry=True)
     >>> second.shape
-    (4, 40, 16)
+    (4, 50, 16)
 
     A network that is one step, such as a `Chain`, takes `DelayedDenseCell`, which has the same
     parameters.

@@ -54,6 +54,7 @@ class EProp:
         network, weights, back, states = read_network("eprop", model, variables, x)
         _check_layers(network.layers, network.names, network.recurrent)
         hidden, readout = network.layers
+        _check_readout(readout, weights[1], network.names[1])
         watched = (0, 1) if self.rate_penalty else (1,)
         units = (
             Unit(hidden, readout, network.learned[0], watched),
@@ -61,7 +62,7 @@ class EProp:
         )
         arrays = (UnitArrays(weights[0], weights[1].coefficients), UnitArrays(weights[1]))
         rows = Rows.of(units, arrays, states, back)
-        _check_readout(readout, weights[1], rows.parts[1], network.names[1])
+        _check_filter(rows.parts[1], network.names[1])
         matrix = feedback_matrix(self.feedback, variables, weights[1].kernel)
         return _Plan(self, rows, matrix, variables)
 
@@ -260,13 +261,17 @@ def _check_layers(layers: Any, names: Any, recurrent: Any) -> None:
         )
 
 
-def _check_readout(layer: Any, weights: LayerWeights, parts: Any, name: str) -> None:
-    """Checks that the readout is one linear filter, the same for all outputs."""
+def _check_filter(parts: Any, name: str) -> None:
+    """Checks that the readout is a linear filter."""
     if not parts.constant:
         raise ValueError(
             f"eprop: expected a readout that is a linear filter, got {name}, whose step depends on"
             " its state; leave out v_min"
         )
+
+
+def _check_readout(layer: Any, weights: LayerWeights, name: str) -> None:
+    """Checks that the readout has weights and one filter for all outputs."""
     if layer.neuron.blocks > 1:
         raise ValueError(
             f"eprop: expected a readout with one synaptic time constant, got {name} with"
@@ -274,7 +279,7 @@ def _check_readout(layer: Any, weights: LayerWeights, parts: Any, name: str) -> 
         )
     if weights.kernel is None:
         raise ValueError(f"eprop: expected a readout with weights, got {name} with features=None")
-    if parts.own or any(leaf.size > 1 for leaf in jax.tree.leaves(weights.coefficients)):
+    if any(leaf.size > 1 for leaf in jax.tree.leaves(weights.coefficients)):
         raise ValueError(
             f"eprop: expected one time constant for all outputs of the readout, got {name} with one"
             " for each: every synapse would need a trace for each output; leave out learn, values"

@@ -7,6 +7,7 @@ whose mask stays through time. Leaky integrators read the last one.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -21,6 +22,9 @@ from train.tasks.raster import Shape
 
 DELAY_WIDTH = 1.0
 """Width in steps of the Gaussian taps by which delays are learned; evaluation rounds them."""
+
+PUBLISHED_JUMP = -math.expm1(-1 / 180) * 120.0
+"""What a spike adds to the adaptation of an adLIF neuron with b = 1 (Baronig et al. 2025)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,9 +150,10 @@ def _neuron(config: RecordedNetwork, dt: float) -> tuple[Any, tuple[str, ...]]:
     times = {"tau_mem": config.tau_mem, "tau_adapt": config.tau_adapt, "dt": dt}
     if config.neuron == "alif":
         return snn.ALIFDynamics(**times), ("tau_mem", "tau_adapt", "beta")
-    # q = 120 is published for steps of 1 ms. A jump of the adaptation is (1 - beta) q b: of the
-    # same size at any step if q goes with 1 / dt.
-    found = snn.AdLIFDynamics(q=120.0 * 1e-3 / dt, **times)
+    # What acts on the adaptation is scaled by (1 - beta) q, for any step and time constant here as
+    # it was published for a time constant of 180 steps.
+    q = PUBLISHED_JUMP / -math.expm1(-dt / config.tau_adapt)
+    found = snn.AdLIFDynamics(q=q, **times)
     return found, ("tau_mem", "tau_adapt", "a", "b")
 
 

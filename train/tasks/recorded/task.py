@@ -17,7 +17,7 @@ from train.settings import RunOptions
 from train.tasks.raster import RasterTask
 from train.tasks.recorded.augmentation import AugmentedRasters, check_augmentation
 from train.tasks.recorded.model import two_models
-from train.tasks.recorded.network import DELAY_WIDTH, check_recorded_network, network_of
+from train.tasks.recorded.network import DELAY_WIDTH, check_recorded_network, delay_steps, network_of
 from train.tasks.recorded.prepared import Arrays, digest_of, prepared, prepared_path
 
 FOLDER = "FLAX_SNN_DATA_DIR"
@@ -150,12 +150,8 @@ class SequenceTask(FileTask):
         )
 
     def remarks(self, settings: Any) -> Iterator[str]:
-        """Yields the number of parameters, and what is unusual about the settings."""
+        """Yields the longest delay, and what is unusual about the settings."""
         yield from super().remarks(settings)
-        network, shape = settings.network, self.shape(settings)
-        if (
-            network.max_delay
-            and round(network.max_delay / shape.dt) * shape.dt != network.max_delay
-        ):
-            steps = round(network.max_delay / shape.dt)
-            yield f"note: --max-delay {network.max_delay:g} is taken as {steps} steps of {shape.dt:g} s"
+        network, dt = settings.network, self.shape(settings).dt
+        if network.max_delay:
+            yield f"delays: up to {delay_steps(network, dt)} steps of {dt:g} s"

@@ -122,9 +122,8 @@ class SpokenDigitsTask(SequenceTask):
         """Yields how the data are split, and what is unusual."""
         data: DigitsData = settings.data
         test = f"all recordings of {data.leave_out}" if data.leave_out else "index 0 to 4"
-        yield (
-            f"test: {test}; validation: index {TEST_INDICES} to {TEST_INDICES + data.validation - 1}"
-        )
+        last = TEST_INDICES + data.validation - 1
+        yield f"test: {test}; validation: index {TEST_INDICES} to {last}"
         yield f"recordings are cut behind {data.steps * data.dt:g} s (--steps)"
         yield from super().remarks(settings)
 

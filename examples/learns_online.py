@@ -29,7 +29,7 @@ SMOOTH = 0.95
 
 
 def stream_of(steps: int, seed: int = 0) -> tuple[Array, Array]:
-    """Return spikes ``(T, B, F)`` and targets ``(T, B, 1)``; the mixture changes after T/2 steps."""
+    """Return spikes ``(T, B, F)`` and targets ``(T, B, 1)``; the mixture changes half-way."""
     keys = jax.random.split(jax.random.key(seed), 2)
     spikes = jax.random.bernoulli(keys[0], 0.05, (steps, STREAMS, CHANNELS)).astype(jnp.float32)
     mixtures = jax.random.normal(keys[1], (2, CHANNELS))

@@ -39,6 +39,7 @@ from flax_snn.datasets.formats import (
 )
 from flax_snn.datasets.formats.idx import read_idx
 from flax_snn.datasets.formats.spike_hdf5 import SpikeFile
+from flax_snn.datasets.formats.spike_hdf5_writing import write_spike_file
 from flax_snn.datasets.formats.wav import read_wav
 from flax_snn.datasets.heidelberg import shd, speakers_apart, ssc
 from flax_snn.datasets.images import Images, fashion_mnist, mnist
@@ -59,6 +60,7 @@ from flax_snn.datasets.planes import (
 )
 from flax_snn.datasets.randman import Randman, RandmanSettings, RandmanSplit, randman
 from flax_snn.datasets.saccades import NMNIST
+from flax_snn.datasets.sound_spikes import encode_sounds
 from flax_snn.datasets.sources import InMemory, Mapped, Sample, Source, Subset
 from flax_snn.datasets.spoken_digits import SpokenDigits
 from flax_snn.datasets.yin_yang import YinYangSplits, yin_yang, yin_yang_class, yin_yang_splits
@@ -95,6 +97,7 @@ __all__ = [
     "crop",
     "dilate",
     "drop",
+    "encode_sounds",
     "event_batch",
     "event_loader",
     "fashion_mnist",
@@ -127,6 +130,7 @@ __all__ = [
     "shift",
     "speakers_apart",
     "ssc",
+    "write_spike_file",
     "yin_yang",
     "yin_yang_class",
     "yin_yang_splits",

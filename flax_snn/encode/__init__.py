@@ -2,9 +2,10 @@
 
 A raster has the axes (*B, T, F), batch-major: one cell per sample, time step and unit.
 `times_to_raster` and `raster_to_times` work on the host in NumPy and are exact; `latency`, `rate`
-and `spatio_temporal` turn intensities into spikes in JAX and may be jitted. An intensity that an
-encoder must refuse raises when its value is known; inside `jax.jit`, where it is not, its spikes
-are NaN.
+and `spatio_temporal` turn intensities into spikes in JAX and may be jitted, `cochlea` and
+`mel_crossings` sounds; `cochlea_times` and `mel_crossing_times` list the spikes of one sound on the
+host. An intensity or sound that an encoder must refuse raises when its value is known; inside
+`jax.jit`, where it is not, its spikes are NaN.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from flax_snn.encode.cochlea_bushy_cell import BushyCell
 from flax_snn.encode.cochlea_hair_cell import HairCell
 from flax_snn.encode.cochlea_membrane import BasilarMembrane
 from flax_snn.encode.latency import latency, latency_times
+from flax_snn.encode.mel_crossings import mel_crossing_times, mel_crossings
+from flax_snn.encode.mel_energies import log_mel, mel_filters
 from flax_snn.encode.raster import Events, raster_to_times, times_to_raster
 from flax_snn.encode.rate import rate
 from flax_snn.encode.spatio_temporal import spatio_temporal
@@ -28,6 +31,10 @@ __all__ = [
     "cochlea_times",
     "latency",
     "latency_times",
+    "log_mel",
+    "mel_crossing_times",
+    "mel_crossings",
+    "mel_filters",
     "raster_to_times",
     "rate",
     "spatio_temporal",

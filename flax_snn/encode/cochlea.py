@@ -41,6 +41,9 @@ STEP_RATE = 24_000
 """Steps of hair cells and bushy cells a second: half of the 48 kHz of the Heidelberg recordings."""
 
 
+_MEMBRANE, _HAIR_CELL, _BUSHY_CELL = BasilarMembrane(), HairCell(), BushyCell()
+
+
 class SpikeTimes(NamedTuple):
     """The spikes of one sound, ordered by time, then unit.
 
@@ -75,9 +78,9 @@ def cochlea(
     sample: ArrayLike | None = None,
     level: float | None = 0.3,
     ramp: float | None = None,
-    membrane: BasilarMembrane = BasilarMembrane(),
-    hair_cell: HairCell = HairCell(),
-    bushy_cell: BushyCell = BushyCell(),
+    membrane: BasilarMembrane = _MEMBRANE,
+    hair_cell: HairCell = _HAIR_CELL,
+    bushy_cell: BushyCell = _BUSHY_CELL,
     step_rate: int = STEP_RATE,
     dtype: DTypeLike = jnp.float32,
 ) -> Float[Array, "*B T F"]:
@@ -123,8 +126,8 @@ def cochlea(
       >>> from flax_snn.encode import BasilarMembrane, cochlea
       >>> tone = jnp.sin(2 * jnp.pi * 1000 * jnp.arange(800) / 8000)
       >>> spikes = cochlea(jax.random.key(0), tone, rate=8000, membrane=BasilarMembrane(channels=8))
-      >>> spikes.shape, spikes.sum(axis=0).tolist()  # the tone belongs at 2 cm of 3.5 cm
-      ((100, 8), [])
+      >>> spikes.shape, spikes.sum(axis=0).tolist()  # 2 cm of 3.5
+      ((100, 8), [0.0, 0.0, 0.0, 1.0, 5.0, 0.0, 0.0, 0.0])
     """
     stages, sound, lengths = _prepared(
         sound, rate, dt, seq_lengths, level, ramp, membrane, hair_cell, bushy_cell, step_rate
@@ -151,9 +154,9 @@ def cochlea_times(
     sample: int = 0,
     level: float | None = 0.3,
     ramp: float | None = None,
-    membrane: BasilarMembrane = BasilarMembrane(),
-    hair_cell: HairCell = HairCell(),
-    bushy_cell: BushyCell = BushyCell(),
+    membrane: BasilarMembrane = _MEMBRANE,
+    hair_cell: HairCell = _HAIR_CELL,
+    bushy_cell: BushyCell = _BUSHY_CELL,
     step_rate: int = STEP_RATE,
 ) -> SpikeTimes:
     """Encodes one sound as the spike times of a cochlea, on the host; arguments as in `cochlea`.

@@ -141,7 +141,7 @@ def binomial(
     probability: Float[Array, "F"],
     most: int,
 ) -> Int[Array, "F"]:
-    """Returns binomial numbers by inversion: the first k whose cumulative probability passes `draw`.
+    """Returns binomial numbers by inversion: the first k of a cumulative probability above `draw`.
 
     Args:
       draw: uniform random numbers in [0, 1).

@@ -67,5 +67,3 @@ def check_sound(
                 )
             )
     return sound, lengths
-
-

@@ -10,6 +10,7 @@ the two; elsewhere in one batched product.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -19,11 +20,10 @@ from flax_snn.learn.components import Components
 from flax_snn.typing import Array
 
 
-class Borders(NamedTuple):
+class Border(NamedTuple):
     """Traces of one array of a layer, with what a chunk does to them.
 
     Attributes:
-      parts: components of the neurons.
       held: traces before the chunk, ``(B, F, M)`` for each component of its own.
       arriving: for each signal and component, the cotangent before the chunk, ``(B, M)``.
       moving: for each component after and before the chunk, how one moves the other, ``(B, M)``;
@@ -33,7 +33,6 @@ class Borders(NamedTuple):
       through: pairs of a shared trace ``(B, F)`` and how it moves each component, ``(B, M)``.
     """
 
-    parts: Components
     held: tuple[Array, ...]
     arriving: list[list[Array]]
     moving: list[list[Array]]
@@ -41,57 +40,81 @@ class Borders(NamedTuple):
     driven: list[Array]
     through: list[tuple[Array, list[Array]]]
 
-    def crossed(self) -> tuple[list[Array], tuple[Array, ...]]:
-        """Returns what the traces add to each gradient ``(F, M)``, and the traces after."""
-        if not self.moving:
-            return self._added(), ()
-        return lax.platform_dependent(cpu=self._by_samples, default=self._at_once)
 
-    def _added(self) -> list[Array]:
-        return [
-            sum(
-                jnp.sum(trace * each[:, None], axis=0)
-                for trace, each in zip(self.held, row, strict=True)
-            )
-            for row in self.arriving
-        ]
+Crossed = tuple[list[list[Array]], list[tuple[Array, ...]]]
+"""For each array what its traces add to each gradient ``(F, M)``, and the traces after."""
 
-    def _at_once(self) -> tuple[list[Array], tuple[Array, ...]]:
-        pre, after = jnp.moveaxis(self.pre, 0, 1), []
-        for k, driven in enumerate(self.driven):
+
+def cross(parts: Components, borders: list[Border]) -> Crossed:
+    """Returns what the traces of a layer add to its gradients, and what they become.
+
+    Args:
+      parts: components of the neurons.
+      borders: one for each array of the layer.
+    """
+    if not borders or not borders[0].moving:
+        return [_added(each) for each in borders], [() for _ in borders]
+    return lax.platform_dependent(
+        borders,
+        cpu=functools.partial(_by_samples, parts),
+        default=functools.partial(_at_once, parts),
+    )
+
+
+def _added(border: Border) -> list[Array]:
+    return [
+        sum(
+            jnp.sum(trace * each[:, None], axis=0)
+            for trace, each in zip(border.held, row, strict=True)
+        )
+        for row in border.arriving
+    ]
+
+
+def _sources(parts: Components, target: int) -> list[int]:
+    """Returns the numbers of the components that move a component."""
+    return [k for k, m in enumerate(parts.own) if (m, parts.own[target]) in parts.reach]
+
+
+def _at_once(parts: Components, borders: list[Border]) -> Crossed:
+    after = []
+    for border in borders:
+        pre, found = jnp.moveaxis(border.pre, 0, 1), []
+        for k, driven in enumerate(border.driven):
             total = jnp.einsum("bti,btj->bij", pre, jnp.moveaxis(driven, 0, 1))
-            for trace, columns in self.through:
+            for trace, columns in border.through:
                 total = total + trace[:, :, None] * columns[k][:, None]
-            for m in self._sources(k):
-                total = total + self.held[m] * self.moving[k][m][:, None]
-            after.append(total)
-        return self._added(), tuple(after)
+            for m in _sources(parts, k):
+                total = total + border.held[m] * border.moving[k][m][:, None]
+            found.append(total)
+        after.append(tuple(found))
+    return [_added(border) for border in borders], after
 
-    def _by_samples(self) -> tuple[list[Array], tuple[Array, ...]]:
-        def sample(added: list[Array], now: Any) -> Any:
-            b, held, arriving, moving, through = now
-            pre = lax.dynamic_index_in_dim(self.pre, b, 1, keepdims=False)
+
+def _by_samples(parts: Components, borders: list[Border]) -> Crossed:
+    def sample(added: list[list[Array]], now: Any) -> Any:
+        b, all_of_sample = now
+        found = []
+        for border, mine, sums in zip(borders, all_of_sample, added, strict=True):
+            held, arriving, moving, through = mine
             for k, row in enumerate(arriving):
                 for trace, each in zip(held, row, strict=True):
-                    added[k] = added[k] + trace * each[None]
+                    sums[k] = sums[k] + trace * each[None]
+            pre = lax.dynamic_index_in_dim(border.pre, b, 1, keepdims=False)
             after = []
-            for k, driven in enumerate(self.driven):
-                mine = lax.dynamic_index_in_dim(driven, b, 1, keepdims=False)
-                total = pre.T @ mine
+            for k, sequence in enumerate(border.driven):
+                driven = lax.dynamic_index_in_dim(sequence, b, 1, keepdims=False)
+                total = pre.T @ driven
                 for trace, columns in through:
                     total = total + trace[:, None] * columns[k][None]
-                for m in self._sources(k):
+                for m in _sources(parts, k):
                     total = total + held[m] * moving[k][m][None]
                 after.append(total)
-            return added, tuple(after)
+            found.append(tuple(after))
+        return added, found
 
-        none = [jnp.zeros_like(self.held[0][0]) for _ in self.arriving]
-        samples = jnp.arange(self.pre.shape[1], dtype=jnp.int32)
-        each = (samples, self.held, self.arriving, self.moving, self.through)
-        added, after = lax.scan(sample, none, each)
-        return added, after
-
-    def _sources(self, target: int) -> list[int]:
-        """Returns the numbers of the components that move a component."""
-        own = self.parts.own
-        return [k for k, m in enumerate(own) if (m, own[target]) in self.parts.reach]
+    none = [[jnp.zeros_like(each.held[0][0]) for _ in each.arriving] for each in borders]
+    samples = jnp.arange(borders[0].pre.shape[1], dtype=jnp.int32)
+    rows = [(each.held, each.arriving, each.moving, each.through) for each in borders]
+    result: Crossed = lax.scan(sample, none, (samples, rows))
+    return result

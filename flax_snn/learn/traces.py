@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from flax_snn.learn.borders import Borders
+from flax_snn.learn.borders import Border, cross
 from flax_snn.learn.components import Components, tangents
 from flax_snn.learn.unit import Pass, Unit, UnitArrays
 from flax_snn.time_loop.layer import LayerWeights
@@ -192,12 +192,7 @@ def gradients_of_chunk(
         [reverse(each, None) for each in signals],
         [] if last else [reverse(nothing, m) for m in parts.own],
     )
-    weights: list[dict[str, Array]] = [{} for _ in signals]
-    own: dict[str, tuple[Array, ...]] = {}
-    for name in entries_of(row.arrays.layer):
-        found, own[name] = chunk.entry(name)
-        for gradient, array in zip(weights, found, strict=True):
-            gradient[name] = array
+    weights, own = chunk.of_weights()
     gradients = [
         LayerWeights(coefficients=chunk.of_coefficients(k), **found)
         for k, found in enumerate(weights)
@@ -251,30 +246,39 @@ class _Chunk(NamedTuple):
             return jnp.ones((*self.inputs.shape[:2], 1), dtype)
         return self.inputs.astype(dtype)
 
-    def entry(self, name: str) -> tuple[list[Array], tuple[Array, ...]]:
-        """Returns the gradients of one array of the layer, and the traces of single neurons."""
-        array = entries_of(self.arrays.layer)[name]
-        pre, held = self.pre(name), self.traces.own.get(name, ())
+    def of_weights(self) -> tuple[list[dict[str, Array]], dict[str, tuple[Array, ...]]]:
+        """Returns the gradients of the weights by each signal, and the traces of single neurons."""
+        entries = entries_of(self.arrays.layer)
+        added: dict[str, list[Array]] = {}
+        own: dict[str, tuple[Array, ...]] = {}
+        if self.traces.own:
+            borders = [self._border(name) for name in entries]
+            added, own = (
+                dict(zip(entries, each, strict=True)) for each in cross(self.parts, borders)
+            )
+        found: list[dict[str, Array]] = []
+        for k, back in enumerate(self.signals):
+            gradient = {}
+            for name, array in entries.items():
+                total = _flat(self.pre(name)).T @ _flat(back.driven(name))
+                if name in self.traces.shared:
+                    total = total + self._from_shared(name, back)
+                if name in added:
+                    total = total + added[name][k]
+                gradient[name] = total.reshape(array.shape).astype(array.dtype)
+            found.append(gradient)
+        return found, own
+
+    def _border(self, name: str) -> Border:
+        """Returns the traces of an array at the borders of the chunk."""
         currents = self.signals[0].driven(name).shape[-1]
-        totals = [_flat(pre).T @ _flat(each.driven(name)) for each in self.signals]
-        if name in self.traces.shared:
-            totals = [
-                total + self._from_shared(name, each)
-                for total, each in zip(totals, self.signals, strict=True)
-            ]
-        after: tuple[Array, ...] = ()
-        if held:
-            rows = [
-                [each.columns(m, currents) for m in self.parts.own]
-                for each in (*self.signals, *self.own)
-            ]
-            arriving, moving = rows[: len(self.signals)], rows[len(self.signals) :]
-            driven = [each.driven(name) for each in self.own]
-            through = self._through(name, currents) if self.own else []
-            border = Borders(self.parts, held, arriving, moving, pre, driven, through)
-            found, after = border.crossed()
-            totals = [total + more for total, more in zip(totals, found, strict=True)]
-        return [total.reshape(array.shape).astype(array.dtype) for total in totals], after
+        rows = [
+            [[each.columns(m, currents) for m in self.parts.own] for each in group]
+            for group in (self.signals, self.own)
+        ]
+        driven = [each.driven(name) for each in self.own]
+        through = self._through(name, currents) if self.own else []
+        return Border(self.traces.own[name], *rows, self.pre(name), driven, through)
 
     def _from_shared(self, name: str, back: _Reverse) -> Array:
         arriving = jnp.stack([back.before[m] for m in self.parts.shared])

@@ -25,7 +25,6 @@ from flax_snn.time_loop.layer import Layer, LayerWeights, in_blocks
 from flax_snn.time_loop.states import floating, others, rejoined
 from flax_snn.typing import Array
 
-
 UNROLL, UNROLL_FEW, FEW = 1, 8, 2**12
 """Steps that a pass of the loop takes: more for states of few values, where passes cost most."""
 

@@ -117,8 +117,8 @@ def draw_predictions(
       The figure.
     """
     figure = new_figure(5.6, 5.9)
-    options = {"quantity": quantity, "scored": score is None, "ax": figure.add_subplot()}
-    plot.predictions(predictions, targets, **options)
+    ax = figure.add_subplot()
+    plot.predictions(predictions, targets, quantity=quantity, scored=score is None, ax=ax)
     words = f"{number(len(np.asarray(targets)), 'sample')} of the {part} part"
     if score is not None:
         words += f": R² = {score:.4f}\n1 - mean squared error / variance stated by the task"

@@ -18,6 +18,8 @@ TASKS = {
     "yin_yang": "train.tasks.yin_yang.task:YinYang",
     "spikes": "train.tasks.spikes.task:Spikes",
     "spoken_digits": "train.tasks.spoken_digits.task:SpokenDigitsTask",
+    "shd": "train.tasks.shd.task:SHD",
+    "fashion_mnist": "train.tasks.fashion_mnist.task:FashionMNIST",
 }
 """Where each task stands: its module and its class."""
 

@@ -90,7 +90,7 @@ def _pooled(model: Model, output: jax.Array) -> jax.Array:
 
 def _spike_times(inputs: Any) -> np.ndarray | None:
     """Returns the spike time of each unit in steps, where each of three or more spikes once."""
-    if not isinstance(inputs, np.ndarray | jax.Array) or inputs.shape[2] < 3:
+    if not isinstance(inputs, np.ndarray | jax.Array) or inputs.ndim != 3 or inputs.shape[2] < 3:
         return None
     rasters = np.asarray(inputs)
     once = (rasters.sum(axis=1) == 1).all()

@@ -21,30 +21,39 @@ from train.model.runner import cells_of
 from train.settings import TrainingConfig
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class TrainingRunner(GridRunner):
-    """Runs the network of the training: what `GridRunner` does, with keys for dropout."""
+class LoopRunner(OwnRunner):
+    """Runs a network whose loop can be chosen (`--time-loop`) and whose layers may have any form.
+
+    What its neurons do is reported as ``(B, T, N)``, channels and places of an image in one axis.
+    """
 
     def run(self, params: Any, x: Any, noise_key: Array, lengths: Any = None) -> GridPass:
         """Runs the network on rasters."""
-        keys = streams(noise_key) | {"dropout": jax.random.fold_in(noise_key, 3)}
         output, traces = self.network.apply(
             {"params": params, **self.constants},
-            self.raster(x).astype(jnp.float32),
-            rngs=keys,
+            self.raster(x),
+            # An evaluation has no use for the key of dropout.
+            rngs=streams(noise_key) | {"dropout": jax.random.fold_in(noise_key, 3)},
             mutable=["intermediates"],
         )
-        cells = cells_of(traces.get("intermediates", {}))
+        cells = [jax.tree.map(_flat, cell) for cell in cells_of(traces.get("intermediates", {}))]
         spikes = tuple(cell["spikes"][0] for cell in cells if "spikes" in cell)
         return GridPass(output, spikes, cells, self.dt, lengths)
 
-
-class LoopRunner(OwnRunner):
-    """Runs a chain in a loop that can be chosen (`--time-loop`), without crossbars."""
-
     def with_time_loop(self, implementation: str) -> GridRunner:
-        """Returns the runner with another loop over time steps."""
+        """Returns the runner with another loop over time steps.
+
+        Raises:
+          ConfigError: a network that is more than one loop.
+        """
+        if not isinstance(self.network, snn.RNN):
+            return super().with_time_loop(implementation)
         return GridRunner.with_time_loop(self, implementation)
+
+
+def _flat(trace: Array) -> Array:
+    """Returns a trace (B, T, ...) as (B, T, N)."""
+    return trace.reshape(*trace.shape[:2], -1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,14 +88,15 @@ class TwoModels(Model):
         variables, report = snn.initializers.lsuv(
             network, {"params": params}, inputs, target=spread, seq_lengths=batch.lengths
         )
-        name = self.readout_layer
-        cells = variables["params"]["cell"] | {name: params["cell"][name]}
-        # Weights are scaled; a delay is none.
-        cells = {
-            name: cell | {key: params["cell"][name][key] for key in cell if key == "delay"}
-            for name, cell in cells.items()
-        }
-        return {"cell": cells}, "\n".join(str(layer) for layer in report.layers[: self.depth])
+
+        def kept(path: Any, scaled: Any, first: Any) -> Any:
+            names = [entry.key for entry in path]
+            # Output neurons that fire before they know anything learn slowly, and only weights are
+            # to be scaled: a delay is a time.
+            return first if self.readout_layer in names or names[-1] == "delay" else scaled
+
+        scaled = jax.tree_util.tree_map_with_path(kept, variables["params"], params)
+        return scaled, "\n".join(str(layer) for layer in report.layers[: self.depth])
 
     def with_time_loop(self, implementation: str) -> Model:
         """Returns the model with another loop over time steps, in training too."""
@@ -101,16 +111,18 @@ def two_models(
     model: Model,
     network_of: Callable[[bool], nn.Module],
     *,
-    delay_width: float,
+    readout_layer: str,
     rescaled: float | None,
+    delay_width: float = 1.0,
 ) -> TwoModels:
     """Returns a model with networks of its own for evaluation and for training.
 
     Args:
       model: the model that the settings of the app describe.
       network_of: makes the network, with True that of the training.
-      delay_width: width in steps over which delays are spread in training.
+      readout_layer: name of the readout among the parameters.
       rescaled: see `Model.rescaled`.
+      delay_width: width in steps over which delays are spread in training, where there are any.
 
     Raises:
       ConfigError: a network that does not fit input or readout.
@@ -128,12 +140,6 @@ def two_models(
         lambda x: jnp.full(x.shape, delay_width, x.dtype),
         {name: tree for name, tree in found.items() if name == "delays"},
     )
-    training = TrainingRunner(network, grid.dt, grid.steps, grid.spiking_output, constants=widths)
+    training = LoopRunner(network, grid.dt, grid.steps, grid.spiking_output, constants=widths)
     fields |= {"runner": runner, "rescaled": rescaled}
-    return TwoModels(**fields, training_runner=training, readout_layer=_last(found["params"]))
-
-
-def _last(params: Any) -> str:
-    """Returns the name of the last cell with weights."""
-    names = params.get("cell", {"cells_0": None})
-    return max(names, key=lambda name: int(name.rpartition("_")[2]))
+    return TwoModels(**fields, training_runner=training, readout_layer=readout_layer)

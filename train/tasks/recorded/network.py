@@ -100,6 +100,12 @@ def network_of(config: RecordedNetwork, shape: Shape, training: bool) -> snn.RNN
         raise ConfigError(f"network: {error}") from error
 
 
+def readout_name(config: RecordedNetwork) -> str:
+    """Returns the name of the readout among the parameters: that of the last cell of the chain."""
+    cells = 1 + bool(config.max_delay) + bool(config.dropout)
+    return f"cells_{cells * len(config.hidden)}"
+
+
 def _hidden(
     config: RecordedNetwork, shape: Shape, size: int, *, first: bool, training: bool
 ) -> list[nn.RNNCellBase]:

@@ -17,7 +17,13 @@ from train.settings import RunOptions
 from train.tasks.raster import RasterTask
 from train.tasks.recorded.augmentation import AugmentedRasters, check_augmentation
 from train.tasks.recorded.model import two_models
-from train.tasks.recorded.network import DELAY_WIDTH, check_recorded_network, delay_steps, network_of
+from train.tasks.recorded.network import (
+    DELAY_WIDTH,
+    check_recorded_network,
+    delay_steps,
+    network_of,
+    readout_name,
+)
 from train.tasks.recorded.prepared import Arrays, digest_of, prepared, prepared_path
 
 FOLDER = "FLAX_SNN_DATA_DIR"
@@ -145,8 +151,9 @@ class SequenceTask(FileTask):
         return two_models(
             super().build(settings),
             lambda training: network_of(network, shape, training),
-            delay_width=DELAY_WIDTH,
+            readout_layer=readout_name(network),
             rescaled=network.init_spread if network.init == "lsuv" else None,
+            delay_width=DELAY_WIDTH,
         )
 
     def remarks(self, settings: Any) -> Iterator[str]:

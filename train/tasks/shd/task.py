@@ -36,8 +36,8 @@ class SHD(SequenceTask):
 
     settings: Any = SHDConfig
     source = (
-        "Download shd_train.h5.zip and shd_test.h5.zip from https://zenkelab.org/datasets and unpack"
-        " them into one folder"
+        "Download shd_train.h5.zip and shd_test.h5.zip from https://zenkelab.org/datasets, and"
+        " unpack them into one folder"
     )
 
     def __init__(self, recipe: str = "lif") -> None:
@@ -127,11 +127,6 @@ def _rasters(folder: Path, part: Any, data: SHDData) -> Arrays:
     for row in range(len(source)):
         events = pool(source[row].data, (data.pool,))
         counts = raster(events, dt=data.dt, steps=data.steps, outside="drop")
-        if counts.max(initial=0) > 255:
-            raise ValueError(
-                f"{source.path}, sample {row}: {counts.max()} spikes of an input in one step, at"
-                " most 255 can be stored; use shorter steps (--dt) or less --pool"
-            )
         inputs[row] = counts
         active = np.flatnonzero(counts.any(axis=1))
         lengths[row] = active[-1] + 1 if len(active) else 1  # the readout needs a step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -14,7 +14,7 @@ from train.tasks.recorded.network import RecordedNetwork
 
 @dataclasses.dataclass(frozen=True)
 class DigitsEncoding:
-    """How a sound becomes spikes: crossings of levels by the log energies of mel channels."""
+    """How a sound becomes spikes; see ``flax_snn.encode.mel_crossings``."""
 
     channels: int = 40
     """Mel channels; each has an input for rising and one for falling crossings."""
@@ -27,7 +27,10 @@ class DigitsEncoding:
     level: float = 0.5
     """Distance of the levels, in units of the natural logarithm of the energy."""
     floor: float = 8.0
-    """Energies so many units below the loudest of a recording, and less, are silence."""
+    """Energies so many units below the loudest, and less, are silence."""
+    reference: Literal["sound", "channel"] = "sound"
+    """The loudest of the whole `sound`, or of each `channel`, which takes out the spectrum of the
+    speaker and of the microphone."""
 
 
 @dataclasses.dataclass(frozen=True)

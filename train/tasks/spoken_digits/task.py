@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,13 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from flax_snn.datasets.spoken_digits import TEST_INDICES, SpokenDigits
+from flax_snn.encode.mel_crossings import mel_crossings
 from train.data.parts import Dataset, Part
 from train.errors import ConfigError
 from train.settings.checks import number, whole
 from train.tasks.raster import Shape
 from train.tasks.recorded.prepared import Arrays
 from train.tasks.recorded.task import SequenceTask
-from train.tasks.spoken_digits.encoding import encode
 from train.tasks.spoken_digits.settings import DigitsData, DigitsEncoding, SpokenDigitsConfig
 
 
@@ -69,21 +70,31 @@ class SpokenDigitsTask(SequenceTask):
     def encoding(self, settings: Any) -> Any:
         """Returns what decides the spikes of a recording."""
         data = settings.data
-        names = ("channels", "dt", "steps", "frame", "level", "floor")
-        return DigitsEncoding(**{name: getattr(data, name) for name in names})
+        fields = dataclasses.fields(DigitsEncoding)
+        return DigitsEncoding(**{field.name: getattr(data, field.name) for field in fields})
 
     def prepare(self, folder: Path, settings: Any) -> Arrays:
         """Encodes all recordings."""
         digits, data = _digits(folder), settings.data
-        inputs = np.zeros((len(digits), data.steps, 2 * data.channels), np.uint8)
-        lengths = np.zeros(len(digits), np.int32)
+        sounds = []
         for row in range(len(digits)):
             try:
-                spikes = encode(digits[row].data, digits.rate, data)
+                sounds.append(digits[row].data)
             except (ValueError, OSError) as error:
                 raise ConfigError(f"--data-dir: {error}") from error
-            lengths[row] = len(spikes)
-            inputs[row, : len(spikes)] = spikes[: data.steps]
+        samples = np.array([len(sound) for sound in sounds], np.int32)
+        if not samples.all():
+            raise ConfigError(
+                f"--data-dir: {digits.files[int(np.argmin(samples))]} has no samples; take it out"
+            )
+        inputs = np.zeros((len(digits), data.steps, 2 * data.channels), np.uint8)
+        for first in range(0, len(sounds), _TOGETHER):
+            rows = slice(first, first + _TOGETHER)
+            spikes = _crossings(sounds[rows], int(samples.max()), digits.rate, data)[
+                :, : data.steps
+            ]
+            inputs[rows, : spikes.shape[1]] = spikes
+        lengths = samples // round(data.dt * digits.rate) + 1
         speakers, index = np.array(digits.speakers), digits.indices
         return {
             "inputs": inputs,
@@ -126,6 +137,36 @@ class SpokenDigitsTask(SequenceTask):
         yield f"test: {test}; validation: index {TEST_INDICES} to {last}"
         yield f"recordings are cut behind {data.steps * data.dt:g} s (--steps)"
         yield from super().remarks(settings)
+
+
+_TOGETHER = 100
+"""Recordings that are encoded at once."""
+
+
+def _crossings(
+    sounds: Sequence[np.ndarray], longest: int, rate: int, data: DigitsData
+) -> np.ndarray:
+    """Returns the spikes of some recordings, (S, T, 2 channels), all padded to the same length."""
+    padded = np.zeros((_TOGETHER, longest), np.float32)
+    lengths = np.ones(_TOGETHER, np.int32)
+    for row, sound in enumerate(sounds):
+        padded[row, : len(sound)] = sound / 2**15
+        lengths[row] = len(sound)
+    try:
+        spikes = mel_crossings(
+            padded,
+            rate=rate,
+            dt=data.dt,
+            frame=data.frame,
+            channels=data.channels,
+            level=data.level,
+            floor=data.floor,
+            reference=data.reference,
+            seq_lengths=lengths,
+        )
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"encoding: {error}") from error
+    return np.asarray(spikes)[: len(sounds)].astype(np.uint8)
 
 
 def _digits(folder: Path) -> SpokenDigits:

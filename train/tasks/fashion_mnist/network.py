@@ -1,0 +1,81 @@
+"""Spiking networks for images: a multilayer perceptron, and convolutions in front of it."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.nn.initializers import variance_scaling
+
+import flax_snn as snn
+from flax_snn.typing import Array, Float
+from train.tasks.fashion_mnist.encoding import SIDE
+from train.tasks.fashion_mnist.settings import FashionNetwork
+
+READOUT = "readout"
+
+
+class ImageNetwork(nn.Module):
+    """Maps currents or spikes of pixels to membranes of one leaky integrator for each class.
+
+    Attributes:
+      config: the settings.
+      dt: length of a time step in seconds.
+      constant: whether the input is the same in all steps: the first weights are then used once.
+      training: with dropout.
+      outputs: output neurons.
+    """
+
+    config: FashionNetwork
+    dt: float
+    constant: bool
+    training: bool
+    outputs: int = 10
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "B T P"]) -> Float[Array, "B T C"]:
+        """Returns the membranes of the output neurons."""
+        config, (batch, steps, _) = self.config, inputs.shape
+        x = inputs[:, :1] if self.constant else inputs
+        if config.architecture == "conv":
+            x = x.reshape(*x.shape[:2], SIDE, SIDE, 1)
+            for k, channels in enumerate(config.channels):
+                init = _normal(config.layer_gain if k else config.input_gain)
+                x = nn.Conv(channels, (3, 3), kernel_init=init, use_bias=False)(x)
+                x = snn.layers.MaxPool((2, 2))(self._spikes(x, steps))
+            x = x.reshape(batch, steps, -1)
+        first = config.architecture == "mlp"
+        for size in config.hidden:
+            init = _normal(config.input_gain if first else config.layer_gain)
+            if not first:
+                x = self._dropout(x)
+            x = nn.Dense(size, kernel_init=init, use_bias=False)(x)
+            x, first = self._spikes(x, steps), False
+        readout = nn.Dense(self.outputs, kernel_init=_normal(config.readout_gain), name=READOUT)
+        reader = snn.LIDynamics(tau_mem=config.tau_readout, dt=self.dt)
+        return snn.LeakyIntegrator(dynamics=reader)(readout(self._dropout(x)))
+
+    def _spikes(self, currents: Float[Array, "B T *F"], steps: int) -> Float[Array, "B T *F"]:
+        """Returns the spikes of neurons that are driven by currents, constant ones if T = 1."""
+        config = self.config
+        if currents.shape[1] != steps:
+            currents = jnp.broadcast_to(currents, (len(currents), steps, *currents.shape[2:]))
+        neuron = snn.LIFDynamics(
+            tau_mem=config.tau_mem,
+            dt=self.dt,
+            surrogate=snn.surrogate.superspike(config.surrogate_slope),
+        )
+        spikes: Array = snn.LIF(dynamics=neuron)(currents)
+        return spikes
+
+    def _dropout(self, x: Float[Array, "B T F"]) -> Float[Array, "B T F"]:
+        if not self.config.dropout:
+            return x
+        dropped: Array = snn.layers.SequenceDropout(
+            self.config.dropout, deterministic=not self.training
+        )(x)
+        return dropped
+
+
+def _normal(gain: float) -> nn.initializers.Initializer:
+    """Returns an initialiser of weights N(0, gain^2 / fan in)."""
+    return variance_scaling(gain**2, "fan_in", "normal")

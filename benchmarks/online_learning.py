@@ -42,7 +42,7 @@ SPARX_REPEATS = {100: 5, 1000: 3, 10000: 0}
 """sparx is not asked for T = 10000: its time for each step does not depend on their number."""
 
 
-def model_of(runner: Callable[..., Any], reset: str) -> Any:
+def model_of(runner: Callable[..., Any], reset: Any) -> Any:
     """Return the network of `sparx_eprop.py`: unit gains, decays alone."""
     tau = -1e-3 / math.log(DECAY)
     discretization = snn.dynamics.Discretization(membrane_gain="unit")
@@ -95,7 +95,8 @@ def measure(steps: int, reset: str, sparx: str | None) -> dict[str, Any]:
         one = functools.partial(rule, model_of(runner, reset), loss=snn.learn.cross_entropy)
         compiled = jax.jit(one).lower(variables, batch=batch).compile()
         runs[name] = functools.partial(compiled, variables, batch=batch)
-        memory = compiled.memory_analysis().temp_size_in_bytes
+        analysis: Any = compiled.memory_analysis()
+        memory = analysis.temp_size_in_bytes
         found[name] = {"loss": float(runs[name]()[0]), "temporary_bytes": memory}
     repeats = SPARX_REPEATS[steps]
     with tempfile.TemporaryDirectory() as folder:

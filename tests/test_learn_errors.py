@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
+from covering_rows import covered_by
 
 import flax_snn as snn
 from flax_snn import learn
@@ -114,9 +115,9 @@ MODELS: list[tuple[str, Any, type[Exception], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize("row", MODELS, ids=[f"{r[0]}-{k}" for k, r in enumerate(MODELS)])
-def test_models_that_a_rule_does_not_fit(row: Any, unchecked: None) -> None:
-    rule, model, error, words = row
+@pytest.mark.parametrize("k", covered_by(list(range(len(MODELS))), [0, 5, 8, 11, 15]))
+def test_models_that_a_rule_does_not_fit(k: int, unchecked: None) -> None:
+    rule, model, error, words = MODELS[k]
     variables: Any = {"params": {}}
     if not isinstance(model, nn.RNNCellBase):
         variables = model.init({"params": jax.random.key(0), "noise": jax.random.key(1)}, X)

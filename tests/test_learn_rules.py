@@ -9,10 +9,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from covering_rows import covered_by
 
 import flax_snn as snn
+from examples.learns_online import errors_of
 from flax_snn import learn
 
 B, T, F, N, C = 3, 23, 5, 7, 2
@@ -87,7 +88,7 @@ def assert_close(a: Any, b: Any, tolerance: float = 1e-11) -> None:
     jax.tree.map(close, a, b)
 
 
-@pytest.mark.parametrize("rule", list(MODELS))
+@pytest.mark.parametrize("rule", covered_by(list(MODELS), ["eprop"]))
 def test_steps_of_a_stream_add_up_to_the_sequence(rule: str, x64: None) -> None:
     """One step at a time, chunks of 9 and the whole give one gradient, one loss and one output."""
     model, options, variables, batch = prepared(rule)
@@ -191,6 +192,7 @@ def test_adaptive_feedback_learns_with_the_readout(x64: None) -> None:
     assert not np.asarray(random["feedback"]).any()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_sequence() -> None:
     def bytes_of(rule: str, steps: int) -> int:
         cells = [snn.RecurrentLIFCell(16), snn.LeakyIntegratorReadout(C)]
@@ -210,29 +212,14 @@ def test_memory_does_not_grow_with_the_sequence() -> None:
     assert bytes_of("bptt", 2000) > 2 * bytes_of("bptt", 100)
 
 
+@pytest.mark.slow
 @pytest.mark.optimizer
-def test_a_stream_learns_a_constant() -> None:
-    """The error after 200 updates, one in each step, is a tenth of that before."""
-    model = snn.RNN(snn.Chain([snn.RecurrentLIFCell(32), snn.LeakyIntegratorReadout(1)]))
-    stream = learn.Stream(model, learn.squared_error, rule="eprop")
-    optimizer = optax.adam(3e-3)
-    x = (jax.random.uniform(jax.random.key(0), (300, 1, 10)) < 0.2).astype(jnp.float32)
-    goal = jnp.full((1, 1), 0.7)
-    variables: Any = model.init(jax.random.key(1), x[:1].swapaxes(0, 1))
-
-    def step(loop: Any, now: Any) -> Any:
-        params, moments, carry = loop
-        learned = stream.step({"params": params}, carry, (now, goal))
-        updates, moments = optimizer.update(learned.gradients, moments)
-        return (optax.apply_updates(params, updates), moments, learned.carry), learned.loss
-
-    @jax.jit
-    def run(params: Any) -> Any:
-        start = (params, optimizer.init(params), stream.start({"params": params}, x[0]))
-        return jax.lax.scan(step, start, x)[1]
-
-    losses = np.asarray(run(variables["params"]))
-    assert losses[-50:].mean() < 0.1 * losses[:50].mean()
+def test_a_stream_follows_a_task_that_changes() -> None:
+    """Updates in each step: the error falls before and after the change; without, it is large."""
+    learning, stopped = errors_of(4000, "eprop", 1e-3)
+    np.testing.assert_array_equal(learning[:2000], stopped[:2000])
+    assert learning[1500:2000].mean() < 0.7 * learning[:500].mean()
+    assert learning[3500:].mean() < 0.2 * stopped[3500:].mean()
 
 
 def test_a_table_says_how_far_each_rule_is_from_bptt(x64: None) -> None:
@@ -244,7 +231,7 @@ def test_a_table_says_how_far_each_rule_is_from_bptt(x64: None) -> None:
     assert "recurrent" in table.refused["ottt"]
     cosines = table.cosines["eprop"]
     assert cosines["cell/cells_1/kernel"] == pytest.approx(1.0, abs=1e-12)
-    assert 0.0 < cosines["cell/cells_0/recurrent_kernel"] < 0.999
+    assert 0.0 < cosines["cell/cells_0/recurrent_kernel"] < 1.0 - 1e-6
     # The definition, for one entry.
     given = (model, variables, (x, targets()), learn.squared_error)
     a, b = (

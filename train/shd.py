@@ -5,7 +5,6 @@ import sys
 
 from train.command_line import run_command
 from train.errors import exit_code
-from train.tasks.shd.settings import RECIPES
 from train.tasks.shd.task import SHD
 
 
@@ -14,9 +13,11 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--recipe", default="lif")
     recipe, rest = parser.parse_known_args(arguments)
-    if recipe.recipe not in RECIPES:
-        return exit_code("python -m train.shd", lambda: SHD(recipe.recipe))
-    return run_command(SHD(recipe.recipe), rest)
+
+    def work() -> int:
+        return run_command(SHD(recipe.recipe), rest)
+
+    return exit_code("python -m train.shd", work)
 
 
 if __name__ == "__main__":

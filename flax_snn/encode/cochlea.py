@@ -31,7 +31,7 @@ from flax_snn.encode.cochlea_hair_cell import HairCell
 from flax_snn.encode.cochlea_membrane import BasilarMembrane, Blocks, block_response
 from flax_snn.encode.intensities import nan_where_not
 from flax_snn.encode.sample_numbers import sample_numbers
-from flax_snn.encode.sound import check_sound
+from flax_snn.encode.sound import check_sound, padded_sound
 from flax_snn.sequence_mask import SequenceLengths
 from flax_snn.typing import Array, Float, Num
 
@@ -40,6 +40,8 @@ __all__ = ["SpikeTimes", "cochlea", "cochlea_times"]
 STEP_RATE = 24_000
 """Steps of hair cells and bushy cells a second: half of the 48 kHz of the Heidelberg recordings."""
 
+
+_KEY = "a random key, such as jax.random.key(0)"
 
 _MEMBRANE, _HAIR_CELL, _BUSHY_CELL = BasilarMembrane(), HairCell(), BushyCell()
 
@@ -129,12 +131,10 @@ def cochlea(
       >>> spikes.shape, spikes.sum(axis=0).tolist()  # 2 cm of 3.5
       ((100, 8), [0.0, 0.0, 0.0, 1.0, 5.0, 0.0, 0.0, 0.0])
     """
-    stages, sound, lengths = _prepared(
-        sound, rate, dt, seq_lengths, level, ramp, membrane, hair_cell, bushy_cell, step_rate
-    )
+    stages = _stages(rate, dt, level, ramp, membrane, hair_cell, bushy_cell, step_rate)
+    sound, lengths = check_sound(sound, seq_lengths, silent=level is None)
     checks.floating("dtype", dtype)
-    what = "a random key, such as jax.random.key(0)"
-    checks.instance("key", key, (jax.Array, np.ndarray), what=what)
+    checks.instance("key", key, (jax.Array, np.ndarray), what=_KEY)
     batch = sound.shape[:-1]
     numbers = sample_numbers(sample, batch)
     response = block_response(membrane, stages.blocks)
@@ -180,32 +180,28 @@ def cochlea_times(
       TypeError: see `cochlea`.
       ValueError: see `cochlea`; also a sound of more than one axis.
     """
-    checks.rank("sound", sound, "(S,)", remedy="give one sound; cochlea takes a batch")
-    stages, sound, lengths = _prepared(
-        sound, rate, None, None, level, ramp, membrane, hair_cell, bushy_cell, step_rate
-    )
-    blocks = -(-sound.shape[-1] // stages.blocks.hop)
-    padded = jnp.zeros((1, blocks * stages.blocks.hop), jnp.float32).at[0, : sound.size].set(sound)
+    checks.instance("key", key, (jax.Array, np.ndarray), what=_KEY)
+    stages = _stages(rate, None, level, ramp, membrane, hair_cell, bushy_cell, step_rate)
+    padded, length = padded_sound(sound, stages.blocks.hop, silent=level is None)
+    end = -(-int(length) * stages.blocks.step_rate // stages.blocks.rate)
     numbers = sample_numbers(np.array([sample]), (1,))
     response = block_response(membrane, stages.blocks)
-    counts, _ = _encode(key, padded, lengths.reshape(1), numbers, response, stages=stages)
-    steps, units = np.nonzero(np.asarray(counts[0]))
+    counts, _ = _encode(key, padded[None], length[None], numbers, response, stages=stages)
+    steps, units = np.nonzero(np.asarray(counts[0])[:end])
     return SpikeTimes(steps / step_rate, units)
 
 
-def _prepared(
-    sound: Array | np.ndarray,
+def _stages(
     rate: int,
     dt: float | None,
-    seq_lengths: SequenceLengths | None,
     level: float | None,
     ramp: float | None,
     membrane: BasilarMembrane,
     hair_cell: HairCell,
     bushy_cell: BushyCell,
     step_rate: int,
-) -> tuple[_Stages, Array, Array]:
-    """Returns the checked settings, the sounds with 0 in their padding, and their lengths."""
+) -> _Stages:
+    """Returns the settings, checked; without a dt, one step of the cells is one of the raster."""
     rate = checks.whole_number("rate", rate)
     step_rate = checks.whole_number("step_rate", step_rate)
     level = None if level is None else checks.positive("level", level)
@@ -217,9 +213,7 @@ def _prepared(
     hair_cell.check_step(step_rate)
     bushy_cell.refractory_steps(step_rate)
     per_bin = 1 if dt is None else _steps_per_bin(dt, blocks)
-    sound, lengths = check_sound(sound, seq_lengths, silent=level is None)
-    stages = _Stages(membrane, hair_cell, bushy_cell, blocks, level, ramp, per_bin)
-    return stages, sound, lengths
+    return _Stages(membrane, hair_cell, bushy_cell, blocks, level, ramp, per_bin)
 
 
 def _steps_per_bin(dt: float, blocks: Blocks) -> int:

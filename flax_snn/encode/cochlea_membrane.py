@@ -245,7 +245,7 @@ class Blocks:
           window: the sound of the block and around it, (window,).
           response: `BasilarMembrane.response` at the frequencies of `frequencies`.
         """
-        spectrum = response * jnp.fft.rfft(window)
+        spectrum = response * jnp.fft.rfft(window)[None]
         half = self.window_steps // 2
         if spectrum.shape[-1] > half + 1:
             above = jnp.flip(spectrum[:, half + 1 :], axis=-1).conj()

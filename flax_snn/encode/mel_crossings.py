@@ -30,7 +30,7 @@ from flax_snn import checks
 from flax_snn.encode.cochlea import SpikeTimes
 from flax_snn.encode.intensities import nan_where_not
 from flax_snn.encode.mel_energies import MelSettings, energies, mel_settings
-from flax_snn.encode.sound import check_sound
+from flax_snn.encode.sound import check_sound, padded_sound
 from flax_snn.sequence_mask import SequenceLengths
 from flax_snn.typing import Array, Float
 
@@ -156,13 +156,9 @@ def mel_crossing_times(
       TypeError: see `mel_crossings`.
       ValueError: see `mel_crossings`; also a sound of more than one axis.
     """
-    checks.rank("sound", sound, "(S,)", remedy="give one sound; mel_crossings takes a batch")
     mel = mel_settings(rate, dt, frame, channels, low, high)
     settings = _checked(level, floor, units, reference, start)
-    sound, lengths = check_sound(sound, None, silent=True)
-    # Sounds of many lengths share a few programs.
-    samples = -(-sound.shape[-1] // (_SHARED * mel.hop)) * _SHARED * mel.hop
-    padded = jnp.zeros((samples,), jnp.float32).at[: sound.shape[-1]].set(sound)
+    padded, lengths = padded_sound(sound, _SHARED * mel.hop, silent=True)
     counts = np.asarray(_crossings(padded, lengths, mel=mel, settings=settings)).astype(np.int64)
     steps, numbers = np.nonzero(counts)
     repeats = counts[steps, numbers]
@@ -186,8 +182,8 @@ def _checked(level: float, floor: float, units: str, reference: str, start: str)
 def _crossings(sound: Array, lengths: Array, *, mel: MelSettings, settings: _Crossings) -> Array:
     """Returns the number of spikes, (*B, T, F) int32."""
     z = energies(sound, settings=mel)
-    inside = jnp.arange(z.shape[-2]) < mel.frames(lengths)[..., None]
-    inside = inside[..., None]
+    steps = jnp.arange(z.shape[-2]).reshape((1,) * lengths.ndim + (-1, 1))
+    inside = steps < mel.frames(lengths)[..., None, None]
     top = jnp.zeros((), z.dtype)
     if settings.reference != "full_scale":
         axes = (-2, -1) if settings.reference == "sound" else (-2,)

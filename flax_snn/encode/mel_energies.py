@@ -185,6 +185,7 @@ def energies(sound: Float[Array, "*B S"], *, settings: MelSettings) -> Float[Arr
     window = (window / np.sqrt(np.sum(window**2))).astype(np.float32)
     starts = np.arange(settings.frames(samples))[:, None] * settings.hop
     frames = jnp.pad(sound, padding)[..., starts + np.arange(size)]
+    window = window.reshape((1,) * sound.ndim + (size,))
     spectrum = jnp.fft.rfft(frames * window, settings.bins)
     power = spectrum.real**2 + spectrum.imag**2
     filters = _filters_of(settings).astype(np.float32)

@@ -39,7 +39,7 @@ def check_sound(
     if not samples:
         raise ValueError(checks.error_text("sound", "at least one sample", "none"))
     mask = step_mask(batch, samples, seq_lengths=seq_lengths)
-    lengths = jnp.full(batch, samples, jnp.int32)
+    lengths = jnp.asarray(np.full(batch, samples, np.int32))
     if seq_lengths is not None:
         lengths = jnp.asarray(seq_lengths).astype(jnp.int32)
         known = checks.known_values(seq_lengths)
@@ -47,9 +47,10 @@ def check_sound(
             raise ValueError(
                 checks.error_text("seq_lengths", "sounds of at least one sample", known.min())
             )
-    sound = jnp.asarray(sound).astype(jnp.float32)
+    # On the host where it comes from there: sounds of many lengths are then no programs to compile.
+    sound = sound.astype(np.float32)
     if mask is not None:
-        sound = jnp.where(mask, sound, 0.0)
+        sound = jnp.where(mask, sound, jnp.float32(0))
     values = checks.known_values(sound)
     if values is not None:
         finite = np.isfinite(values).all()
@@ -66,4 +67,24 @@ def check_sound(
                     "leave it out, or do not normalise it",
                 )
             )
-    return sound, lengths
+    return jnp.asarray(sound), lengths
+
+
+def padded_sound(
+    sound: Float[Array | np.ndarray, "S"], multiple: int, *, silent: bool
+) -> tuple[Float[Array, "P"], Int[Array, ""]]:
+    """Returns one checked sound with silence up to a multiple of samples, and its length.
+
+    It is padded on the host, so that sounds of many lengths share a few compiled programs.
+
+    Raises:
+      TypeError: see `check_sound`.
+      ValueError: see `check_sound`; also a sound of more than one axis.
+    """
+    checks.floating("sound", sound, remedy=SCALE)
+    checks.rank("sound", sound, "(S,)", remedy="give one sound; batches have another function")
+    values = np.asarray(sound)
+    check_sound(values, None, silent=silent)
+    padded = np.zeros(-(-values.size // multiple) * multiple, np.float32)
+    padded[: values.size] = values
+    return jnp.asarray(padded), jnp.asarray(np.int32(values.size))

@@ -2,7 +2,7 @@
 
 from flax_snn.layers.delay_taps import clip_delays, delay_taps, rounded_taps
 from flax_snn.layers.delay_width import annealed_sigma, with_sigma
-from flax_snn.layers.delayed_dense import DelayedDense, DelayedDenseCell
+from flax_snn.layers.delayed_dense import DelayedConnections, DelayedDense, DelayedDenseCell
 from flax_snn.layers.delayed_recurrent import DelayedRecurrentCell, DelayedState
 from flax_snn.layers.pooling import AvgPool, MaxPool, SumPool
 from flax_snn.layers.sequence_dropout import SequenceDropout, SequenceDropoutCell
@@ -11,6 +11,7 @@ from flax_snn.layers.threshold_norm import ThresholdNorm, fold_norms
 
 __all__ = [
     "AvgPool",
+    "DelayedConnections",
     "DelayedDense",
     "DelayedDenseCell",
     "DelayedRecurrentCell",

@@ -54,21 +54,23 @@ def cross(parts: Components, borders: list[Border]) -> Crossed:
     """
     if not borders or not borders[0].moving:
         return [_added(each) for each in borders], [() for _ in borders]
-    return lax.platform_dependent(
+    result: Crossed = lax.platform_dependent(
         borders,
         cpu=functools.partial(_by_samples, parts),
         default=functools.partial(_at_once, parts),
     )
+    return result
 
 
 def _added(border: Border) -> list[Array]:
-    return [
-        sum(
-            jnp.sum(trace * each[:, None], axis=0)
-            for trace, each in zip(border.held, row, strict=True)
-        )
-        for row in border.arriving
-    ]
+    """Returns what the traces add to each gradient."""
+    found = []
+    for row in border.arriving:
+        total = jnp.zeros_like(border.held[0][0])
+        for trace, each in zip(border.held, row, strict=True):
+            total = total + jnp.sum(trace * each[:, None], axis=0)
+        found.append(total)
+    return found
 
 
 def _sources(parts: Components, target: int) -> list[int]:

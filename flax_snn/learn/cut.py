@@ -86,7 +86,7 @@ class CutRun:
         def op(variables: Any, x: Array) -> Array:
             self.inside = True
             try:
-                result: Array = unbound.apply(variables, x)
+                result: Any = unbound.apply(variables, x)
             finally:
                 self.inside = False
             return result

@@ -81,7 +81,7 @@ def eligibility_traces(model: nn.Module, variables: Any, inputs: Any) -> dict[st
         def moved(source: int, tangent: Array) -> list[Array]:
             return tangents(unit, source, value)(arrays, state, current, tangent)
 
-        pre = {"kernel": x, "recurrent_kernel": fed[0] if fed else None}
+        pre = {"kernel": x, "recurrent_kernel": fed[0] if fed else x}
         found: dict[str, list[Array]] = {}
         for name in sizes:
             blocks = currents[name]

@@ -63,7 +63,9 @@ class EProp:
         arrays = (UnitArrays(weights[0], weights[1].coefficients), UnitArrays(weights[1]))
         rows = Rows.of(units, arrays, states, back)
         _check_filter(rows.parts[1], network.names[1])
-        matrix = feedback_matrix(self.feedback, variables, weights[1].kernel)
+        kernel = weights[1].kernel
+        assert kernel is not None
+        matrix = feedback_matrix(self.feedback, variables, kernel)
         return _Plan(self, rows, matrix, variables)
 
 
@@ -94,7 +96,7 @@ class _Plan:
 
     def chunk(
         self,
-        carry: _Carry,
+        carry: Carry,
         answers: Any,
         inputs: Array,
         targets: Any,
@@ -102,7 +104,7 @@ class _Plan:
         loss: StepLoss,
         *,
         last: bool,
-    ) -> tuple[_Carry, Array, Any, Array]:
+    ) -> tuple[Carry, Array, Any, Array]:
         """Runs over a chunk of steps, inputs ``(T, B, F)``.
 
         Returns:

@@ -83,16 +83,17 @@ def read_network(
         return tuple(layers), tuple(weights), tuple(map(_path, cells))
 
     def arrays(params: Any) -> Weights:
-        weights: Weights = model.apply({"params": params, **rest}, method=found_weights)
+        weights: Any = model.apply({"params": params, **rest}, method=found_weights)
         return weights
 
     def found_weights(module: Any) -> Weights:
         weights: Weights = found(module)[1]
         return weights
 
-    layers, _, names = model.apply(variables, method=found)
+    everything: Any = model.apply(variables, method=found)
+    layers, _, names = everything
     check_separate(name, layers)
-    states = model.apply(variables, method=lambda module: _states(module.cell, inputs.shape))
+    states: Any = model.apply(variables, method=lambda module: _states(module.cell, inputs.shape))
     weights, back = jax.vjp(arrays, params)
     moved = dependences(lambda p: jax.tree.leaves([w.coefficients for w in arrays(p)]), params)
     learned, at = [], 0

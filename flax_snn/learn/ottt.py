@@ -138,9 +138,10 @@ class _Plan:
         x = jnp.moveaxis(inputs, 0, 1)
 
         def total(params: Any) -> Any:
-            run = CutRun(*carry, self.decays)
+            states, traces = carry
+            run = CutRun(states, traces, self.decays)
             with nn.intercept_methods(run.intercept):
-                y = self.model.apply({**self.variables, "params": params}, x)
+                y: Any = self.model.apply({**self.variables, "params": params}, x)
             y = jnp.moveaxis(y, 1, 0)
             return loss_of_chunk(loss, y, targets, counted), (run.after, y)
 

@@ -17,7 +17,7 @@ vectors over the inputs.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -253,9 +253,9 @@ class _Chunk(NamedTuple):
         own: dict[str, tuple[Array, ...]] = {}
         if self.traces.own:
             borders = [self._border(name) for name in entries]
-            added, own = (
-                dict(zip(entries, each, strict=True)) for each in cross(self.parts, borders)
-            )
+            more, after = cross(self.parts, borders)
+            added = dict(zip(entries, more, strict=True))
+            own = dict(zip(entries, after, strict=True))
         found: list[dict[str, Array]] = []
         for k, back in enumerate(self.signals):
             gradient = {}
@@ -272,13 +272,14 @@ class _Chunk(NamedTuple):
     def _border(self, name: str) -> Border:
         """Returns the traces of an array at the borders of the chunk."""
         currents = self.signals[0].driven(name).shape[-1]
-        rows = [
+        arriving, moving = (
             [[each.columns(m, currents) for m in self.parts.own] for each in group]
             for group in (self.signals, self.own)
-        ]
+        )
         driven = [each.driven(name) for each in self.own]
         through = self._through(name, currents) if self.own else []
-        return Border(self.traces.own[name], *rows, self.pre(name), driven, through)
+        held = self.traces.own[name]
+        return Border(held, arriving, moving, self.pre(name), driven, through)
 
     def _from_shared(self, name: str, back: _Reverse) -> Array:
         arriving = jnp.stack([back.before[m] for m in self.parts.shared])

@@ -163,6 +163,7 @@ class Unit:
                 current, more = now
 
                 def recurrent(spikes: Array) -> Array:
+                    assert kernel is not None
                     spikes = lax.stop_gradient(spikes)
                     value = feed_back(spikes, kernel, layer.dtype, layer.dot_general)
                     return value if more is None else value + more

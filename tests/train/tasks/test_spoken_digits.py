@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import train as app
-
+from train.command_line import run_command
 from train.errors import ConfigError
 from train.settings import RunOptions
 from train.tasks.raster import Shape
@@ -197,7 +197,7 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="0_ann_1.wav"):
         load(tmp_path)
     write(tmp_path / "0_ann_1.wav", np.zeros(0, np.int16))
-    with pytest.raises(ConfigError, match="0_ann_1.wav has no samples"):
+    with pytest.raises(ConfigError, match="0_ann_1.wav"):
         load(tmp_path)
     write(tmp_path / "0_ann_1.wav", sound(0, 0, 1))
     with pytest.raises(ConfigError, match="no recordings are left for training"):
@@ -272,7 +272,7 @@ def test_augmentation_changes_training_only_and_nothing_when_it_is_off() -> None
     np.testing.assert_array_equal(off.augment(spikes, key, 0.0), spikes)
     np.testing.assert_array_equal(on(spikes), spikes)
     changed = on.augment(spikes, key, 0.0)
-    assert (changed != spikes).any()
+    assert (np.asarray(changed) != np.asarray(spikes)).any()
     np.testing.assert_array_equal(changed, on.augment(spikes, key, 0.0))
 
 
@@ -286,8 +286,17 @@ def test_the_jump_of_the_adaptation_is_the_published_one() -> None:
     assert float((1 - c.beta) * c.q) == pytest.approx(PUBLISHED_JUMP, rel=1e-5)
 
 
-@pytest.mark.parametrize("neuron", ["lif", "alif", "adlif"])
-@pytest.mark.parametrize("more", [{}, {"max_delay": 30e-3, "recurrent": False}])
+SPREAD = {"max_delay": 30e-3, "recurrent": False}
+
+
+@pytest.mark.parametrize(
+    ("neuron", "more"),
+    [
+        ("lif", SPREAD),
+        *(pytest.param(n, {}, marks=pytest.mark.slow) for n in ("lif", "alif", "adlif")),
+        *(pytest.param(n, SPREAD, marks=pytest.mark.slow) for n in ("alif", "adlif")),
+    ],
+)
 def test_dropout_and_spread_delays_act_in_training_only(neuron: str, more: Any) -> None:
     settings = settings_of()
     network = dataclasses.replace(
@@ -308,13 +317,8 @@ def test_dropout_and_spread_delays_act_in_training_only(neuron: str, more: Any) 
     without = dataclasses.replace(network, dropout=0.0)
     plain = SpokenDigitsTask().build(dataclasses.replace(settings, network=without))
     # The cells of a network without dropout have other numbers, in the same order.
-    cells = dict(
-        zip(
-            sorted(plain.init(keys[0])["cell"]),
-            map(params["cell"].get, sorted(params["cell"])),
-            strict=True,
-        )
-    )
+    names, there = sorted(plain.init(keys[0])["cell"]), sorted(params["cell"])
+    cells = {name: params["cell"][other] for name, other in zip(names, there, strict=True)}
     found = plain.apply({"cell": cells}, inputs, keys[0], None, settings.training)
     rounded = plain.apply({"cell": cells}, inputs, keys[0])
     np.testing.assert_allclose(rounded.z, scored[0], rtol=1e-5, atol=1e-6)
@@ -327,11 +331,18 @@ FLAGS = (
 ).split()
 
 
+def run(workdir: Path, *flags: str) -> int:
+    """Runs the command in this process."""
+    # The optimiser multiplies arrays of different dtypes.
+    with jax.numpy_dtype_promotion("standard"):
+        return run_command(SpokenDigitsTask(), [*flags, "--workdir", str(workdir)])
+
+
 def test_a_run_is_trained_and_evaluated_without_its_folder(
     recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = command(SpokenDigitsTask(), [*FLAGS, "--data-dir", str(recordings)])
-    assert run(tmp_path / "run", "--neuron", "adlif", "--init", "lsuv") == 0
+    flags = [*FLAGS, "--neuron", "adlif", "--init", "lsuv"]
+    assert run(tmp_path / "run", *flags, "--data-dir", str(recordings)) == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert (tmp_path / "run" / "plots" / "sample.png").exists()
     restored = app.restore(tmp_path / "run")
@@ -339,13 +350,13 @@ def test_a_run_is_trained_and_evaluated_without_its_folder(
     assert restored.settings.data.digest
     assert str(recordings) not in (tmp_path / "run" / "config.json").read_text()
     # It goes on without the folder, and refuses other recordings.
-    resume = command(SpokenDigitsTask(), ["--resume", "--epochs", "3", "--no-plots", "--quiet"])
-    assert resume(tmp_path / "run") == 0
+    resume = ["--resume", "--no-plots", "--quiet", "--epochs"]
+    assert run(tmp_path / "run", *resume, "3") == 0
     other = tmp_path / "other"
     other.mkdir()
     write(other / "0_ann_0.wav", sound(0, 0, 0))
     capsys.readouterr()
-    assert resume(tmp_path / "run", "--epochs", "4", "--data-dir", str(other)) == 2
+    assert run(tmp_path / "run", *resume, "4", "--data-dir", str(other)) == 2
     assert "other files than when the run began" in capsys.readouterr().err
 
 

@@ -37,7 +37,7 @@ class Images:
 
     def __call__(self, inputs: Num[Array, "B P"]) -> Float[Array, "B T P"]:
         """Returns the input of the network in time steps."""
-        brightness = inputs.astype(jnp.float32) / 255.0
+        brightness = jnp.asarray(inputs, jnp.float32) / 255.0
         data = self.data
         if data.encoding == "direct":
             return jnp.broadcast_to(brightness[:, None], (len(inputs), data.steps, self.features))

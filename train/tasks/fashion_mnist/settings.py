@@ -47,9 +47,9 @@ class FashionNetwork(NetworkConfig):
     """Neurons of each fully connected hidden layer."""
     recurrent: Annotated[bool, tyro.conf.Fixed, tyro.conf.Suppress] = False
     """Not used: neurons of a layer do not feed each other."""
-    readout: Literal["max", "mean", "last"] = "mean"  # type: ignore[assignment]
+    readout: Literal["max", "mean", "last"] = "mean"
     """Membranes of the leaky integrators are read at their maximum over time, mean or last step."""
-    neuron: Literal["lif"] = "lif"  # type: ignore[assignment]
+    neuron: Literal["lif"] = "lif"
     """Leaky integrate-and-fire neurons."""
     tau_mem: float = 2e-3
     """Membrane time constant of the hidden neurons in seconds."""

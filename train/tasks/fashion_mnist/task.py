@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from flax_snn.datasets.images import fashion_mnist
 from train.data.parts import Dataset, Part
@@ -125,10 +125,11 @@ class FashionMNIST(FileTask):
     def prepare(self, folder: Path, settings: Any) -> Arrays:
         """Reads the images of both parts."""
         del settings
-        found = {}
-        for part in ("train", "test"):
+        found: dict[str, Any] = {}
+        parts: tuple[Literal["train", "test"], ...] = ("train", "test")
+        for part in parts:
             try:
-                images = fashion_mnist(folder, part)  # type: ignore[arg-type]
+                images = fashion_mnist(folder, part)
             except (ValueError, OSError) as error:
                 raise ConfigError(f"--data-dir: {error}") from error
             if images.images.shape[1:] != (SIDE, SIDE):

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from flax_snn.typing import Array, Float, Num, PRNGKey
+from train.errors import ConfigError
 from train.model.encoders import Rasters
 from train.settings.checks import number, share, whole
 

@@ -33,7 +33,7 @@ class RecordedNetwork(NetworkConfig):
 
     hidden: tuple[int, ...] = (128, 128)
     """Neurons of each hidden layer."""
-    readout: Literal["max", "mean", "last"] = "mean"  # type: ignore[assignment]
+    readout: Literal["max", "mean", "last"] = "mean"
     """Membranes of the leaky integrators are read at their maximum over time, mean or last step."""
     neuron: Literal["lif", "alif", "adlif"] = "lif"  # type: ignore[assignment]
     """Kind of the hidden neurons. `lif`: leaky integrate-and-fire, with --tau-mem and --tau-syn;
@@ -153,7 +153,7 @@ def _neuron(config: RecordedNetwork, dt: float) -> tuple[Any, tuple[str, ...]]:
             tau_mem=config.tau_mem, tau_syn=config.tau_syn, dt=dt, surrogate=surrogate
         )
         return found, ("tau_mem", "tau_syn")
-    times = {"tau_mem": config.tau_mem, "tau_adapt": config.tau_adapt, "dt": dt}
+    times: dict[str, Any] = {"tau_mem": config.tau_mem, "tau_adapt": config.tau_adapt, "dt": dt}
     if config.neuron == "alif":
         return snn.ALIFDynamics(**times), ("tau_mem", "tau_adapt", "beta")
     # What acts on the adaptation is scaled by (1 - beta) q, for any step and time constant here as

@@ -74,7 +74,7 @@ def write_prepared(path: Path, arrays: Arrays) -> None:
         raise _unwritable(path, error) from error
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, **dict(arrays))  # type: ignore[arg-type]
         os.replace(name, path)
     except OSError as error:
         raise _unwritable(path, error) from error

@@ -29,7 +29,7 @@ class SHDData(SHDRaster):
     """The Spiking Heidelberg Digits; validation is cut from the training part."""
 
     validation: float = 0.1
-    """Share of the samples of each class of the training part that is for validation."""
+    """Share of the samples of the training part that is for validation, chosen at random."""
     data_seed: int = 0
     """Seed of that choice."""
     digest: Annotated[str, tyro.conf.Fixed, tyro.conf.Suppress] = ""

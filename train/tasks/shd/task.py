@@ -34,7 +34,7 @@ class SHD(SequenceTask):
     values of all flags below are those of the recipe. Validation is cut from the training part.
     """
 
-    settings: Any = SHDConfig
+    settings = SHDConfig
     source = (
         "Download shd_train.h5.zip and shd_test.h5.zip from https://zenkelab.org/datasets, and"
         " unpack them into one folder"
@@ -43,7 +43,8 @@ class SHD(SequenceTask):
     def __init__(self, recipe: str = "lif") -> None:
         if recipe not in RECIPES:
             raise ConfigError(f"--recipe: expected {', '.join(RECIPES)}, got {recipe!r}")
-        self.settings = RECIPES[recipe]
+        # An instance has a recipe; a stored run is read by the class, whose fields are the same.
+        self.settings = RECIPES[recipe]  # type: ignore[misc]
 
     def check(self, settings: Any) -> None:
         """Refuses settings that cannot work."""
@@ -93,14 +94,12 @@ class SHD(SequenceTask):
         return found
 
     def parts(self, arrays: Arrays, settings: Any) -> Dataset:
-        """Cuts the validation part from the training part, the same share of each class."""
+        """Cuts the validation part from the training part, at random."""
         data: SHDData = settings.data
         labels = arrays["train_labels"]
-        rng = np.random.default_rng(data.data_seed)
         held_out = np.zeros(len(labels), bool)
-        for label in np.unique(labels):
-            rows = rng.permutation(np.flatnonzero(labels == label))
-            held_out[rows[: round(data.validation * len(rows))]] = True
+        order = np.random.default_rng(data.data_seed).permutation(len(labels))
+        held_out[order[: round(data.validation * len(labels))]] = True
         if not held_out.any() or held_out.all():
             raise ConfigError(
                 f"--validation {data.validation:g}: of {len(labels)} training samples"

@@ -20,7 +20,7 @@ class DigitsEncoding:
     """Mel channels; each has an input for rising and one for falling crossings."""
     dt: float = 10e-3
     """Length of a time step in seconds, which is also the distance of the frames of the sound."""
-    steps: int = 100
+    steps: int = 80
     """Time steps of a sample; what comes later is cut, which `note` tells at the start."""
     frame: float = 25e-3
     """Length of the frames in seconds whose spectra are taken."""
@@ -52,16 +52,18 @@ class SpokenDigitsConfig:
 
     data: DigitsData = DigitsData()
     network: RecordedNetwork = RecordedNetwork(
-        tau_mem=50e-3,
-        tau_syn=20e-3,
+        hidden=(192, 192),
+        neuron="adlif",
+        tau_mem=30e-3,
+        tau_adapt=200e-3,
         init="gains",
-        input_gain=2.0,
-        layer_gain=4.0,
+        input_gain=4.0,
+        layer_gain=8.0,
         recurrent_gain=0.5,
-        dropout=0.2,
+        dropout=0.1,
     )
     augmentation: AugmentationConfig = AugmentationConfig(
-        time_shift=50e-3, stretch=0.1, channel_shift=1.0, band_drop=6, slot_drop=0.1
+        time_shift=50e-3, stretch=0.1, channel_shift=1.0, band_drop=4, slot_drop=0.05
     )
     training: TrainingConfig = TrainingConfig(
         epochs=30, batch_size=64, learning_rate=1.4e-2, weight_decay=1e-2, jitter=5e-3

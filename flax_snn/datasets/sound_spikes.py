@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -157,7 +158,9 @@ def _function_of(
 
 def _keywords(function: Callable[..., Any]) -> list[str]:
     """Returns the arguments of an encoder that may be settings."""
-    return [name for name in (function.__kwdefaults__ or {}) if name != "sample"]
+    named_ones = inspect.signature(function).parameters.values()
+    only = [p.name for p in named_ones if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    return [name for name in only if name not in ("rate", "sample")]
 
 
 def _name(function: Any) -> str:
@@ -250,9 +253,8 @@ def _done(place: str, digest: str) -> bool:
         return False
     try:
         with np.load(place, allow_pickle=False) as arrays:
-            return bool(arrays["digest"] == digest) and arrays["counts"].sum() == len(
-                arrays["units"]
-            )
+            whole = arrays["counts"].sum() == len(arrays["units"]) == len(arrays["times"])
+            return bool(whole and arrays["digest"] == digest)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return False  # it is made again
 

@@ -249,7 +249,8 @@ class Blocks:
         half = self.window_steps // 2
         if spectrum.shape[-1] > half + 1:
             above = jnp.flip(spectrum[:, half + 1 :], axis=-1).conj()
-            spectrum = spectrum[:, : half + 1]
+            # At half the step rate, both signs of the frequency fold to one.
+            spectrum = spectrum[:, : half + 1].at[:, half].multiply(2)
             spectrum = spectrum.at[:, spectrum.shape[-1] - 1 - above.shape[-1] : -1].add(above)
         moved = jnp.fft.irfft(spectrum, self.window_steps) * (self.window_steps / self.window)
         return moved[:, self.skipped : self.skipped + self.steps].T

@@ -146,14 +146,16 @@ def _function_of(
         known = _keywords(encode.mel_crossing_times)
         checks.argument_names("settings", settings, known)
         count = settings.get("channels", 40) * (2 if settings.get("units") != "rises" else 1)
-        times = functools.partial(encode.mel_crossing_times, rate=rate, **settings)
-        return (lambda sound, number: times(sound)), count
+        return (
+            lambda sound, number: encode.mel_crossing_times(sound, rate=rate, **settings)
+        ), count
     known = _keywords(encode.cochlea_times)
     checks.argument_names("settings", settings, known)
     key = jax.random.key(seed)
-    spikes = functools.partial(encode.cochlea_times, key, rate=rate, **settings)
     membrane = settings.get("membrane", encode.BasilarMembrane())
-    return (lambda sound, number: spikes(sound, sample=number)), membrane.channels
+    return (
+        lambda sound, number: encode.cochlea_times(key, sound, rate=rate, sample=number, **settings)
+    ), membrane.channels
 
 
 def _keywords(function: Callable[..., Any]) -> list[str]:
@@ -238,7 +240,7 @@ def _encode_parts(folder: str, source: Source, function: SoundEncoder, units: in
                     times, numbers = function(_scaled(sound), row)
                     found.append(Events(times, numbers, (units,)))
                 advance(1)
-            arrays = {
+            arrays: dict[str, Any] = {
                 "digest": np.array(digest),
                 "counts": np.array([len(events) for events in found], np.int64),
                 "times": np.concatenate([events.times for events in found]),
@@ -252,7 +254,7 @@ def _done(place: str, digest: str) -> bool:
     if not os.path.exists(place):
         return False
     try:
-        with np.load(place, allow_pickle=False) as arrays:
+        with open(place, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             whole = arrays["counts"].sum() == len(arrays["units"]) == len(arrays["times"])
             return bool(whole and arrays["digest"] == digest)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -255,7 +255,7 @@ def _encode(
         padded = jnp.pad(jnp.where(heard, shaped, 0.0), padding)
         own_key = jax.random.fold_in(key, number)
 
-        def block(states: tuple, index: Array) -> tuple[tuple, Array]:
+        def block(states: tuple[Any, ...], index: Array) -> tuple[tuple[Any, ...], Array]:
             window = lax.dynamic_slice_in_dim(padded, index * cut.hop, cut.window)
             velocity = cut.velocity(window, response)
             draws = uniform_draws(jax.random.fold_in(own_key, index), cut.steps, channels)
@@ -263,7 +263,9 @@ def _encode(
             binned = spikes.reshape(-1, stages.steps_per_bin, channels)
             return states, binned.sum(axis=1, dtype=jnp.uint8)
 
-        def step(states: tuple, x: tuple[Array, Array, Array]) -> tuple[tuple, Array]:
+        def step(
+            states: tuple[Any, ...], x: tuple[Array, Array, Array]
+        ) -> tuple[tuple[Any, ...], Array]:
             hair, bushy = states
             number, velocity, draw = x
             hair, p = stages.hair_cell.step(hair, velocity, 1 / cut.step_rate)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -156,11 +156,11 @@ def binomial(
     number = trials.astype(jnp.float32)
     first = jnp.exp(number * jnp.log1p(-p))
 
-    def more(carry: tuple[Array, ...]) -> Array:
+    def more(carry: tuple[Any, Array, Array, Array]) -> Array:
         k, _, cumulative, _ = carry
         return (k < most) & jnp.any((draw >= cumulative) & (k < number))
 
-    def body(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+    def body(carry: tuple[Any, Array, Array, Array]) -> tuple[Any, Array, Array, Array]:
         k, mass, cumulative, count = carry
         above = (draw >= cumulative) & (k < number)
         mass = mass * odds * jnp.maximum(number - k, 0.0) / (k + 1.0)

@@ -32,7 +32,6 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
 
 from flax_snn import checks
 from flax_snn.typing import Array, Float, Num
@@ -121,6 +120,8 @@ class BasilarMembrane:
         Args:
           frequencies: in Hz, >= 0.
         """
+        from scipy import special  # an import of the package does not need it
+
         w = 2 * np.pi * np.asarray(frequencies, np.float64)
         velocities = np.zeros((self.channels, w.size), np.complex128)
         positive = w > 0
@@ -170,6 +171,8 @@ def _scaled_hankel(z: np.ndarray) -> np.ndarray:
 
     Beyond |z| = 12 it is the asymptotic series (Abramowitz and Stegun, 9.2.7), which is faster.
     """
+    from scipy import special
+
     result = np.empty_like(z)
     large = np.abs(z) > 12.0
     result[~large] = special.hankel1e(0, z[~large])
@@ -228,10 +231,23 @@ class Blocks:
                 )
             )
         whole = BEFORE + BLOCK + AFTER
-        samples, steps = (
-            [round(seconds * r) for seconds in (whole, BLOCK, before)] for r in (rate, step_rate)
+
+        def in_samples(seconds: float) -> int:
+            return round(seconds * rate)
+
+        def in_steps(seconds: float) -> int:
+            return round(seconds * step_rate)
+
+        return cls(
+            rate=rate,
+            step_rate=step_rate,
+            window=in_samples(whole),
+            hop=in_samples(BLOCK),
+            before=in_samples(before),
+            steps=in_steps(BLOCK),
+            window_steps=in_steps(whole),
+            skipped=in_steps(before),
         )
-        return cls(rate, step_rate, *samples, steps[1], steps[0], steps[2])
 
     def velocity(
         self, window: Float[Array, "window"], response: Num[Array, "F K"]

@@ -14,7 +14,7 @@ Processing 28(4), 1980 (triangles); O'Shaughnessy, Speech communication, 1987 (t
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +55,7 @@ class MelSettings(NamedTuple):
         """Points of the Fourier transform: a power of two, at least twice the frame."""
         return 1 << (2 * self.frame - 1).bit_length()
 
-    def frames(self, samples: int | Array) -> int | Array:
+    def frames(self, samples: Any) -> Any:
         """Returns how many frames have their middle within a sound: at 0, dt, ... to its end."""
         return samples // self.hop + 1
 

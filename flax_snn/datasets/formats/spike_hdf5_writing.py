@@ -76,8 +76,8 @@ def write_spike_file(
     if speakers is not None:
         speakers = _integers("speakers", speakers)
         checks.shape("speakers", speakers, labels.shape, remedy="give one for each sample")
-    checks.floating("time_dtype", time_dtype)
     dtype = np.dtype(time_dtype)
+    checks.floating("time_dtype", dtype)
     h5py = _h5py()
     partial = f"{path}.{os.getpid()}.part"
     try:

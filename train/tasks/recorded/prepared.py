@@ -55,7 +55,7 @@ def prepared_path(task: str, digest: str, encoding: object) -> Path:
 def read_prepared(path: Path) -> Arrays | None:
     """Returns prepared samples, or None if they are not there or damaged: each array has a sum."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
         return None

@@ -82,6 +82,7 @@ def test_validation_is_cut_from_the_training_part(folder: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_recipes_are_those_that_were_published() -> None:
     lif, adlif, delays = (RECIPES[name]() for name in ("lif", "adlif", "delays"))
     for name, settings in zip(RECIPES, (lif, adlif, delays), strict=True):

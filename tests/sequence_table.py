@@ -179,6 +179,7 @@ TABLE: dict[str, list[Row]] = {
 }
 
 NO_TIME_AXIS = {
+    "diagnosis.judge_activity": "takes shares, over which time is gone",
     "losses.first_spike_cross_entropy": "takes one time for each neuron, from first_spike_times",
     "losses.first_spike_logits": "takes one time for each neuron, from first_spike_times",
     "losses.mean_squared_spike_time": "takes one time for each neuron",

@@ -126,7 +126,7 @@ def cochlea(
     Example:
       >>> import jax, jax.numpy as jnp
       >>> from flax_snn.encode import BasilarMembrane, cochlea
-      >>> tone = jnp.sin(2 * jnp.pi * 1000 * jnp.arange(800) / 8000)
+      >>> tone = jnp.sin(2 * jnp.pi * 1000 * jnp.arange(800.0) / 8000)
       >>> spikes = cochlea(jax.random.key(0), tone, rate=8000, membrane=BasilarMembrane(channels=8))
       >>> spikes.shape, spikes.sum(axis=0).tolist()  # 2 cm of 3.5
       ((100, 8), [0.0, 0.0, 0.0, 1.0, 5.0, 0.0, 0.0, 0.0])

@@ -105,7 +105,7 @@ def mel_crossings(
     Example:
       >>> import jax.numpy as jnp
       >>> from flax_snn.encode import mel_crossings
-      >>> tone = jnp.sin(2 * jnp.pi * 1000 * jnp.arange(800) / 8000)
+      >>> tone = jnp.sin(2 * jnp.pi * 1000 * jnp.arange(800.0) / 8000)
       >>> spikes = mel_crossings(tone, rate=8000, channels=4, level=1.0)
       >>> spikes[:2].tolist()  # 4 units for rises, then 4 for falls; the onset, then its end
       [[3.0, 7.0, 5.0, 1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0, 3.0, 0.0, 0.0, 1.0]]

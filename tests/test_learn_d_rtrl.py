@@ -68,7 +68,7 @@ def by_name(gradient: Any) -> dict[str, np.ndarray]:
 ROWS = [(k, dtype) for k in range(4) for dtype in ("float64", "float32")]
 
 
-@pytest.mark.parametrize(("k", "dtype"), covered_by(ROWS, [(2, "float32"), (3, "float64")]))
+@pytest.mark.parametrize(("k", "dtype"), covered_by(ROWS, [(3, "float64")]))
 def test_golden(k: int, dtype: str) -> None:
     c = case("d_rtrl", k)
     for_gradients, for_losses = TOLERANCES[dtype]

@@ -84,7 +84,7 @@ def loss_of(c: dict[str, Any]) -> Any:
 ROWS = [(k, dtype) for k in range(4) for dtype in ("float64", "float32")]
 
 
-@pytest.mark.parametrize(("k", "dtype"), covered_by(ROWS, [(0, "float32"), (2, "float64")]))
+@pytest.mark.parametrize(("k", "dtype"), covered_by(ROWS, [(0, "float32")]))
 def test_golden(k: int, dtype: str) -> None:
     c = case("eprop", k)
     for_gradients, for_losses = TOLERANCES[dtype]
@@ -150,7 +150,8 @@ def nest(c: dict[str, Any], dtype: str) -> tuple[Any, Any]:
     return (model, gain), jax.tree.map(lambda a: jnp.asarray(a, dtype), variables)
 
 
-@pytest.mark.parametrize("file", covered_by(["nest_regression", "nest_alif"], ["nest_alif"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["nest_regression", "nest_alif"])
 def test_regression_examples_of_nest(file: str, x64: None) -> None:
     c = case(file)
     (model, gain), variables = nest(c, "float64")

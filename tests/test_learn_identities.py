@@ -132,7 +132,7 @@ def compiled(name: str) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize(
     "name",
-    covered_by(list(NEURONS), ["lif, soft", "alif"]),
+    covered_by(list(NEURONS), ["lif, soft"]),
 )
 def test_identities_hold(name: str) -> None:
     with jax.enable_x64(True):

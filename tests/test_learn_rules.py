@@ -115,6 +115,7 @@ def test_steps_of_a_stream_add_up_to_the_sequence(rule: str, x64: None) -> None:
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow
 def test_ottt_of_one_layer_with_soft_resets_is_the_full_gradient(x64: None) -> None:
     lif = snn.LIF(SOFT, **WIDE)
     model = nn.Sequential([nn.Dense(N, use_bias=False, **WIDE), lif])
@@ -163,6 +164,7 @@ def test_ottt_of_convolutions_is_its_definition(x64: None) -> None:
     assert_close(gradient["layers_3"]["kernel"], total)
 
 
+@pytest.mark.slow
 def test_feed_forward_eprop_is_the_full_gradient(x64: None) -> None:
     hidden = snn.LIFCell(N, dynamics=SOFT, learn=("tau_mem",), use_bias=True, **WIDE)
     model = chain(hidden, readout(use_bias=True))
@@ -175,6 +177,7 @@ def test_feed_forward_eprop_is_the_full_gradient(x64: None) -> None:
     assert_close((loss, gradient), full)
 
 
+@pytest.mark.slow
 def test_adaptive_feedback_learns_with_the_readout(x64: None) -> None:
     model = chain(recurrent(), readout())
     x = inputs()

@@ -102,6 +102,7 @@ def test_recipes_are_those_that_were_published() -> None:
     assert sizes["delays"] == 2 * (140 * 256 + 256 * 256) + 256 * 20 + 2 * 2 * 256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe",
     ["lif", *(pytest.param(name, marks=pytest.mark.slow) for name in ("adlif", "delays"))],

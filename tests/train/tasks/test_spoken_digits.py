@@ -290,6 +290,7 @@ def test_the_jump_of_the_adaptation_is_the_published_one() -> None:
 SPREAD = {"max_delay": 30e-3, "recurrent": False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("neuron", "more"),
     [
@@ -345,6 +346,7 @@ def run(workdir: Path, *flags: str) -> int:
         return run_command(SpokenDigitsTask(), [*flags, "--workdir", str(workdir)])
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_and_evaluated_without_its_folder(
     recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

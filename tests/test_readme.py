@@ -53,7 +53,8 @@ def check_events(names: dict[str, Any], shown: str, block: str) -> None:
 
 
 def check_interchange(names: dict[str, Any], shown: str, block: str) -> None:
-    expected = names["net"].apply(names["variables"], jnp.ones((8, 100, 20)))
+    run = names["run"]
+    expected = run.network.apply(run.variables, jnp.ones((8, 100, 20)))
     np.testing.assert_array_equal(names["outputs"], expected)
 
 

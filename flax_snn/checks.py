@@ -395,6 +395,7 @@ def _is_real(value: Any) -> bool:
 def _dtype_of(value: Any) -> np.dtype | None:
     """Returns the dtype of an array, or that a value names, or None if it names none."""
     try:
-        return jnp.dtype(getattr(value, "dtype", value))
+        # A scalar type, such as np.float32, has a descriptor of this name.
+        return jnp.dtype(value if isinstance(value, type) else getattr(value, "dtype", value))
     except TypeError:
         return None

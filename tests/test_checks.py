@@ -214,3 +214,15 @@ def test_an_unknown_name_is_told_the_nearest_known_one(given: list[str], message
 def test_known_names_pass():
     checks.argument_names("LIF", [], [])
     checks.argument_names("LIF", ["b", "a"], ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, jnp.bfloat16, "float64", np.dtype("f4")])
+def test_a_floating_dtype_in_any_spelling(dtype):
+    assert checks.floating("dtype", dtype) is dtype
+    with pytest.raises(TypeError, match="dtype: expected integers"):
+        checks.integers("dtype", dtype)
+
+
+def test_an_integer_type_is_no_floating_one():
+    with pytest.raises(TypeError, match="expected a floating dtype, got int32"):
+        checks.floating("dtype", np.int32)

@@ -319,3 +319,28 @@ def test_bad_cells_and_carries_are_refused(unchecked):
     with pytest.raises(TypeError, match="no wider than the float32 carry"), jax.enable_x64(True):
         cell = snn.DelayedDenseCell(N, LAST)
         cell.apply(variables, jnp.zeros((B, LAST, F), jnp.float32), jnp.ones((B, F), jnp.float64))
+
+
+@pytest.mark.parametrize("learn", [False, True])
+def test_lsuv_scales_weights_and_leaves_times_alone(learn):
+    """A delay is a time, and its width too: neither grows with the current that is wanted."""
+    cells = [
+        snn.DelayedDenseCell(8, max_delay=6, sigma=2.0, learn_sigma=learn),
+        snn.DelayedRecurrentCell(
+            8, dynamics=snn.LIFDynamics(), max_delay=4, sigma=2.0, learn_sigma=learn
+        ),
+        snn.LIFCell(3),
+    ]
+    net = snn.RNN(snn.Chain(cells))
+    x = (jax.random.uniform(jax.random.key(0), (4, 40, 6)) < 0.2).astype(jnp.float32)
+    variables = net.init(jax.random.key(1), x)
+    scaled, report = snn.initializers.lsuv(net, variables, x)
+    assert all(layer.reached for layer in report.layers)
+    before = jax.tree_util.tree_leaves_with_path(variables["params"])
+    after = jax.tree.leaves(scaled["params"])
+    for (path, old), new in zip(before, after, strict=True):
+        name = path[-1].key
+        if name == "kernel":
+            assert not np.array_equal(old, new), path
+        elif name != "recurrent_kernel":
+            np.testing.assert_array_equal(old, new, err_msg=name)

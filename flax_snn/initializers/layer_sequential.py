@@ -107,11 +107,11 @@ def lsuv(
 
     The spread of a layer is the standard deviation of its free membrane (never reset) over batch,
     time and neurons, in units of the distance from rest to threshold. What drives a layer are all
-    parameters but biases from which its currents are computed without passing through neurons:
-    kernels of the cell (input and recurrent alike), of dense layers and convolutions in front of
-    it, of branches that are summed. They are scaled by one factor: exact at once where the current
-    is proportional to them, iterated where it is not (recurrent weights, biases, weights in a row,
-    normalisation).
+    parameters, but biases and delays, from which its currents are computed without passing through
+    neurons: kernels of the cell (input and recurrent alike), of dense layers and convolutions in
+    front of it, of branches that are summed. They are scaled by one factor: exact at once where the
+    current is proportional to them, iterated where it is not (recurrent weights, biases, weights in
+    a row, normalisation).
 
     ``nn.BatchNorm`` in front of a layer undoes the scaling where it takes the statistics of the
     batch; with ``use_running_average=True`` the scaling acts as it will in evaluation. Its running
@@ -189,6 +189,10 @@ def lsuv(
     return {**variables, "params": weights.tree(weights.leaves)}, report
 
 
+_NOT_WEIGHTS = frozenset(("bias", "delay", "recurrent_delay", "log_sigma", "log_recurrent_sigma"))
+"""Parameters in front of a layer that are no weights: what they mean is no size of the current."""
+
+
 class _Weights:
     """Parameters as a list that is scaled entry by entry."""
 
@@ -198,7 +202,7 @@ class _Weights:
         keys = [[getattr(key, "key", None) for key in path] for path, _ in paths]
         self.names = ["/".join(str(key) for key in path if key is not None) for path in keys]
         self.scalable = [
-            jnp.issubdtype(jnp.result_type(leaf), jnp.floating) and "bias" not in path
+            jnp.issubdtype(jnp.result_type(leaf), jnp.floating) and _NOT_WEIGHTS.isdisjoint(path)
             for leaf, path in zip(self.leaves, keys, strict=True)
         ]
 

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from typing import IO, Any, NamedTuple
 
 from flax_snn import checks
+from flax_snn.datasets.disk import disk_explained, is_full
 
 _BLOCK = 1 << 20
 _PATIENCE = 60.0  # seconds without a byte
@@ -154,7 +155,8 @@ def fetch(remote: Remote, folder: str | os.PathLike[str], name: str) -> str:
     wanted, archive = os.path.join(folder, name), os.path.join(folder, remote.archive)
     if not remote.url and not os.path.isfile(archive):
         raise ValueError(missing(name, folder))
-    with _disk_explained(remote, folder):
+    remedy = "make room, or choose another folder; nothing half-written was left"
+    with disk_explained(folder, remote.archive, remedy):
         os.makedirs(folder, exist_ok=True)
         if os.path.isfile(archive):
             _verify(remote, _md5_of(archive), archive)
@@ -175,25 +177,6 @@ def _instruction(name: str, folder: str | os.PathLike[str], remote: Remote | Non
     )
 
 
-@contextlib.contextmanager
-def _disk_explained(remote: Remote, folder: str) -> Iterator[None]:
-    """Says what to do when the disk is full."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise OSError(
-            error.errno,
-            checks.error_text(
-                folder,
-                f"room on the disk for {remote.archive}",
-                f"{shutil.disk_usage(folder).free} bytes free",
-                "make room, or choose another folder; nothing half-written was left",
-            ),
-        ) from error
-
-
 def _download(remote: Remote, archive: str) -> None:
     """Downloads an archive under a temporary name, checks it and gives it its name."""
     if urllib.parse.urlsplit(remote.url).scheme not in ("http", "https"):
@@ -206,7 +189,7 @@ def _download(remote: Remote, archive: str) -> None:
             try:
                 digest = _copy(remote, file, os.path.dirname(archive))
             except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                if is_full(error):
                     raise
                 raise _no_connection(remote, archive, error) from error
             except http.client.HTTPException as error:

@@ -27,8 +27,8 @@ from flax_snn import checks, encode
 from flax_snn.datasets.events import Events
 from flax_snn.datasets.formats.spike_hdf5 import SpikeFile
 from flax_snn.datasets.formats.spike_hdf5_writing import (
-    disk_explained,
     made_with,
+    room_for,
     write_spike_file,
 )
 from flax_snn.datasets.sources import Source, named
@@ -100,7 +100,7 @@ def encode_sounds(
         return _opened(path, form, count)
     folder = f"{path}.parts"
     _claim(folder, form)
-    with disk_explained(path):
+    with room_for(path):
         _encode_parts(folder, source, function, count)
     names: list[str] = list(getattr(source, "speakers", ()))
     known = sorted(set(names))

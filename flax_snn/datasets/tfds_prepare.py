@@ -10,7 +10,6 @@ Neither TensorFlow nor a network is needed, only tensorflow-datasets and array_r
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import shutil
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from flax_snn import checks
+from flax_snn.datasets.disk import disk_explained
 
 try:
     import array_record  # noqa: F401  TFDS loads it only when it writes or reads.
@@ -95,13 +94,18 @@ def write_once(make: Callable[[], Any]) -> Any:
         return builder
     folder = Path(os.fspath(builder.data_path)).parent
     try:
-        with _disk_explained(folder), _preparing(folder), _progress_on_terminals():
+        with _room_for(folder), _preparing(folder), _progress_on_terminals():
             builder.download_and_prepare()
     except OSError:
         # Renamed onto a folder that another process has finished in the meantime.
         if not builder.data_path.exists():
             raise
     return make()
+
+
+def _room_for(folder: Path) -> contextlib.AbstractContextManager[None]:
+    remedy = "make room, or choose another data_dir; nothing half-written counts"
+    return disk_explained(folder, "the prepared data", remedy)
 
 
 @contextlib.contextmanager
@@ -126,25 +130,6 @@ def _preparing(folder: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_SH)
         yield
-
-
-@contextlib.contextmanager
-def _disk_explained(folder: Path) -> Iterator[None]:
-    """Says what to do when the disk is full."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise OSError(
-            error.errno,
-            checks.error_text(
-                os.fspath(folder),
-                "room on the disk for the prepared data",
-                f"{shutil.disk_usage(folder).free} bytes free",
-                "make room, or choose another data_dir; nothing half-written counts",
-            ),
-        ) from error
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ is never a half of one.
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flax_snn import checks
+from flax_snn.datasets.disk import disk_explained
 from flax_snn.datasets.events import Events
 from flax_snn.datasets.formats.spike_hdf5 import _h5py
 from flax_snn.datasets.sources import check_labels, named
@@ -81,7 +82,7 @@ def write_spike_file(
     h5py = _h5py()
     partial = f"{path}.{os.getpid()}.part"
     try:
-        with disk_explained(path), h5py.File(partial, "w") as file:
+        with room_for(path), h5py.File(partial, "w") as file:
             times = file.create_dataset("spikes/times", (len(labels),), h5py.vlen_dtype(dtype))
             units = file.create_dataset("spikes/units", (len(labels),), h5py.vlen_dtype(np.uint16))
             _write_events(times, units, events, len(labels), dtype)
@@ -107,30 +108,14 @@ def made_with(path: str | os.PathLike[str]) -> Any:
     return None if text is None else json.loads(text)
 
 
-class disk_explained:  # noqa: N801  a context manager reads as a word
+def room_for(path: str) -> contextlib.AbstractContextManager[None]:
     """Says what to do where the disk is full while a file is written.
 
     Args:
       path: the file.
     """
-
-    def __init__(self, path: str):
-        self.path = path
-
-    def __enter__(self) -> None:
-        """Does nothing."""
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        # HDF5 wraps the number of the error in its text.
-        full = isinstance(error, OSError) and (
-            error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-        )
-        if full:
-            raise OSError(
-                errno.ENOSPC,
-                f"{self.path}: expected room on the disk, got none left; free some and run it"
-                " again",
-            ) from error
+    folder = os.path.dirname(path) or "."
+    return disk_explained(folder, os.path.basename(path), "free some of it and run it again")
 
 
 def _write_events(

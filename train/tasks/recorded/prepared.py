@@ -12,7 +12,7 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,23 +20,6 @@ import numpy as np
 from train.errors import ConfigError
 
 Arrays = Mapping[str, np.ndarray]
-
-
-def digest_of(files: Sequence[Path]) -> str:
-    """Returns the SHA-256 sum of the names and contents of files, whatever their order.
-
-    Raises:
-      ConfigError: one of them cannot be read.
-    """
-    total = hashlib.sha256()
-    for path in sorted(files, key=lambda each: each.name):
-        try:
-            with open(path, "rb") as file:
-                inner = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise ConfigError(f"--data-dir: {path} cannot be read ({error})") from error
-        total.update(f"{path.name} {inner}\n".encode())
-    return total.hexdigest()
 
 
 def prepared_path(task: str, digest: str, encoding: object) -> Path:

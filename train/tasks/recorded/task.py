@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from train.data.digest import digest_of
 from train.data.parts import Dataset
 from train.errors import ConfigError
 from train.model import Model
@@ -24,7 +25,7 @@ from train.tasks.recorded.network import (
     network_of,
     readout_name,
 )
-from train.tasks.recorded.prepared import Arrays, digest_of, prepared, prepared_path
+from train.tasks.recorded.prepared import Arrays, prepared, prepared_path
 
 FOLDER = "FLAX_SNN_DATA_DIR"
 """Environment variable with the folder that holds a folder of data for each task."""
@@ -73,7 +74,7 @@ class FileTask(RasterTask):
             if known and self._path(settings).exists():
                 return settings
             raise self._no_folder()
-        found = digest_of(self._files(folder))
+        found = digest_of(self._files(folder), "--data-dir", names=True)
         if known and known != found:
             raise ConfigError(
                 f"--data-dir {folder}: it has other files than when the run began (SHA-256"

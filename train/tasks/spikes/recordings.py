@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -124,16 +123,6 @@ def read_file(path: Path, dt: float, units: int) -> Recordings:
             f"--file {path}: expected a name that ends in .npz, .h5 or .hdf5. {LAYOUT}"
         )
     return _npz(str(path), read_arrays(path), dt)
-
-
-def digest(paths: list[Path]) -> str:
-    """Returns the SHA-256 of the contents of files."""
-    found = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                found.update(block)
-    return found.hexdigest()
 
 
 def _npz(name: str, arrays: Mapping[str, np.ndarray], dt: float) -> Recordings:

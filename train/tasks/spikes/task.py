@@ -8,6 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from train.data.digest import digest_of
 from train.data.parts import Dataset
 from train.errors import ConfigError
 from train.model.encoders import Encoder, Rasters, SpikeLists
@@ -22,7 +23,7 @@ from train.tasks.spikes.complete import (
     describe,
 )
 from train.tasks.spikes.parts import Rows, read_parts
-from train.tasks.spikes.recordings import PARTS, digest
+from train.tasks.spikes.recordings import PARTS
 from train.tasks.spikes.samples import inputs_of, part_of
 from train.tasks.spikes.settings import SpikesConfig, SpikesData
 
@@ -58,7 +59,7 @@ class Spikes(RasterTask):
         batch_size = settings.training.batch_size
         whole("--batch-size", batch_size, 1)
         files, parts = read_parts(data)
-        found = digest(files)
+        found = digest_of(files, "--file", names=False)
         _check_digest(data, found)
         data = complete(data, parts, found)
         check_batch_size(batch_size, len(parts["train"].rows))
@@ -114,7 +115,7 @@ class Spikes(RasterTask):
         read, self._read = self._read, None
         if read is None or read[0] != data:
             files, parts = read_parts(data)
-            _check_digest(data, digest(files))
+            _check_digest(data, digest_of(files, "--file", names=False))
         else:
             parts = read[1]
         return Dataset(*(part_of(parts[name], data) for name in PARTS))

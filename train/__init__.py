@@ -2,7 +2,8 @@
 
 >>> import train
 >>> run = train.restore("checkpoints/randman_reference")  # a run of your own, or a checkpoint
->>> run.network, run.variables, run.settings  # doctest: +SKIP
+>>> run.settings.network.hidden, sorted(run.variables)
+((128,), ['params'])
 """
 
 from __future__ import annotations

@@ -17,14 +17,14 @@ from flax_snn.encode.cochlea_membrane import BasilarMembrane
 from flax_snn.encode.latency import latency, latency_times
 from flax_snn.encode.mel_crossings import mel_crossing_times, mel_crossings
 from flax_snn.encode.mel_energies import log_mel, mel_filters
-from flax_snn.encode.raster import Events, raster_to_times, times_to_raster
+from flax_snn.encode.raster import RasterEvents, raster_to_times, times_to_raster
 from flax_snn.encode.rate import rate
 from flax_snn.encode.spatio_temporal import spatio_temporal
 
 __all__ = [
     "BasilarMembrane",
     "BushyCell",
-    "Events",
+    "RasterEvents",
     "HairCell",
     "SpikeTimes",
     "cochlea",

@@ -15,10 +15,10 @@ from flax_snn import checks
 from flax_snn.time_grid import steps_of_times
 from flax_snn.typing import Bool, Int, Num
 
-__all__ = ["Events", "raster_to_times", "times_to_raster"]
+__all__ = ["RasterEvents", "raster_to_times", "times_to_raster"]
 
 
-class Events(NamedTuple):
+class RasterEvents(NamedTuple):
     """Spikes as a list, ordered by sample, then step, then unit; each field (K,) int64."""
 
     sample: Int[np.ndarray, "K"]
@@ -88,7 +88,7 @@ def times_to_raster(
     return raster.reshape(shape)
 
 
-def raster_to_times(raster: Num[np.ndarray, "B T F"] | Bool[np.ndarray, "B T F"]) -> Events:
+def raster_to_times(raster: Num[np.ndarray, "B T F"] | Bool[np.ndarray, "B T F"]) -> RasterEvents:
     """Lists the events of a raster, the inverse of `times_to_raster` for whole steps.
 
     Args:
@@ -113,7 +113,7 @@ def raster_to_times(raster: Num[np.ndarray, "B T F"] | Bool[np.ndarray, "B T F"]
             "raster: expected shape (sample, time, unit) with whole numbers >= 0, got shape"
             f" {raster.shape} and dtype {raster.dtype}; add missing axes, and do not pass rates"
         )
-    return Events(*(np.repeat(index, values.astype(np.int64)) for index in cells))
+    return RasterEvents(*(np.repeat(index, values.astype(np.int64)) for index in cells))
 
 
 def _indices(

@@ -25,13 +25,14 @@ import jax
 from train.errors import InputError
 from train.progress.report import Progress, format_score
 from train.run import compilation_cache
-from train.run.loop import begin, finish, train
+from train.run.loop import begin, checked, finish, train
 from train.run.prepare import Run, prepare
 from train.run.resume import check_settings
 from train.run.signals import Stop, stop_on_signal
-from train.settings import NO_CROSSBAR, RunOptions
-from train.settings.checks import check_crossbar_flags, check_options
+from train.settings import RunOptions
+from train.settings.checks import check_options
 from train.store import run_directory
+from train.store.layout import CONFIG
 from train.tasks import Dataset, Task
 
 
@@ -100,7 +101,7 @@ def _run(
     if stop:
         return
     progress = _Silent(job, board)
-    start = begin(run, task, options.resume and (job.path / "config.json").exists(), progress)
+    start = begin(run, task, options.resume and (job.path / CONFIG).exists(), progress)
     code, begun = train(run, start, progress, options, stop, alone=False)
     if code:
         return
@@ -205,9 +206,7 @@ class _Silent(Progress):
 
 def _checked(task: Task, job: Job, options: RunOptions) -> Job:
     """Returns a job whose settings are complete, before anything is written."""
-    settings = task.complete(task.with_data(job.settings, options))
-    task.check(settings)
-    check_crossbar_flags(getattr(settings, "crossbar", NO_CROSSBAR))
+    settings = checked(task, job.settings, options)
     path = run_directory.choose(
         job.path, task.name, overwrite=options.overwrite, resume=options.resume
     )

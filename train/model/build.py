@@ -71,6 +71,7 @@ def build_network(
         remedies=REMEDIES,
         threshold=float(neuron.coefficients().theta),
         population=config.population,
+        readout_layer=f"cells_{len(hidden)}",
         rescaled=config.init_spread if config.init == "lsuv" else None,
         reading=READING[config.readout],
     )

@@ -73,6 +73,7 @@ class Model:
       remedies: what helps a layer of this network that is silent or saturated, in words.
       threshold: firing threshold of the neurons.
       population: output neurons per class.
+      readout_layer: name of the output neurons among the parameters, whose first weights stay.
       rescaled: spread of the membranes to which the weights are rescaled on data before training
         (`--init lsuv`); ``None`` leaves them.
       reading: what is read from an output neuron, in words for the pictures.
@@ -90,6 +91,7 @@ class Model:
     remedies: Remedies
     threshold: float = 1.0
     population: int = 1
+    readout_layer: str = ""
     rescaled: float | None = None
     reading: str = ""
 
@@ -207,9 +209,12 @@ class Model:
         variables, report = snn.initializers.lsuv(
             network, {"params": params}, inputs, target=spread, seq_lengths=batch.lengths
         )
-        # Output neurons that fire before they know anything are silenced, and learn slowly.
-        readout = f"cells_{self.depth}"
-        scaled = {"cell": variables["params"]["cell"] | {readout: params["cell"][readout]}}
+
+        def settled(path: Any, scaled: Any, first: Any) -> Any:
+            # Output neurons that fire before they know anything are silenced, and learn slowly.
+            return first if self.readout_layer in [entry.key for entry in path] else scaled
+
+        scaled = jax.tree_util.tree_map_with_path(settled, variables["params"], params)
         return scaled, "\n".join(str(layer) for layer in report.layers[: self.depth])
 
     def settle(self, params: Any) -> Any:

@@ -98,6 +98,3 @@ def _check_output(model: Model, output: Any, spikes: tuple[Float[Any, "B T N"], 
             "network: its last layer does not spike, and --readout spikes and first count on it;"
             " give settings whose readout is max, mean or last, or end in a layer that spikes"
         )
-
-
-__all__ = ["OwnRunner", "with_own_network"]

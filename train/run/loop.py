@@ -58,25 +58,20 @@ def run_task(task: Task, settings: Any, options: RunOptions) -> int:
       InputError: settings, data, a directory or a loss with which the run cannot go on.
     """
     started = time.time()
-    check_options(options, task.on_disk, task.reads_files)
-    if options.tensorboard:
-        check_installed()
-    settings = task.complete(task.with_data(settings, options))
-    task.check(settings)
-    check_crossbar_flags(getattr(settings, "crossbar", NO_CROSSBAR))
+    settings = checked(task, settings, options)
     path = run_directory.choose(
         options.workdir, task.name, overwrite=options.overwrite, resume=options.resume
     )
-    resumed, extended = False, False
-    if options.resume and (stored := run_directory.stored_settings(path)) is not None:
-        resumed = True
+    stored = run_directory.stored_settings(path) if options.resume else None
+    before = settings.training.epochs
+    if stored is not None:
         before = check_settings(task, settings, stored, path)
-        extended = before < settings.training.epochs
-        if not extended and (result := run_directory.read_result(path)) is not None:
-            print(f"{path}: this run is finished\n{farewell(path, result)}")
-            return 0
-        if extended:
-            settings = extend(settings, before, path, _say(options))
+    extended = before < settings.training.epochs
+    if extended:
+        settings = extend(settings, before, path, _say(options))
+    elif stored is not None and (result := run_directory.read_result(path)) is not None:
+        print(f"{path}: this run is finished\n{farewell(path, result)}")
+        return 0
     for words in task.remarks(settings):
         _say(options)(words)
     if options.cache:
@@ -84,7 +79,7 @@ def run_task(task: Task, settings: Any, options: RunOptions) -> int:
     run = prepare(task, settings, options, path)
     with Progress(run.training.epochs, options.quiet) as progress:
         with stop_on_signal(run.feed.unit, progress.note) as stop:
-            start = begin(run, task, resumed, progress)
+            start = begin(run, task, stored is not None, progress)
             if extended:
                 run_directory.reopen(path, run.settings)
             code, begun = train(run, start, progress, options, stop)
@@ -97,6 +92,26 @@ def run_task(task: Task, settings: Any, options: RunOptions) -> int:
         return code
     print(farewell(path, finish(run, task, options, started, begun)))
     return 0
+
+
+def checked(task: Task, settings: Any, options: RunOptions) -> Any:
+    """Return settings that are complete and can work, before anything is computed or written.
+
+    Args:
+      task: the task.
+      settings: its settings.
+      options: how they are run.
+
+    Raises:
+      InputError: the message names the flag and the remedy.
+    """
+    check_options(options, task.on_disk, task.reads_files)
+    if options.tensorboard:
+        check_installed()
+    settings = task.complete(task.with_data(settings, options))
+    task.check(settings)
+    check_crossbar_flags(getattr(settings, "crossbar", NO_CROSSBAR))
+    return settings
 
 
 def _say(options: RunOptions) -> Callable[[str], None]:

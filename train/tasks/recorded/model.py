@@ -12,7 +12,6 @@ import jax.numpy as jnp
 
 import flax_snn as snn
 from flax_snn.typing import Array
-from train.data.parts import Part
 from train.model import Model, Output
 from train.model.crossbars import streams
 from train.model.grid import GridPass, GridRunner
@@ -62,11 +61,9 @@ class TwoModels(Model):
 
     Attributes:
       training_runner: runs the network of the training.
-      readout_layer: name of the readout among the parameters, whose first weights stay.
     """
 
     training_runner: GridRunner | None = None
-    readout_layer: str = ""
 
     def apply(
         self,
@@ -81,22 +78,6 @@ class TwoModels(Model):
         if training is not None and self.training_runner is not None:
             model = dataclasses.replace(self, runner=self.training_runner, training_runner=None)
         return super(TwoModels, model).apply(params, inputs, noise_key, lengths, training)
-
-    def rescale(self, params: Any, batch: Part, spread: float) -> tuple[Any, str]:
-        """Returns parameters rescaled layer by layer, but for those of the output neurons."""
-        network, inputs = self.on_grid(batch.inputs)
-        variables, report = snn.initializers.lsuv(
-            network, {"params": params}, inputs, target=spread, seq_lengths=batch.lengths
-        )
-
-        def kept(path: Any, scaled: Any, first: Any) -> Any:
-            names = [entry.key for entry in path]
-            # Output neurons that fire before they know anything learn slowly, and only weights are
-            # to be scaled: a delay is a time.
-            return first if self.readout_layer in names or names[-1] == "delay" else scaled
-
-        scaled = jax.tree_util.tree_map_with_path(kept, variables["params"], params)
-        return scaled, "\n".join(str(layer) for layer in report.layers[: self.depth])
 
     def with_time_loop(self, implementation: str) -> Model:
         """Returns the model with another loop over time steps, in training too."""
@@ -141,5 +122,5 @@ def two_models(
         {name: tree for name, tree in found.items() if name == "delays"},
     )
     training = LoopRunner(network, grid.dt, grid.steps, grid.spiking_output, constants=widths)
-    fields |= {"runner": runner, "rescaled": rescaled}
-    return TwoModels(**fields, training_runner=training, readout_layer=readout_layer)
+    fields |= {"runner": runner, "rescaled": rescaled, "readout_layer": readout_layer}
+    return TwoModels(**fields, training_runner=training)

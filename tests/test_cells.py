@@ -211,6 +211,7 @@ def test_nn_scan_over_the_cell(name: str) -> None:
     assert_same_carry(carry, expected_carry)
 
 
+@pytest.mark.slow
 @learning_cells
 def test_remat(name: str) -> None:
     c = case(name)

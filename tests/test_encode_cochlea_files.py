@@ -173,7 +173,9 @@ def test_errors_name_the_sample_and_a_full_disk_what_to_do(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(module.np, "savez", full)
-    with pytest.raises(OSError, match=r"c\.h5.*free some and run it again"):
+    with pytest.raises(
+        OSError, match=r"room on the disk for c\.h5.*free some of it and run it again"
+    ):
         encode_sounds(tmp_path / "c.h5", Sounds(2), "mel", settings={"channels": 4})
 
 

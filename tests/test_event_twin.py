@@ -298,6 +298,7 @@ def numeric(function: Any, x: Any, step: float = 1e-6) -> Any:
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", covered_by(["eventprop", "first_spike"], ["first_spike"]))
 def test_gradients_know_where_the_membrane_starts(method: Any, x64: None) -> None:
     """Against central differences: the resting potential and the bias move the start, too."""

@@ -167,6 +167,7 @@ def test_some_of_the_random_networks_spike_and_are_far_from_bptt() -> None:
     assert np.linalg.norm(cut - full) > 0.1 * np.linalg.norm(full)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 3])
 def test_eligibility_traces_are_those_of_the_files(k: int, x64: None) -> None:
     from test_learn_eprop import network

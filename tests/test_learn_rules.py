@@ -131,6 +131,7 @@ def test_ottt_of_one_layer_with_soft_resets_is_the_full_gradient(x64: None) -> N
     )
 
 
+@pytest.mark.slow
 def test_ottt_of_convolutions_is_its_definition(x64: None) -> None:
     """The gradient of the second convolution, written with NumPy-like traces and one jax.vjp."""
     model, _, variables, (x, goal) = prepared("ottt")
@@ -225,6 +226,7 @@ def test_a_stream_follows_a_task_that_changes() -> None:
     assert learning[3500:].mean() < 0.2 * stopped[3500:].mean()
 
 
+@pytest.mark.slow
 def test_a_table_says_how_far_each_rule_is_from_bptt(x64: None) -> None:
     model = chain(recurrent(dynamics=SOFT), readout())
     x = inputs()

@@ -92,6 +92,7 @@ def test_padding_is_no_part_of_the_statistics_of_normalising_layers(norm: type[n
         assert found.layers[0].spread == pytest.approx(spread, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_normalising_layers_that_may_include_padding_are_named() -> None:
     """Those in a loop over steps; not those with a mask, or with statistics of single steps."""
     x, lengths = jnp.asarray(SPIKES[:, :12]), np.array([12, 5, 0, 3], np.int32)

@@ -44,7 +44,7 @@ def matrices(rows: int, features: int, width: int, density: float, dtype: str) -
 ROWS = [(dtype, share) for dtype in ("float32", "float64") for share in (0.0, 0.1, 1.0)]
 
 
-@pytest.mark.parametrize(("dtype", "share"), covered_by(ROWS, [("float64", 0.1), ("float32", 1.0)]))
+@pytest.mark.parametrize(("dtype", "share"), covered_by(ROWS, [("float64", 0.1)]))
 def test_products_are_those_of_numpy(dtype: str, share: float) -> None:
     with jax.enable_x64(dtype == "float64"):
         for sizes in SIZES:

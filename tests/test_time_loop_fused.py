@@ -138,6 +138,7 @@ def test_cuts_on_multiples_of_the_chunk_change_no_bit(name: str) -> None:
         jax.tree.map(np.testing.assert_array_equal, carry, whole[0])
 
 
+@pytest.mark.slow
 def test_tiles_of_the_batch_are_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     c = case("recurrent_learned")
     x = jnp.concatenate([c.x] * 4)

@@ -30,6 +30,7 @@ def test_the_confusion_matrix_counts_every_sample(tiny_run):
     assert np.trace(confusion) / confusion.sum() == pytest.approx(found["test_accuracy"])
 
 
+@pytest.mark.slow
 def test_a_diagnosis_and_pictures_on_request(copy_of_run, capsys):
     assert main(["--checkpoint", str(copy_of_run), "--diagnose", "--plots"]) == 0
     shown = capsys.readouterr().out

@@ -43,7 +43,7 @@ SMALL = (
     " --no-recurrent --no-learn-tau"
 )
 CHIPS = "--crossbar pcm --times 1s,1d --repeats 2 --no-sweeps --crossbar-layers".split()
-LAYERS = ["readout", pytest.param("all", marks=pytest.mark.slow)]
+LAYERS = [pytest.param(layers, marks=pytest.mark.slow) for layers in ("readout", "all")]
 PNG = b"\x89PNG\r\n"
 
 

@@ -72,6 +72,7 @@ def test_runs_side_by_side_are_those_alone(train, tiny_run, tmp_path, threads, c
     assert f"test accuracy {mean:.2f}% +- {spread:.2f}% over 3 seeds" in shown
 
 
+@pytest.mark.slow
 def test_runs_that_were_stopped_go_on(train, tmp_path, capsys):
     folder = tmp_path / "two"
     assert train(folder, "--seeds", "0-1", "--together", "1") == 0
@@ -178,6 +179,7 @@ def test_fewer_epochs_are_refused(train, copy_of_run, capsys):
     assert (copy_of_run / "config.json").read_text() == before
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_the_weights_of_another(train, tiny_run, tmp_path, capsys):
     flags = ("--init-from", str(tiny_run), "--learning-rate", "1e-30", "--weight-decay", "0")
     assert train(tmp_path / "next", *flags, "--epochs", "1") == 0

@@ -87,7 +87,7 @@ def alone(readout: str) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("readout", readouts("spikes", "max"))
+@pytest.mark.parametrize("readout", readouts("spikes"))
 def test_a_padded_batch_is_its_samples_alone(readout):
     singles, part = alone(readout), samples(readout)
     model = build(readout, STEPS)
@@ -130,6 +130,7 @@ def test_the_penalty_is_that_of_the_steps_that_are_data(readout):
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("readout", readouts("first"))
 @pytest.mark.optimizer
 def test_an_update_does_not_see_the_padding(readout):

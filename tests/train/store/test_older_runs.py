@@ -103,6 +103,7 @@ def test_a_network_of_version_3_does_what_it_did(name):
     np.testing.assert_array_equal(run.model.objective.predict(output.z), then["predictions"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUN)
 @pytest.mark.optimizer
 def test_a_stopped_run_of_version_3_goes_on_as_it_would_have(name, tmp_path):

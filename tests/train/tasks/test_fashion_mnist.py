@@ -134,6 +134,7 @@ def test_a_constant_current_is_multiplied_once_and_gives_the_same() -> None:
     assert np.abs(outputs[0]).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [

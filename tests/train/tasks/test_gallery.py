@@ -63,7 +63,7 @@ def collect(method: str, **loss: Any) -> tuple[dict[str, Any], Any, Any]:
 @pytest.fixture(
     scope="module",
     params=[
-        "surrogate",
+        pytest.param("surrogate", marks=pytest.mark.slow),
         pytest.param("first_spike", marks=pytest.mark.slow),
         pytest.param("eventprop", marks=pytest.mark.slow),
     ],

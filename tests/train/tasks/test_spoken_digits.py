@@ -17,6 +17,7 @@ import pytest
 
 import train as app
 from train.command_line import run_command
+from train.data.digest import digest_of
 from train.errors import ConfigError
 from train.settings import RunOptions
 from train.tasks.raster import Shape
@@ -28,7 +29,7 @@ from train.tasks.recorded.augmentation import (
     warp,
 )
 from train.tasks.recorded.network import PUBLISHED_JUMP, RecordedNetwork, network_of, readout_name
-from train.tasks.recorded.prepared import digest_of, read_prepared
+from train.tasks.recorded.prepared import read_prepared
 from train.tasks.spoken_digits.settings import SpokenDigitsConfig
 from train.tasks.spoken_digits.task import SpokenDigitsTask
 
@@ -179,7 +180,7 @@ def test_other_recordings_than_those_of_the_run_are_refused(
     settings, _ = load(recordings)
     for path in recordings.iterdir():
         os.link(path, tmp_path / path.name)
-    assert digest_of(list(tmp_path.iterdir())) == settings.data.digest
+    assert digest_of(list(tmp_path.iterdir()), "--data-dir", names=True) == settings.data.digest
     (tmp_path / "3_ann_7.wav").unlink()
     with pytest.raises(ConfigError, match="other files than when the run began"):
         SpokenDigitsTask().with_data(settings, RunOptions(data_dir=tmp_path))

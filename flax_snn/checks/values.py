@@ -1,14 +1,4 @@
-"""The checks of numbers, choices, types and shapes that the whole library shares.
-
-Every check takes the name of an argument and its value, returns the value, and raises one form of
-error, which says what was expected, what came and what to do about it:
-
-    NAME: expected WHAT, got VALUE; REMEDY
-
-A name may say where the argument belongs, as in ``"Device: g_max"``. A value of the wrong type is
-a TypeError, and a value outside its range is a ValueError. Nothing is rounded, clipped or cast on
-the way, except that a number comes back as a Python ``float`` or ``int``.
-"""
+"""Checks of numbers, choices, names of arguments, classes and fields."""
 
 from __future__ import annotations
 
@@ -21,58 +11,10 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 
-__all__ = [
-    "argument_names",
-    "boolean",
-    "choice",
-    "error_text",
-    "fields",
-    "finite_array",
-    "floating",
-    "in_range",
-    "index",
-    "instance",
-    "integers",
-    "is_whole_number",
-    "known_values",
-    "non_negative",
-    "number",
-    "positive",
-    "rank",
-    "real_array",
-    "shape",
-    "shown",
-    "whole_number",
-]
-
-
-def __dir__() -> list[str]:
-    return __all__
-
+from flax_snn.checks.sentences import error_text, shown
 
 T = TypeVar("T")
-
-
-def error_text(name: str, what: str, value: Any, remedy: str = "") -> str:
-    """Returns the sentence of an error: what was expected, what came and what to do.
-
-    Args:
-      name: name of the argument.
-      what: what was expected, such as ``a finite number > 0``.
-      value: what came, as it is to be shown.
-      remedy: what to do, or nothing where what was expected says it already.
-    """
-    return f"{name}: expected {what}, got {value}" + (f"; {remedy}" if remedy else "")
-
-
-def shown(value: Any) -> str:
-    """Returns a value as an error shows it: arrays by their shape, other things cut to a line."""
-    if isinstance(value, np.ndarray | jax.Array) and value.shape:
-        return f"an array of shape {value.shape}"
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def number(
@@ -272,107 +214,6 @@ def fields(instance: Any, check: Callable[..., Any], *names: str, **options: Any
         object.__setattr__(instance, name, value)
 
 
-def floating(name: str, array: Any, *, remedy: str = "convert it with .astype(jnp.float32)") -> Any:
-    """Returns an array, or a dtype, that is of a floating type; bfloat16 is one.
-
-    Raises:
-      TypeError: of another type.
-    """
-    dtype = _dtype_of(array)
-    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(error_text(name, "a floating dtype", dtype or shown(array), remedy))
-    return array
-
-
-def integers(name: str, array: Any, *, noun: str = "integers", remedy: str = "") -> Any:
-    """Returns an array, or a dtype, that is of an integer type, which bool is not.
-
-    Raises:
-      TypeError: of another type.
-    """
-    dtype = _dtype_of(array)
-    if dtype is None or not jnp.issubdtype(dtype, jnp.integer):
-        raise TypeError(error_text(name, noun, dtype or shown(array), remedy))
-    return array
-
-
-def rank(name: str, array: Any, axes: str, *, exactly: int | None = None, remedy: str = "") -> Any:
-    """Returns an array that has the axes.
-
-    Args:
-      name: name of the argument.
-      array: the array.
-      axes: the axes as the docstrings write them, such as ``(B, T, N)``; ``*B`` stands for any
-        number of axes.
-      exactly: number of axes, where the axes do not say it.
-      remedy: what to do, for the error.
-
-    Raises:
-      ValueError: another number of axes.
-    """
-    named = [axis for axis in axes.strip("()").replace(",", " ").split() if axis]
-    count = len([axis for axis in named if axis[0] not in "*."]) if exactly is None else exactly
-    ndim = np.ndim(array)
-    any_more = exactly is None and count < len(named)
-    if ndim < count or (ndim > count and not any_more):
-        raise ValueError(error_text(name, f"shape {axes}", f"shape {np.shape(array)}", remedy))
-    return array
-
-
-def shape(name: str, array: Any, expected: tuple[int | None, ...], *, remedy: str = "") -> Any:
-    """Returns an array that has the shape; None stands for any size.
-
-    Raises:
-      ValueError: another shape.
-    """
-    came = np.shape(array)
-    fits = len(came) == len(expected) and all(
-        size is None or size == other for size, other in zip(expected, came, strict=True)
-    )
-    if not fits:
-        sizes = ", ".join("any" if size is None else str(size) for size in expected)
-        written = f"({sizes},)" if len(expected) == 1 else f"({sizes})"
-        raise ValueError(error_text(name, f"shape {written}", f"shape {came}", remedy))
-    return array
-
-
-def real_array(name: str, values: npt.ArrayLike, *, remedy: str = "") -> np.ndarray:
-    """Returns real numbers or bools as an array of NumPy, in the dtype that they have.
-
-    Raises:
-      TypeError: other values than real numbers or bools.
-    """
-    array = np.asarray(values)
-    # JAX knows bfloat16 as a floating type, NumPy does not.
-    if not any(jnp.issubdtype(array.dtype, kind) for kind in (np.bool_, np.integer, np.floating)):
-        raise TypeError(error_text(name, "real numbers or bool", array.dtype, remedy))
-    return array
-
-
-def finite_array(name: str, values: npt.ArrayLike, *, remedy: str = "") -> np.ndarray:
-    """Returns real, finite numbers as an array of NumPy in float64.
-
-    Raises:
-      TypeError: other values than real numbers or bools.
-      ValueError: entries that are NaN or infinite.
-    """
-    array = real_array(name, values).astype(np.float64)
-    bad = int((~np.isfinite(array)).sum())
-    if bad:
-        came = f"{bad} entries that are NaN or inf"
-        raise ValueError(error_text(name, "finite numbers", came, remedy))
-    return array
-
-
-def known_values(x: Any) -> np.ndarray | None:
-    """Returns the values of an array in NumPy, or None if a transformation hides them.
-
-    Under ``jit``, ``grad`` or ``vmap`` arguments are tracers without values; constants keep
-    theirs, but what JAX computes from a constant there does not, which is why this is NumPy.
-    """
-    return None if isinstance(x, jax.core.Tracer) else np.asarray(x)
-
-
 def _as_float(name: str, value: Any, what: str, remedy: str) -> float:
     if isinstance(value, jax.core.Tracer):
         remedy = "give a number that is known outside jit"
@@ -390,12 +231,3 @@ def _is_real(value: Any) -> bool:
         number_type = jnp.issubdtype(value.dtype, jnp.number)  # bfloat16 too, and bool not
         return value.shape == () and number_type and not jnp.iscomplexobj(value)
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _dtype_of(value: Any) -> np.dtype | None:
-    """Returns the dtype of an array, or that a value names, or None if it names none."""
-    try:
-        # A scalar type, such as np.float32, has a descriptor of this name.
-        return jnp.dtype(value if isinstance(value, type) else getattr(value, "dtype", value))
-    except TypeError:
-        return None

@@ -132,6 +132,33 @@ def test_initialisers_draw_values_in_their_units() -> None:
     assert np.isfinite(diagnosis.layers[0].spread)
 
 
+def test_time_constants_and_thresholds_are_swept_without_a_new_compilation() -> None:
+    start = jax.nn.initializers.constant
+    cell = snn.LIFCell(3, values={"tau_mem": start(20e-3), "threshold": start(1.0)})
+    model = snn.RNN(cell)
+    variables = model.init(jax.random.key(1), X)
+    traced = []
+
+    def spikes(tau_mem: Any, threshold: Any) -> Any:
+        traced.append(None)
+        values = {"tau_mem": jnp.full(3, tau_mem), "threshold": jnp.full(3, threshold)}
+        return model.apply({**variables, "neuron": {"cell": values}}, X)
+
+    compiled = jax.jit(spikes)
+    pairs = [(5e-3, 1.0), (20e-3, 0.5), (40e-3, 0.8)]
+    expected = []
+    for tau, threshold in pairs:
+        alone = snn.LIFCell(3, dynamics=snn.LIFDynamics(tau_mem=tau, threshold=threshold))
+        expected.append(nn.RNN(alone).apply({"params": variables["params"]}, X))
+        np.testing.assert_array_equal(compiled(tau, threshold), expected[-1])
+    assert len(traced) == 1
+    assert len({float(each.sum()) for each in expected}) == 3  # The values matter.
+    taus, thresholds = jnp.asarray(pairs).T
+    np.testing.assert_array_equal(jax.vmap(spikes)(taus, thresholds), jnp.stack(expected))
+    slope = jax.grad(lambda tau: spikes(tau, 1.0).sum())(20e-3)
+    assert np.isfinite(slope) and slope != 0
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

@@ -173,6 +173,29 @@ def grow_to_legend(ax: Axes) -> None:
         figure.set_figheight(max(figure.get_figheight(), needed))
 
 
+def one_legend(axes: Sequence[Axes]) -> None:
+    """Puts the legends beside several axes into one, which spans the height of the figure.
+
+    A long legend beside the first of several axes would push the others away.
+    """
+    legends = [legend for legend in (ax.get_legend() for ax in axes) if legend is not None]
+    handles = [handle for legend in legends for handle in legend.legend_handles]
+    labels = [text.get_text() for legend in legends for text in legend.get_texts()]
+    for legend in legends:
+        legend.remove()
+    figure: Any = axes[0].figure
+    legend = figure.legend(
+        handles=handles,
+        labels=labels,
+        loc="outside right center",
+        ncols=-(-len(handles) // (len(axes) * _LEGEND_ROWS)),
+        frameon=False,
+        fontsize="small",
+    )
+    needed = legend.get_window_extent().height / figure.dpi + 1.0
+    figure.set_figheight(max(figure.get_figheight(), needed))
+
+
 def legend_inside(ax: Axes, handles: Sequence[Any]) -> None:
     """Draws a legend in rows at the top of the axes, in room that is made above what is drawn."""
     width, height = size_in_points(ax)
@@ -202,11 +225,14 @@ def wrapped(text: str, width: int) -> str:
     lines = []
     for line in text.split("\n"):
         lines.append("")
-        # Names and paths have no spaces: they may be continued after an underscore or a slash.
-        for piece in re.findall(rf"[^\s_/]{{1,{width}}}[\s_/]?|[\s_/]", line):
-            if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
-                lines.append("")
-            lines[-1] += piece
+        for words in re.findall(r"[^\s,]+[\s,]?|[\s,]", line):
+            # Names and paths have no spaces: they may be continued after an underscore or a slash.
+            inside = rf"[^_/]{{1,{width}}}[_/]?|[_/]"
+            long = len(words.rstrip()) > width
+            for piece in re.findall(inside, words) if long else [words]:
+                if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
+                    lines.append("")
+                lines[-1] += piece
     return "\n".join(line.rstrip() for line in lines)
 
 

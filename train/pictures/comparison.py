@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from flax_snn import plot
-from flax_snn.plot.axes import grow_to_legend
+from flax_snn.plot.axes import one_legend
 from flax_snn.plot.learning import Records
 from train.pictures.figure import headline, new_figure
 
@@ -37,7 +37,7 @@ def draw_comparison(runs: Mapping[str, Records], score: str, loss: str = "loss")
     shown = dict(zip(names, runs.values(), strict=True))
     for ax in plot.learning_curves(shown, score=score, loss=loss, axes=axes):
         ax.label_outer()
-    grow_to_legend(axes[0])
+    one_legend(axes)
     count = "one run" if len(runs) == 1 else f"{len(runs)} runs"
     headline(figure, f"{count} in {folder}" if folder else count)
     return figure

@@ -68,7 +68,7 @@ def run(task: str, flags: str) -> Shown:
     """Train once, as a user would."""
     with tempfile.TemporaryDirectory() as folder:
         workdir = Path(folder, "run")
-        command = [sys.executable, "-m", f"train.{task}", *flags.split(), "--no-plots"]
+        command = [sys.executable, "-m", *f"train.{task} {flags}".split(), "--no-plots"]
         started = time.time()
         shown = subprocess.run(
             [*command, "--workdir", str(workdir)], check=True, text=True, stderr=subprocess.PIPE
@@ -90,19 +90,49 @@ def measure(
       row: the row.
       more: what to keep of a run besides its scores.
     """
-    runs = {}
-    for flags in row.commands():
-        shown = run(task, flags)
-        result = shown.result
-        runs[flags.removeprefix(row.flags).strip()] = {
-            "test": result["test_accuracy"],
-            "validation": result["validation_accuracy"],
-            "best_epoch": result["best_epoch"],
-            "seconds": result["seconds"],
-            **more(shown),
-        }
-        score, seconds = result["test_accuracy"], result["seconds"]
-        print(f"  {name}: {flags}: {score:.2%} in {seconds:.0f} s", flush=True)
+    runs = dict(once(task, name, row, flags, more) for flags in row.commands())
+    return summary(task, row, runs)
+
+
+def once(
+    task: str,
+    name: str,
+    row: Row,
+    flags: str,
+    more: Callable[[Shown], dict[str, Any]],
+    common: str = "",
+) -> tuple[str, dict[str, Any]]:
+    """Run one seed of a row; return what tells the run from the others of the row, and its scores.
+
+    Args:
+      task: name of the task; ``run module:Class`` for one that stands elsewhere.
+      name: name of the row.
+      row: the row.
+      flags: one of its commands.
+      more: what to keep of a run besides its scores.
+      common: flags that decide nothing, such as where the data lie.
+    """
+    shown = run(task, f"{flags} {common}")
+    result = shown.result
+    score, seconds = result["test_accuracy"], result["seconds"]
+    print(f"  {name}: {flags}: {score:.2%} in {seconds:.0f} s", flush=True)
+    return flags.removeprefix(row.flags).strip(), {
+        "test": score,
+        "validation": result["validation_accuracy"],
+        "best_epoch": result["best_epoch"],
+        "seconds": seconds,
+        **more(shown),
+    }
+
+
+def summary(task: str, row: Row, runs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return a row of results with what its runs have in common.
+
+    Args:
+      task: name of the task.
+      row: the row.
+      runs: scores of its runs, as `once` has them.
+    """
     accuracies = [found["test"] for found in runs.values()]
     reached = min(accuracies) if row.of == "min" else statistics.mean(accuracies)
     return {

@@ -7,7 +7,8 @@ replaces that derivative, and only it, by a surrogate
 
 while the forward value stays the exact step that the dynamics define. A surrogate here is the
 function ``h`` and nothing else: frozen, hashable, safe as a field of a Flax module, and
-differentiable again without NaN (second derivatives at kinks are 0).
+differentiable again without NaN: second derivatives at kinks are 0, and derivatives far from the
+threshold have the value of their limit, for every membrane that floating point can hold.
 
 Overview: Neftci, Mostafa, Zenke, *Surrogate gradient learning in spiking neural networks*, 2019.
 """
@@ -20,6 +21,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from flax_snn import checks
 from flax_snn.typing import Array, Float, Scalar
@@ -65,11 +67,14 @@ class Surrogate:
       name: name of the constructor.
       derivative: ``derivative(v, theta, **parameters)``, element by element.
       parameters: names and values of the parameters, sorted by name.
+      above: potential that the threshold has to lie above, since the derivative is divided by their
+        difference; None if any threshold is possible.
     """
 
     name: str
     derivative: Derivative
     parameters: tuple[tuple[str, float], ...] = ()
+    above: float | None = None
 
     def __call__(
         self, v: Float[Array, "*shape"] | float, theta: Float[Array, "*#shape"] | float = 1.0
@@ -84,6 +89,32 @@ class Surrogate:
           ``ds/dv``, shape of ``v``, in 1/(unit of ``v``).
         """
         return self.derivative(jnp.asarray(v), theta, **dict(self.parameters))
+
+    def check_threshold(self, name: str, theta: Float[np.ndarray, "..."] | float | None) -> None:
+        """Checks that thresholds are possible with this surrogate.
+
+        Args:
+          name: name of the threshold, for the error.
+          theta: one threshold, or one per neuron; None, of a neuron without any, always passes.
+
+        Raises:
+          ValueError: a threshold at which the derivative would be divided by 0, in float32, or
+            would change its sign.
+        """
+        if self.above is None or theta is None:
+            return
+        least = np.finfo(np.float32).tiny
+        values = np.asarray(theta, np.float64).ravel()
+        bad = values.astype(np.float32) - np.float32(self.above) < least
+        if bad.any():
+            raise ValueError(
+                checks.error_text(
+                    name,
+                    f"a threshold > {self.above:g}, since {self!r} is divided by the difference",
+                    f"{values[bad][0]:g}",
+                    "raise it, or take another surrogate such as superspike()",
+                )
+            )
 
     def __repr__(self) -> str:
         """Shows the call that makes this surrogate."""
@@ -105,6 +136,19 @@ def _abs(x: Array) -> Array:
     return x * jnp.sign(x)
 
 
+def _squared(x: Array) -> Array:
+    """Returns ``x^2``, at most the largest finite number, where the derivative is 0.
+
+    An infinite square, times the derivative 0 of what becomes of it, would be NaN.
+    """
+    most = jnp.asarray(math.sqrt(float(jnp.finfo(x.dtype).max)), x.dtype)
+    return jnp.square(jax.lax.clamp(-most, x, most))
+
+
+_EXPONENT = 1000.0
+"""Where ``exp(-x)`` is 0 in float64, and so in every narrower type."""
+
+
 def superspike(slope: float = 10.0) -> Surrogate:
     """SuperSpike, the derivative of a fast sigmoid: ``h = 1 / (1 + slope |u|)^2``.
 
@@ -121,7 +165,8 @@ def superspike(slope: float = 10.0) -> Surrogate:
 
 
 def _superspike(v: Array, theta: Scalar, slope: float) -> Array:
-    return 1.0 / jnp.square(1.0 + slope * _abs(v - theta))
+    root = 1.0 / (1.0 + slope * _abs(v - theta))
+    return root * root
 
 
 fast_sigmoid = superspike
@@ -161,7 +206,7 @@ def arctan(alpha: float = 2.0) -> Surrogate:
 
 
 def _arctan(v: Array, theta: Scalar, alpha: float) -> Array:
-    return (alpha / 2.0) / (1.0 + jnp.square((math.pi * alpha / 2.0) * (v - theta)))
+    return (alpha / 2.0) / (1.0 + _squared((math.pi * alpha / 2.0) * (v - theta)))
 
 
 def piecewise_linear(slope: float = 1.0, scale: float = 0.3) -> Surrogate:
@@ -211,7 +256,7 @@ def gaussian(width: float = 0.5) -> Surrogate:
 
 
 def _gaussian(v: Array, theta: Scalar, width: float) -> Array:
-    return jnp.exp(-0.5 * jnp.square((v - theta) / width)) / (width * math.sqrt(2.0 * math.pi))
+    return jnp.exp(-0.5 * _squared((v - theta) / width)) / (width * math.sqrt(2.0 * math.pi))
 
 
 def straight_through() -> Surrogate:
@@ -239,12 +284,15 @@ def single_exponential(width: float = 0.5, scale: float = 1.0) -> Surrogate:
     Reference: Shrestha & Orchard, *SLAYER: spike layer error reassignment in time*, 2018; default
     of sinabs.
     """
-    return Surrogate("single_exponential", _single_exponential, _positive(width=width, scale=scale))
+    parameters = _positive(width=width, scale=scale)
+    return Surrogate("single_exponential", _single_exponential, parameters, above=0.0)
 
 
 def _single_exponential(v: Array, theta: Scalar, width: float, scale: float) -> Array:
     length = width * theta
-    return scale / length * jnp.exp(-_abs(v - theta) / length)
+    distance = _abs(v - theta) / length
+    most = jnp.asarray(_EXPONENT, distance.dtype)
+    return scale / length * jnp.exp(-jax.lax.clamp(-most, distance, most))
 
 
 def step_pwl(window: float = 0.5) -> Surrogate:
@@ -260,7 +308,7 @@ def step_pwl(window: float = 0.5) -> Surrogate:
     Reference: Weidel & Sheik, *WaveSense: efficient temporal convolutions with spiking neural
     networks for keyword spotting*, 2021; default of Rockpool.
     """
-    return Surrogate("step_pwl", _step_pwl, _positive(window=window))
+    return Surrogate("step_pwl", _step_pwl, _positive(window=window), above=0.0)
 
 
 def _step_pwl(v: Array, theta: Scalar, window: float) -> Array:
@@ -281,7 +329,7 @@ def relu_grad(height: float = 0.3, width: float = 1.0, v_reset: float = 0.0) -> 
     """  # noqa: E501
     v_reset = checks.number("surrogate: v_reset", v_reset)
     parameters = (*_positive(height=height, width=width), ("v_reset", v_reset))
-    return Surrogate("relu_grad", _relu_grad, tuple(sorted(parameters)))
+    return Surrogate("relu_grad", _relu_grad, tuple(sorted(parameters)), above=v_reset)
 
 
 def _relu_grad(v: Array, theta: Scalar, height: float, width: float, v_reset: float) -> Array:

@@ -17,13 +17,14 @@ import flax_snn as snn
 ROOT = Path(__file__).resolve().parents[1]
 
 # The ground floor, which every part may import.
-GROUND = {"typing", "checks", "representation", "sequence_mask", "time_grid"}
+GROUND = {"typing", "checks", "json_form", "representation", "sequence_mask", "time_grid"}
 
 # What each part of the house leans on directly; it may also import what stands below those, and
 # the ground floor. A part is a file or a folder of flax_snn, or `train` as a whole.
 LEANS_ON: dict[str, set[str]] = {
     "typing": set(),
     "checks": set(),
+    "json_form": {"checks"},
     "representation": set(),
     "sequence_mask": {"checks"},
     "time_grid": set(),
@@ -59,8 +60,9 @@ NIR_ROOMS: dict[str, set[str]] = {
 # The rooms of `train`, each with those that it leans on directly; it may also import what stands
 # below those. Files in the folder itself are commands, above all rooms, but for `errors`, below.
 TRAIN_ROOMS: dict[str, set[str]] = {
+    "processes": set(),
     "settings": set(),
-    "store": {"settings"},
+    "store": {"processes", "settings"},
     "data": set(),
     "model": {"data", "settings"},
     "pictures": set(),

@@ -227,6 +227,67 @@ def test_far_from_threshold_nothing_is_nan_in_float32(name: str, v: float) -> No
     assert np.isfinite(value) and np.isfinite(slope) and value >= 0.0
 
 
+LARGE = [-3.4e38, -3e38, 3e38, 3.4e38]
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if name != "custom"])
+@pytest.mark.parametrize("v", LARGE)
+def test_at_the_ends_of_float32_every_derivative_is_its_limit(name: str, v: float) -> None:
+    # All but two surrogates vanish far from the threshold, with all their derivatives.
+    limit = {"straight_through": 1.0, "step_pwl": float(v > 0)}.get(name, 0.0)
+    h = ROWS[name].surrogate
+    by_v = jax.grad(h)
+    by_theta = jax.grad(h, argnums=1)
+    where = jnp.float32(v), jnp.float32(1.0)
+    assert float(h(*where)) == pytest.approx(limit, abs=1e-37)
+    slope_by_theta = -limit if name == "step_pwl" else 0.0
+    for derivative, expected in (
+        (by_v, 0.0),
+        (by_theta, slope_by_theta),
+        (jax.grad(by_v), 0.0),
+        (jax.grad(by_v, argnums=1), 0.0),
+    ):
+        assert float(derivative(*where)) == pytest.approx(expected, abs=1e-30)
+
+    # The same through the spike: second derivatives of a loss.
+    slope = jax.grad(lambda v, t: fire(">", None, h, v, t))
+    assert np.isfinite(jax.grad(slope)(*where)) and np.isfinite(jax.grad(slope, 1)(*where))
+
+
+DIVIDED = {
+    "single_exponential": (s.single_exponential(), 0.0),
+    "step_pwl": (s.step_pwl(), 0.0),
+    "relu_grad": (s.relu_grad(v_reset=0.5), 0.5),
+}
+
+
+@pytest.mark.parametrize("name", DIVIDED)
+def test_a_threshold_that_a_surrogate_is_divided_by_is_above_zero(name: str) -> None:
+    surrogate, bound = DIVIDED[name]
+    assert snn.LIFDynamics(threshold=bound + 0.25, surrogate=surrogate).surrogate is surrogate
+    plain = snn.LIFDynamics(threshold=bound, v_reset=bound)  # fires above it, and works
+    # The difference of the last two vanishes in float32, or is too small to divide by.
+    for theta in (bound, bound - 0.25, bound + 1e-9 * bound, bound + 1e-39):
+        if theta == plain.parameters.threshold:
+            with pytest.raises(ValueError, match=f"threshold: expected a threshold > {bound:g}"):
+                snn.LIFCell(3, dynamics=plain, surrogate=surrogate)
+        with pytest.raises(ValueError, match=r"divided by the difference, got .*; raise it"):
+            snn.LIFDynamics(threshold=theta, v_reset=theta, surrogate=surrogate)
+    for kind in (snn.AdExDynamics, snn.IzhikevichDynamics):
+        cell = {"dynamics": kind(), "surrogate": s.relu_grad(v_reset=1e3)}
+        with pytest.raises(ValueError, match="divided by the difference"):
+            snn.NeuronCell(3, **cell)
+
+
+def test_learning_keeps_a_threshold_above_what_the_surrogate_is_divided_by() -> None:
+    dynamics = snn.LIFDynamics(threshold=1.0, reset="soft", surrogate=s.relu_grad(v_reset=0.9))
+    learnable = dynamics.learnable(("threshold",))["threshold"]
+    for raw in (-1e30, -5.0, 0.0, 1e30):
+        value = float(learnable.learned(jnp.float32(raw), {}))
+        assert 0.9 < value < float("inf")
+        dynamics.surrogate.check_threshold("threshold", value)
+
+
 def test_fire_at_equality() -> None:
     v = np.array([0.75, np.nextafter(np.float32(0.75), np.float32(1)), -0.75, 1.5], np.float32)
     expected = {
@@ -277,7 +338,10 @@ def test_spikes_without_a_surrogate_have_no_derivative() -> None:
 def test_equal_surrogates_do_not_compile_again(name: str) -> None:
     surrogate = ROWS[name].surrogate
     twin = Surrogate(
-        "".join(surrogate.name), surrogate.derivative, tuple(list(surrogate.parameters))
+        "".join(surrogate.name),
+        surrogate.derivative,
+        tuple(list(surrogate.parameters)),
+        surrogate.above,
     )
     assert twin is not surrogate and twin == surrogate and hash(twin) == hash(surrogate)
     traces = []

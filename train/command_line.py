@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from train import processes
 from train.errors import ConfigError, RunDirectoryError, exit_code
 from train.flags import quiet_pipe, read_flags
 from train.fleet.seeds import parse_seeds
@@ -34,6 +35,10 @@ def run_command(task: Task, arguments: Sequence[str] | None = None) -> int:
     settings, options = parse(task, arguments, task.settings())
 
     def work() -> int:
+        with processes.started(options):
+            return run()
+
+    def run() -> int:
         wanted, where = settings, options
         if options.seeds:
             return train_seeds(task, settings, options, "--seed" in _given(arguments))

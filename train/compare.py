@@ -16,10 +16,13 @@ from typing import Any
 
 import tyro
 
+from flax_snn import checks
 from train.errors import InputError, RunDirectoryError, exit_code
 from train.flags import no_flags, quiet_pipe, read_flags
 from train.progress.report import format_score
 from train.store import run_directory
+from train.store.forms import scores_of
+from train.store.layout import METRICS, RESULT
 from train.store.settings_json import flat, task_of, upgraded
 from train.tasks import find_task
 
@@ -118,9 +121,12 @@ def as_typed(name: str, value: Any) -> str:
         return f"--{'' if value else 'no-'}{name}"
     if isinstance(value, list):
         return " ".join(str(each) for each in value)
+    if not isinstance(value, str):
+        return str(value)
     if name == "digest":
         return f"{value[:8]}..."
-    return str(value) if value != "" else '""'
+    # What a file says is shown, never sent to the terminal as a command.
+    return value if value and value.isprintable() else checks.shown(value)
 
 
 def over_seeds(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -197,13 +203,14 @@ def _row(path: Path) -> dict[str, Any]:
             f"{path} is not the directory of a run with at least one finished epoch; give those"
             " that python -m train.randman --workdir names"
         )
-    (score,) = {
-        name.removeprefix("validation_")
-        for name in records[0]
-        if name.startswith("validation_") and name != "validation_loss"
-    }
+    score = _score(path, records)
     best = max(records, key=lambda record: (record[f"validation_{score}"], record["epoch"]))
     result = run_directory.read_result(path)
+    if result is not None and result["score"] != score:
+        raise RunDirectoryError(
+            f"{path}: {RESULT} is of the score {result['score']!r} and {METRICS} of {score!r}: they"
+            " are of two runs; restore the one that was replaced"
+        )
     return {
         "run": str(path),
         "task": stored["task"],
@@ -215,6 +222,19 @@ def _row(path: Path) -> dict[str, Any]:
         "seconds": records[-1]["seconds"],
         "settings": _settings(stored),
     }
+
+
+def _score(path: Path, records: Sequence[dict[str, Any]]) -> str:
+    """Return the score of a run, whose records are those of one epoch after another."""
+    (score,) = scores_of(records[0])
+    for number, record in enumerate(records, 1):
+        if record["epoch"] != number or scores_of(record) != [score]:
+            raise RunDirectoryError(
+                f"{path / METRICS} is damaged: line {number}: expected epoch {number} with"
+                f" validation_{score}, got epoch {record['epoch']} with"
+                f" validation_{scores_of(record)[0]}; restore it"
+            )
+    return score
 
 
 def _settings(stored: Any) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 BAD_INPUT = 2
 """Exit code where the input is at fault: flags, a run directory, a checkpoint."""
@@ -36,6 +38,10 @@ class CheckpointError(InputError):
     """A checkpoint is missing, damaged, or of another model or version."""
 
 
+class RunWarning(UserWarning):
+    """Something is not as it should be, and the command goes on; the message says how."""
+
+
 def exit_code(command: str, run: Callable[[], int]) -> int:
     """Run a command; show what the user can mend as ``command: error: ...``.
 
@@ -44,13 +50,23 @@ def exit_code(command: str, run: Callable[[], int]) -> int:
       run: the work; returns an exit code.
 
     Returns:
-      The code of ``run``; `BAD_INPUT` after an `InputError`; 130 after a second Ctrl-C, or one
-      before training began.
+      The code of ``run``; `BAD_INPUT` after an `InputError`, or where the operating system refuses
+      to read or write a file; 130 after a second Ctrl-C, or one before training began.
     """
     try:
-        return run()
+        with _warnings_shown(command):
+            return run()
     except InputError as error:
         print(f"{command}: error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except BrokenPipeError:
+        raise  # whoever read the output has closed it
+    except OSError as error:
+        # A disk that is full or read-only, a name that is too long: nothing that code can repair.
+        if error.errno is None:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"{command}: error: {where}{error.strerror}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print(f"\n{command}: {STOPPED}", file=sys.stderr)
@@ -58,6 +74,23 @@ def exit_code(command: str, run: Callable[[], int]) -> int:
             # Threads that still work are waited for; who does not want to wait needs no traceback.
             signal.signal(signal.SIGINT, lambda number, frame: os._exit(INTERRUPTED))
         return INTERRUPTED
+
+
+@contextlib.contextmanager
+def _warnings_shown(command: str) -> Iterator[None]:
+    """Show each `RunWarning` as ``command: warning: ...``, however quiet the command is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RunWarning)
+        others = warnings.showwarning
+
+        def show(message: Any, category: Any, *place: Any, **more: Any) -> None:
+            if issubclass(category, RunWarning):
+                print(f"{command}: warning: {message}", file=sys.stderr)
+            else:
+                others(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def end_at_once(number: int, frame: FrameType | None) -> NoReturn:

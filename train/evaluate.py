@@ -200,7 +200,7 @@ def draw_plots(path: Path) -> list[Path]:
       RunDirectoryError: not a run directory: it has no metrics.
     """
     from train.restored.run import restore
-    from train.run.record import results_of
+    from train.run.record import draw, results_of
 
     records = run_directory.read_metrics(path)
     if not records:
@@ -209,7 +209,7 @@ def draw_plots(path: Path) -> list[Path]:
     test = trained.load_data().test
     scored = trained.evaluate(test)
     results = results_of(path, trained.model, trained.params, test, scored, records)
-    return trained.task.draw(results)
+    return draw(trained.task, results)
 
 
 def describe(result: dict[str, Any]) -> str:

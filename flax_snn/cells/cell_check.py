@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import flax.linen as nn
 
 from flax_snn import checks
 from flax_snn.cells import neuron_values
-from flax_snn.dynamics import check_neuron
+from flax_snn.dynamics import Neuron, check_neuron
 from flax_snn.surrogate import Surrogate
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def check_cell(cell: NeuronCell) -> None:
     surrogate = cell.surrogate
     check_surrogate(name, surrogate)
     check_neuron(name, cell.dynamics, surrogate, recurrent=cell.recurrent)
+    _check_divisor(name, cell.dynamics, surrogate or cell.dynamics.surrogate)
     _check_types(name, cell)
     if surrogate is not None and not cell.dynamics.spikes:
         raise ValueError(
@@ -58,6 +60,22 @@ def check_cell(cell: NeuronCell) -> None:
         neuron_values.check_values(name, cell.dynamics, cell.values)
     others = {"learn": cell.learn, "values": cell.values}
     neuron_values.check_individual(name, cell.dynamics, cell.individual, others)
+
+
+@functools.lru_cache(maxsize=256)
+def _check_divisor(name: str, dynamics: Neuron, surrogate: Surrogate) -> None:
+    """Checks that the surrogate derivative is not divided by 0 at the threshold of the neuron.
+
+    Remembered, since Flax makes a cell anew each time it binds it.
+
+    Raises:
+      ValueError: a threshold at or below the potential that the surrogate is scaled by.
+    """
+    if surrogate.above is None or not dynamics.spikes:
+        return
+    numbers = neuron_values.fields_of(dynamics.coefficients())
+    theta = next((numbers[key] for key in ("theta", "v_peak") if key in numbers), None)
+    surrogate.check_threshold(f"{name}: threshold", theta)
 
 
 def _check_types(name: str, cell: NeuronCell) -> None:

@@ -46,6 +46,8 @@ def learnable_of(dynamics: Dynamics, learn: Collection[str] = ()) -> dict[str, L
         floors = [] if dynamics.v_min is None else [dynamics.v_min]
         if rule.uses_v_reset() and "v_reset" not in learn:
             floors.append(p.v_reset)
+        if dynamics.surrogate.above is not None:
+            floors.append(dynamics.surrogate.above)
         if p.threshold > 0.0:
             found["threshold"] = _threshold(p.threshold, max(floors, default=0.0))
     found["v_rest"] = real(p.v_rest)

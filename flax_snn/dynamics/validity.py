@@ -29,6 +29,7 @@ def check_dynamics(dynamics: Dynamics) -> None:
         number(f"coefficient {name}", value)
     if dynamics.spikes:
         _check_threshold(dynamics.rule, coefficients)
+        dynamics.surrogate.check_threshold("threshold", coefficients.theta)
 
 
 def checked_surrogate(name: str, surrogate: Any) -> Surrogate:

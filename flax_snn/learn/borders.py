@@ -4,14 +4,15 @@
     eps_m <- SUM_m' eps_m' dh_m/dh_m' + SUM_t pre_i[t] dh_jm/dI_j[t]
 
 These are the largest arrays of a rule, a matrix for each sample, and they are read and written once
-for each chunk. On CPUs sample by sample, so that the matrix of one sample stays in cache between
-the two; elsewhere in one batched product.
+for each chunk: those of all weights that bring the same currents, and of all components, by one
+product. On CPUs sample by sample and in place, so that the matrix of one sample stays in cache;
+elsewhere in one batched product.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -21,41 +22,41 @@ from flax_snn.typing import Array
 
 
 class Border(NamedTuple):
-    """Traces of one array of a layer, with what a chunk does to them.
+    """Traces of the weights that bring the same currents, with what a chunk does to them.
 
     Attributes:
-      held: traces before the chunk, ``(B, F, M)`` for each component of its own.
+      held: traces before the chunk, ``(B, F, M)`` for each component of its own: F inputs of all
+        these weights, M currents.
       arriving: for each signal and component, the cotangent before the chunk, ``(B, M)``.
       moving: for each component after and before the chunk, how one moves the other, ``(B, M)``;
         empty if no chunk follows.
-      pre: inputs of the weights ``(T, B, F)``.
-      driven: for each component, how the currents move it, ``(T, B, M)``.
-      through: pairs of a shared trace ``(B, F)`` and how it moves each component, ``(B, M)``.
+      rows: inputs of the weights, and behind the last step the shared traces, ``(R, B, F)``.
+      driven: how each row moves the components through the currents, ``(R, B, K M)``: those of the
+        first component come first.
     """
 
     held: tuple[Array, ...]
     arriving: list[list[Array]]
     moving: list[list[Array]]
-    pre: Array
-    driven: list[Array]
-    through: list[tuple[Array, list[Array]]]
+    rows: Array | None
+    driven: Array | None
 
 
-Crossed = tuple[list[list[Array]], list[tuple[Array, ...]]]
-"""For each array what its traces add to each gradient ``(F, M)``, and the traces after."""
+Crossed = tuple[list[Array], tuple[Array, ...]]
+"""What the traces add to the gradient of each signal, ``(F, M)``, and the traces after."""
 
 
-def cross(parts: Components, borders: list[Border]) -> Crossed:
-    """Returns what the traces of a layer add to its gradients, and what they become.
+def cross(parts: Components, border: Border) -> Crossed:
+    """Returns what traces add to the gradients, and what they become.
 
     Args:
       parts: components of the neurons.
-      borders: one for each array of the layer.
+      border: the traces.
     """
-    if not borders or not borders[0].moving:
-        return [_added(each) for each in borders], [() for _ in borders]
+    if border.rows is None:
+        return _added(border), ()
     result: Crossed = lax.platform_dependent(
-        borders,
+        border,
         cpu=functools.partial(_by_samples, parts),
         default=functools.partial(_at_once, parts),
     )
@@ -78,45 +79,42 @@ def _sources(parts: Components, target: int) -> list[int]:
     return [k for k, m in enumerate(parts.own) if (m, parts.own[target]) in parts.reach]
 
 
-def _at_once(parts: Components, borders: list[Border]) -> Crossed:
+def _at_once(parts: Components, border: Border) -> Crossed:
+    rows, driven = border.rows, border.driven
+    assert rows is not None and driven is not None
+    product = jnp.einsum("bti,btj->bij", jnp.moveaxis(rows, 0, 1), jnp.moveaxis(driven, 0, 1))
     after = []
-    for border in borders:
-        pre, found = jnp.moveaxis(border.pre, 0, 1), []
-        for k, driven in enumerate(border.driven):
-            total = jnp.einsum("bti,btj->bij", pre, jnp.moveaxis(driven, 0, 1))
-            for trace, columns in border.through:
-                total = total + trace[:, :, None] * columns[k][:, None]
+    for k, total in enumerate(jnp.split(product, len(parts.own), axis=-1)):
+        for m in _sources(parts, k):
+            total = total + border.held[m] * border.moving[k][m][:, None]
+        after.append(total)
+    return _added(border), tuple(after)
+
+
+def _by_samples(parts: Components, border: Border) -> Crossed:
+    rows, driven = border.rows, border.driven
+    assert rows is not None and driven is not None
+
+    def sample(b: Array, now: tuple[tuple[Array, ...], list[Array]]) -> Crossed:
+        held, sums = now
+
+        def of_sample(array: Array, axis: int = 0) -> Array:
+            return lax.dynamic_index_in_dim(array, b, axis, keepdims=False)
+
+        mine = [of_sample(trace) for trace in held]
+        added = list(sums)
+        for k, row in enumerate(border.arriving):
+            for trace, each in zip(mine, row, strict=True):
+                added[k] = added[k] + trace * of_sample(each)[None]
+        product = of_sample(rows, 1).T @ of_sample(driven, 1)
+        after = []
+        for k, total in enumerate(jnp.split(product, len(mine), axis=-1)):
             for m in _sources(parts, k):
-                total = total + border.held[m] * border.moving[k][m][:, None]
-            found.append(total)
-        after.append(tuple(found))
-    return [_added(border) for border in borders], after
+                total = total + mine[m] * of_sample(border.moving[k][m])[None]
+            after.append(lax.dynamic_update_index_in_dim(held[k], total, b, 0))
+        return tuple(after), added
 
-
-def _by_samples(parts: Components, borders: list[Border]) -> Crossed:
-    def sample(added: list[list[Array]], now: Any) -> Any:
-        b, all_of_sample = now
-        found = []
-        for border, mine, sums in zip(borders, all_of_sample, added, strict=True):
-            held, arriving, moving, through = mine
-            for k, row in enumerate(arriving):
-                for trace, each in zip(held, row, strict=True):
-                    sums[k] = sums[k] + trace * each[None]
-            pre = lax.dynamic_index_in_dim(border.pre, b, 1, keepdims=False)
-            after = []
-            for k, sequence in enumerate(border.driven):
-                driven = lax.dynamic_index_in_dim(sequence, b, 1, keepdims=False)
-                total = pre.T @ driven
-                for trace, columns in through:
-                    total = total + trace[:, None] * columns[k][None]
-                for m in _sources(parts, k):
-                    total = total + held[m] * moving[k][m][None]
-                after.append(total)
-            found.append(tuple(after))
-        return added, found
-
-    none = [[jnp.zeros_like(each.held[0][0]) for _ in each.arriving] for each in borders]
-    samples = jnp.arange(borders[0].pre.shape[1], dtype=jnp.int32)
-    rows = [(each.held, each.arriving, each.moving, each.through) for each in borders]
-    result: Crossed = lax.scan(sample, none, (samples, rows))
-    return result
+    none = [jnp.zeros_like(border.held[0][0]) for _ in border.arriving]
+    samples = rows.shape[1]
+    after, added = lax.fori_loop(0, samples, sample, (border.held, none))
+    return added, after

@@ -17,10 +17,12 @@ vectors over the inputs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from flax_snn.learn.borders import Border, cross
@@ -39,12 +41,13 @@ class Traces(NamedTuple):
 
     Attributes:
       shared: by entry, ``(A, S, B, F)``: A shared components, S blocks of currents, F inputs.
-      own: by entry, ``(B, F, M)`` for each component of its own: F inputs, M currents.
+      own: by group of entries that bring the same currents (`groups_of`), ``(B, F, M)`` for each
+        component of its own: F inputs of all these entries, M currents.
       values: for each learned coefficient ``(C, B, N)``.
     """
 
     shared: dict[str, Array]
-    own: dict[str, tuple[Array, ...]]
+    own: list[tuple[Array, ...]]
     values: list[Array]
 
 
@@ -66,6 +69,15 @@ def entries_of(weights: LayerWeights) -> dict[str, Array]:
     return {name: array for name, array in found.items() if array is not None}
 
 
+def groups_of(unit: Unit, weights: LayerWeights) -> list[list[str]]:
+    """Returns the entries of a layer, those that bring the same currents together."""
+    names = list(entries_of(weights))
+    if unit.layer.neuron.shares_synapse or "recurrent_kernel" not in names:
+        return [names] if names else []
+    groups = [[name for name in names if name != "recurrent_kernel"], ["recurrent_kernel"]]
+    return [group for group in groups if group]
+
+
 def no_traces(unit: Unit, parts: Components, arrays: UnitArrays, v: Array) -> Traces:
     """Returns the traces before the first step.
 
@@ -77,17 +89,24 @@ def no_traces(unit: Unit, parts: Components, arrays: UnitArrays, v: Array) -> Tr
     """
     batch, neurons = v.shape
     shared: dict[str, Array] = {}
-    own: dict[str, tuple[Array, ...]] = {}
-    for name, array in entries_of(arrays.layer).items():
-        inputs = 1 if name == "bias" else array.shape[0]
-        currents = array.shape[-1]
+    own: list[tuple[Array, ...]] = []
+    entries = entries_of(arrays.layer)
+    for name, array in entries.items():
         if parts.shared:
-            shape = (len(parts.shared), currents // neurons, batch, inputs)
+            blocks = array.shape[-1] // neurons
+            shape = (len(parts.shared), blocks, batch, _inputs(name, array))
             shared[name] = jnp.zeros(shape, v.dtype)
-        if parts.own:
-            own[name] = tuple(jnp.zeros((batch, inputs, currents), v.dtype) for _ in parts.own)
+    for group in groups_of(unit, arrays.layer) if parts.own else []:
+        inputs = sum(_inputs(name, entries[name]) for name in group)
+        currents = entries[group[0]].shape[-1]
+        own.append(tuple(jnp.zeros((batch, inputs, currents), v.dtype) for _ in parts.own))
     values = [jnp.zeros((len(parts.own), *v.shape), v.dtype) for want in unit.learned if want]
     return Traces(shared, own, values)
+
+
+def _inputs(name: str, array: Array) -> int:
+    """Returns the number of inputs of an entry."""
+    return 1 if name == "bias" else array.shape[0]
 
 
 def response(
@@ -200,7 +219,7 @@ def gradients_of_chunk(
     if last:
         return gradients, traces
     shared = {name: chunk.shared_after(name) for name in traces.shared}
-    return gradients, Traces(shared, own if parts.own else {}, chunk.values_after())
+    return gradients, Traces(shared, own, chunk.values_after())
 
 
 class _Reverse(NamedTuple):
@@ -246,16 +265,18 @@ class _Chunk(NamedTuple):
             return jnp.ones((*self.inputs.shape[:2], 1), dtype)
         return self.inputs.astype(dtype)
 
-    def of_weights(self) -> tuple[list[dict[str, Array]], dict[str, tuple[Array, ...]]]:
+    def of_weights(self) -> tuple[list[dict[str, Array]], list[tuple[Array, ...]]]:
         """Returns the gradients of the weights by each signal, and the traces of single neurons."""
         entries = entries_of(self.arrays.layer)
         added: dict[str, list[Array]] = {}
-        own: dict[str, tuple[Array, ...]] = {}
-        if self.traces.own:
-            borders = [self._border(name) for name in entries]
-            more, after = cross(self.parts, borders)
-            added = dict(zip(entries, more, strict=True))
-            own = dict(zip(entries, after, strict=True))
+        own: list[tuple[Array, ...]] = []
+        groups = groups_of(self.unit, self.arrays.layer) if self.traces.own else []
+        for group, held in zip(groups, self.traces.own, strict=True):
+            more, after = cross(self.parts, self._border(group, held))
+            own.append(after)
+            ends = np.cumsum([_inputs(name, entries[name]) for name in group])
+            pieces = [jnp.split(each, ends[:-1]) for each in more]
+            added |= {name: [each[k] for each in pieces] for k, name in enumerate(group)}
         found: list[dict[str, Array]] = []
         for k, back in enumerate(self.signals):
             gradient = {}
@@ -269,38 +290,38 @@ class _Chunk(NamedTuple):
             found.append(gradient)
         return found, own
 
-    def _border(self, name: str) -> Border:
-        """Returns the traces of an array at the borders of the chunk."""
-        currents = self.signals[0].driven(name).shape[-1]
+    def _border(self, group: list[str], held: tuple[Array, ...]) -> Border:
+        """Returns the traces of a group of entries at the borders of the chunk."""
+        currents = self.signals[0].driven(group[0]).shape[-1]
         arriving, moving = (
-            [[each.columns(m, currents) for m in self.parts.own] for each in group]
-            for group in (self.signals, self.own)
+            [[each.columns(m, currents) for m in self.parts.own] for each in ends]
+            for ends in (self.signals, self.own)
         )
-        driven = [each.driven(name) for each in self.own]
-        through = self._through(name, currents) if self.own else []
-        held = self.traces.own[name]
-        return Border(held, arriving, moving, self.pre(name), driven, through)
+        if not self.own:
+            return Border(held, arriving, [], None, None)
+        rows = [jnp.concatenate([self.pre(name) for name in group], axis=-1)]
+        driven = [jnp.concatenate([each.driven(group[0]) for each in self.own], axis=-1)]
+        for traces, columns in self._through(group, currents):
+            rows.append(traces[None])
+            driven.append(columns[None])
+        return Border(held, arriving, moving, jnp.concatenate(rows), jnp.concatenate(driven))
 
     def _from_shared(self, name: str, back: _Reverse) -> Array:
         arriving = jnp.stack([back.before[m] for m in self.parts.shared])
         blocks = jnp.einsum("asbi,abj->isj", self.traces.shared[name], arriving)
         return blocks.reshape(blocks.shape[0], -1)
 
-    def _through(self, name: str, currents: int) -> Any:
-        """Returns what shared traces leave in components: rows ``(B, F)`` by columns ``(B, M)``."""
-        if not self.parts.shared:
-            return []
-        shared = self.traces.shared[name]
-        found = []
+    def _through(self, group: list[str], currents: int) -> Iterator[tuple[Array, Array]]:
+        """Yields shared traces ``(B, F)`` and what they leave in components, ``(B, K M)``."""
         for a, m in enumerate(self.parts.shared):
-            for s in range(shared.shape[1]):
+            for s in range(self.traces.shared[group[0]].shape[1]):
                 columns = []
                 for each in self.own:
                     only = jnp.zeros((each.before[m].shape[0], currents), each.before[m].dtype)
                     neurons = each.before[m].shape[-1]
                     columns.append(only.at[:, s * neurons : (s + 1) * neurons].set(each.before[m]))
-                found.append((shared[a, s], columns))
-        return found
+                rows = [self.traces.shared[name][a, s] for name in group]
+                yield jnp.concatenate(rows, axis=-1), jnp.concatenate(columns, axis=-1)
 
     def shared_after(self, name: str) -> Array:
         """Returns the shared traces after the chunk."""

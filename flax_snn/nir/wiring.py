@@ -19,6 +19,9 @@ from flax_snn.nir.graph import Graph, Node, Shape
 from flax_snn.nir.shapes import fixed_shape, output_shape
 
 
+_MOST_SOURCES = 10_000
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Wiring:
     """A graph without nesting, whose edges and shapes have been checked.
@@ -79,9 +82,9 @@ def wire(graph: Graph) -> Wiring:
 
     wires = {n for n, node in nodes.items() if node.type in ("Input", "Output")} - {ends["Input"]}
     computing = {n: node for n, node in nodes.items() if node.type not in ("Input", "Output")}
+    behind = _behind(sources, wires)
     plain = {
-        name: tuple(s for source in sources[name] for s in _through(source, sources, wires, ()))
-        for name in (*computing, ends["Output"])
+        name: _joined(name, sources[name], behind) for name in (*computing, ends["Output"])
     }
     sent = {name: shapes[name] for name in (*computing, ends["Input"], ends["Output"])}
     wiring = Wiring(computing, plain, ends["Input"], ends["Output"], sent, graph.metadata)
@@ -270,14 +273,14 @@ def _shapes(
     shapes = {
         name: shape for name, node in nodes.items() if (shape := fixed_shape(node)) is not None
     }
-    changed = True
-    while changed:
-        changed = False
-        for name, node in nodes.items():
-            known = [s for s in sources[name] if s in shapes]
-            if name not in shapes and known:
-                shapes[name] = output_shape(node, name, known[0], shapes[known[0]])
-                changed = True
+    targets = _reversed(sources)
+    waiting = [name for name in nodes if name in shapes]
+    while waiting:
+        source = waiting.pop()
+        for name in targets.get(source, ()):
+            if name not in shapes:
+                shapes[name] = output_shape(nodes[name], name, source, shapes[source])
+                waiting.append(name)
     for name, node in nodes.items():
         for source in sources[name]:
             if source not in shapes:
@@ -290,18 +293,32 @@ def _shapes(
     return shapes
 
 
-def _through(
-    name: str, sources: Mapping[str, tuple[str, ...]], wires: set[str], path: tuple[str, ...]
+def _behind(
+    sources: Mapping[str, tuple[str, ...]], wires: set[str]
+) -> dict[str, tuple[str, ...]]:
+    """Return, for each Input or Output that passes values on, the computing nodes behind it."""
+    inner = {n: tuple(s for s in sources[n] if s in wires) for n in wires}
+    found: dict[str, tuple[str, ...]] = {}
+    for group in components(inner, sorted(wires)):
+        if is_loop(group, inner):
+            raise fail(
+                f"node {group[0]!r}",
+                "a node that computes in every loop",
+                "a loop of Inputs and Outputs only",
+            )
+        (name,) = group  # what it receives from was found before it
+        found[name] = _joined(name, sources[name], found)
+    return found
+
+
+def _joined(
+    name: str, sources: tuple[str, ...], behind: Mapping[str, tuple[str, ...]]
 ) -> tuple[str, ...]:
-    """Return the nodes whose output an Input or Output passes on, or a computing node itself."""
-    if name not in wires:
-        return (name,)
-    if name in path:
+    """Return the computing nodes whose sum a node receives."""
+    if sum(len(behind.get(source, "1")) for source in sources) > _MOST_SOURCES:
         raise fail(
             f"node {name!r}",
-            "a node that computes in every loop",
-            "a loop of Inputs and Outputs only",
+            f"a sum of at most {_MOST_SOURCES} values",
+            "more, by Inputs and Outputs that are joined again and again",
         )
-    return tuple(
-        s for source in sources[name] for s in _through(source, sources, wires, (*path, name))
-    )
+    return tuple(s for source in sources for s in behind.get(source, (source,)))

@@ -14,7 +14,7 @@ import numpy as np
 
 from flax_snn.cells import Chain, NeuronCell, weights
 from flax_snn.products import product_for
-from flax_snn.time_loop import LOOPS, Layer, LayerWeights, Run, TimeLoop, Traces
+from flax_snn.time_loop import LOOPS, Layer, LayerWeights, Run, TimeLoop, Traces, note_loop
 from flax_snn.typing import Array
 
 
@@ -91,6 +91,7 @@ def run_layers(
         and not any(layer.event_driven for layer in layers),
     )
     loop = _chosen(run, implementation)
+    note_loop(next(name for name, each in LOOPS.items() if each is loop))
     if products == "event" and loop is not LOOPS["fused"]:
         raise ValueError(
             "RNN: products='event' is for the fused loop, and implementation"

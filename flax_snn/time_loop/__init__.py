@@ -4,6 +4,7 @@ from flax_snn.time_loop.associative import Associative
 from flax_snn.time_loop.fused import Fused
 from flax_snn.time_loop.layer import Layer, LayerWeights, in_blocks
 from flax_snn.time_loop.loop import Result, Run, TimeLoop, Traces
+from flax_snn.time_loop.noted import loops_noted, note_loop
 from flax_snn.time_loop.scan import Scan, cell_scan
 from flax_snn.time_loop.stepwise import is_stepwise, stepwise
 
@@ -21,6 +22,8 @@ __all__ = [
     "cell_scan",
     "in_blocks",
     "is_stepwise",
+    "loops_noted",
+    "note_loop",
     "stepwise",
 ]
 

@@ -57,6 +57,10 @@ class Record(NamedTuple):
     residuals: tuple[Array, ...] | None = None
 
 
+NOTHING = Record()
+"""A record of nothing."""
+
+
 def forward(
     layer: Layer,
     chunks: Chunks,
@@ -67,7 +71,9 @@ def forward(
     record: Record,
     residuals: Residuals | None = None,
     feedback: Array | None = None,
-) -> tuple[Any, Record]:
+    kept: Record = NOTHING,
+    base: Any = 0,
+) -> tuple[Any, Record, Record]:
     """Run the layer over a chunk.
 
     Args:
@@ -80,13 +86,15 @@ def forward(
       record: what to write into; steps that are not those of the chunk stay as they are.
       residuals: which arrays of the derivative of a step the record has room for.
       feedback: recurrent current of each step, where an earlier run recorded it.
+      kept: a record of all steps of the sequence, likewise.
+      base: entry of it that is the first step of the chunk.
 
     Returns:
-      The state after the chunk, and the record.
+      The state after the chunk, and both records.
     """
 
     def body(t: Any, loop: Any) -> Any:
-        before, record = loop
+        before, record, kept = loop
         current = tree_at(currents, t)
         if residuals is None:
             known = None if feedback is None else tree_at(feedback, t)
@@ -97,16 +105,18 @@ def forward(
             (after, output), back = pullback(
                 layer, weights, before, current, None, traced=residuals.traced
             )
-            now = Record(output, residuals=residuals.recorded(back))
-        return after, Record(
-            *(
-                None if part is None else tree_put(part, value, t)
-                for part, value in zip(record, now, strict=True)
-            )
-        )
+            membrane = layer.neuron.membrane(after)
+            now = Record(output, membrane, residuals=residuals.recorded(back))
+        return after, _with_step(record, now, t), _with_step(kept, now, base + t)
 
     unroll = unrolled(state, recurrent=weights.recurrent_kernel is not None)
-    return chunks.each_step(window, body, (state, record), unroll=unroll)
+    return chunks.each_step(window, body, (state, record, kept), unroll=unroll)
+
+
+def _with_step(record: Record, now: Record, at: Any) -> Record:
+    """Return a record with what one step did, in the parts that are recorded."""
+    pairs = zip(record, now, strict=True)
+    return Record(*(None if part is None else tree_put(part, one, at) for part, one in pairs))
 
 
 def outputs_of(layer: Layer, weights: LayerWeights, replay: Replay) -> Array:

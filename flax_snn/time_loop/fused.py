@@ -47,6 +47,9 @@ _NO_FORWARD_MODE = (
 RECORDED_BYTES = 2**26
 """Most bytes of recurrent currents that are recorded instead of computed twice."""
 
+KEPT_BYTES = 2**24
+"""Most bytes of the states and currents of all steps that are kept instead of computed twice."""
+
 
 class Fused:
     """Chunk by chunk, with a reverse pass that keeps one state per chunk."""
@@ -104,7 +107,23 @@ def _program(run: Run) -> Program:
         devices=jax.device_count(),
         arrays=arrays,
     )
+    if _keeps(run):
+        return Program(run.layers, chunks, run.traced, (False,) * len(run.layers), kept=True)
     return Program(run.layers, chunks, run.traced, _recorded(run))
+
+
+def _keeps(run: Run) -> bool:
+    """Return whether the forward pass keeps what the reverse pass reads of all steps.
+
+    As with recurrent currents, not where the user sets the length of chunks.
+    """
+    arrays = 0
+    for layer, weights, state in zip(run.layers, run.weights, run.states, strict=True):
+        v = layer.neuron.membrane(state)
+        blocks = (weights.kernel is not None) + (weights.recurrent_kernel is not None)
+        arrays += sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+        arrays += v.size * v.dtype.itemsize * layer.neuron.blocks * blocks
+    return run.steps * arrays <= KEPT_BYTES and run.chunk is None and not is_explicit(run.inputs)
 
 
 def _recorded(run: Run) -> tuple[bool, ...]:
@@ -146,7 +165,7 @@ class _Residuals:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _run(program: Program, weights: Any, states: Any, inputs: Any) -> Any:
     def passes(weights: Any, states: Any, inputs: Any) -> Any:
-        return run_forward(program, weights, states, inputs, save=False)[0]
+        return run_forward(program, weights, states, inputs)[0]
 
     return automatic(passes, _placed(program, weights, states, inputs), weights, states, inputs)
 
@@ -160,7 +179,8 @@ def _run_forward(program: Program, weights: Any, states: Any, inputs: Any) -> An
 
     learned = tuple(jax.tree.leaves(map_primals(lambda p: p.perturbed, weights)))
     weights, states, values = map_primals(lambda p: p.value, (weights, states, inputs))
-    results, saved = _saving(program, weights, states, values)
+    wanted = _Wanted(program, learned, inputs.perturbed)
+    results, saved = _saving(wanted, weights, states, values)
     return results, _Residuals(weights, states, values, saved, learned, inputs.perturbed)
 
 
@@ -177,12 +197,26 @@ def _run_backward(program: Program, residuals: _Residuals, cotangents: Any) -> A
 _run.defvjp(_run_forward, _run_backward, symbolic_zeros=True)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Wanted:
+    """What of a gradient is no array: the run, and which gradients are wanted."""
+
+    program: Program
+    learned: tuple[bool, ...]
+    input_learned: bool
+
+    def of(self, weights: Any) -> Any:
+        """Return for each array of the weights whether its gradient is wanted."""
+        return jax.tree.unflatten(jax.tree.structure(weights), self.learned)
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _saving(program: Program, weights: Any, states: Any, inputs: Any) -> Any:
-    """Return the results of a run, and the states that entered its chunks."""
+def _saving(wanted: _Wanted, weights: Any, states: Any, inputs: Any) -> Any:
+    """Return the results of a run, and what its reverse pass needs of it."""
+    program = wanted.program
 
     def passes(weights: Any, states: Any, inputs: Any) -> Any:
-        return run_forward(program, weights, states, inputs, save=True)
+        return run_forward(program, weights, states, inputs, learned=wanted.of(weights))
 
     results = _placed(program, weights, states, inputs)
     saved = None
@@ -190,17 +224,19 @@ def _saving(program: Program, weights: Any, states: Any, inputs: Any) -> Any:
         saved = jax.tree.map(
             lambda s: NamedSharding(s.mesh, PartitionSpec(None, *s.spec)), results[0]
         )
-        saved = Saved(saved, (None,) * len(program.layers))
+        saved = Saved(saved, (None,) * len(program.layers), None)
     placed = None if results is None else (results, saved)
     return automatic(passes, placed, weights, states, inputs)
 
 
 @_saving.defjvp
-def _saving_jvp(program: Program, primals: Any, tangents: Any) -> Any:
+def _saving_jvp(wanted: _Wanted, primals: Any, tangents: Any) -> Any:
+    program = wanted.program
+
     def differentiated(*arguments: Any) -> Any:
         return jax.vjp(functools.partial(_reference, program), *arguments)[0]
 
-    results, saved = _saving(program, *primals)
+    results, saved = _saving(wanted, *primals)
     # Not just the reference: results of a loop that was differentiated have derivatives of their
     # own in JAX, which drops custom rules, and with them surrogates, when it takes a scan apart.
     # Second derivatives of nn.RNN are these.
@@ -210,21 +246,12 @@ def _saving_jvp(program: Program, primals: Any, tangents: Any) -> Any:
     return (results, saved), (moved, jax.tree.map(_no_tangent, saved))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Wanted:
-    """What of a gradient is no array: the run, and which gradients are wanted."""
-
-    program: Program
-    learned: tuple[bool, ...]
-    input_learned: bool
-
-
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _gradient(
     wanted: _Wanted, weights: Any, states: Any, inputs: Any, saved: Any, cotangents: Any
 ) -> Any:
     """Return cotangents of weights, floating parts of states, and inputs (None if not wanted)."""
-    learned = jax.tree.unflatten(jax.tree.structure(weights), wanted.learned)
+    learned = wanted.of(weights)
 
     def passes(weights: Any, inputs: Any, saved: Any, cotangents: Any) -> Any:
         return run_backward(

@@ -57,6 +57,7 @@ def make_scratch(
     residuals: Residuals | None,
     *,
     recorded: bool,
+    kept: bool = False,
 ) -> Scratch:
     """Return memory for the reverse pass.
 
@@ -68,11 +69,14 @@ def make_scratch(
       learned: for each array of the layer whether its gradient is wanted.
       residuals: what is recorded in place of the states, if anything.
       recorded: whether the recurrent currents are known from the forward pass.
+      kept: whether all that a chunk would record again is known from there.
     """
     v = layer.neuron.membrane(state)
     current = current_of(layer, state)
     feedback = d_feedback = d_states = None
     if residuals is not None:
+        if kept:
+            return Scratch(None, None, chunks.empty(current), None, None)
         output = jax.ShapeDtypeStruct(v.shape, layer.output_dtype)
         return Scratch(
             None,
@@ -90,8 +94,10 @@ def make_scratch(
     states = jax.tree.map(chunks.empty, state)
     if any(jax.tree.leaves(learned.coefficients)):
         d_states = floating(states)
-    if recorded:
+    if recorded or kept:
         feedback = None
+    if kept:
+        states = None
     return Scratch(states, feedback, chunks.empty(current), d_feedback, d_states)
 
 
@@ -181,13 +187,13 @@ def reverse(
     loop = chunks.each_step(window, body, loop, unroll=unroll)
     d_state, d_currents, d_feedback, d_states = loop
     scratch = Scratch(
-        replay.states,
+        None if scratch.states is None else replay.states,
         None if scratch.feedback is None else replay.feedback,
         d_currents,
         d_feedback,
         d_states,
-        replay.outputs,
-        replay.residuals,
+        None if scratch.outputs is None else replay.outputs,
+        None if scratch.residuals is None else replay.residuals,
     )
 
     d_weights = jax.tree.map(jnp.zeros_like, weights)

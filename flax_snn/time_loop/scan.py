@@ -17,6 +17,7 @@ from jax import lax
 from flax_snn.time_loop.layer import Layer, LayerWeights
 from flax_snn.time_loop.loop import Result, Run, Traces
 from flax_snn.time_loop.mesh import automatic, is_explicit, placement
+from flax_snn.time_loop.noted import note_loop
 from flax_snn.typing import Array
 
 STEPWISE_BYTES = 2**24
@@ -136,6 +137,7 @@ def cell_scan(
     Returns:
       The carry, and the outputs with time at ``time_axis``.
     """
+    note_loop("scan")
     if seq_lengths is None:
         loop = nn.scan(body, in_axes=time_axis, out_axes=time_axis, **lift)
         return loop(module, carry, inputs)

@@ -17,7 +17,8 @@ def records(run):
 
 def result(run):
     found = json.loads((run / "result.json").read_text())
-    return {k: v for k, v in found.items() if "seconds" not in k and "time" not in k}
+    named = ("run", "lines", "checksum")  # the run, and sums over its times
+    return {k: v for k, v in found.items() if not ("seconds" in k or "time" in k or k in named)}
 
 
 def last_state(run):
@@ -28,7 +29,7 @@ def last_state(run):
         lambda seed: create_state(trained.model, trained.settings.training, 1, seed), np.uint32(0)
     )
     state = checkpoint.restore(like)
-    place = {k: v for k, v in checkpoint.data.items() if k != "seconds"}
+    place = {k: v for k, v in checkpoint.data.items() if k not in ("seconds", "run")}
     return [np.asarray(x) for x in jax.tree.leaves(state)], place
 
 

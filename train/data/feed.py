@@ -1,6 +1,8 @@
-"""How training samples reach the device: all at once, or in chunks of batches.
+"""How training samples reach the devices: all at once, or in chunks of batches.
 
-Both give the same batches in the same order, which follows from (seed, epoch) alone.
+Both give the same batches in the same order, which follows from (seed, epoch) alone. Samples that
+lie on the devices lie on each of them as a whole; of a chunk, each device gets its part of every
+batch, and each process reads no other.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from flax_snn.typing import Int
@@ -24,16 +25,35 @@ _SHARE = 0.5
 """Share of the memory of a device that training samples may take; the rest is for the network."""
 
 
+class Placement(Protocol):
+    """Where arrays go; `train.run.devices.Devices`."""
+
+    def batch(self, axis: int = 0) -> Any:
+        """Return the placement of arrays whose samples, an axis, are spread."""
+
+    def rows(self, batch_size: int) -> Int[np.ndarray, "_"] | None:
+        """Return which samples of a batch this process reads; None for all."""
+
+    def place(self, tree: Any, sharding: Any = None) -> Any:
+        """Return arrays on the devices, by default the whole on each."""
+
+    def gather(self, tree: Any, axis: int = 0) -> Any:
+        """Return arrays on the devices, made of the samples that each process has read."""
+
+
 class Chunk(NamedTuple):
     """Batches for one compiled call.
 
     Attributes:
-      samples: samples on the device.
-      order: rows of samples of each batch, int32 ``(K, B)``.
+      batches: their number K.
+      samples: samples on the devices: all of them ``(S, ...)``, or these batches ``(K, B, ...)``.
+      order: rows of all samples of each batch, int32 ``(K, B)``; None where the samples are these
+        batches.
     """
 
+    batches: int
     samples: Part
-    order: Int[np.ndarray, "K B"]
+    order: Int[jax.Array, "K B"] | None
 
 
 class Feed(Protocol):
@@ -61,25 +81,26 @@ class Feed(Protocol):
 
 
 class ResidentFeed:
-    """Samples that lie on the device as a whole; an epoch is one chunk.
+    """Samples that lie on each device as a whole; an epoch is one chunk.
 
     Args:
       part: the training samples.
       seed: seed of their order.
-      batch_size: samples per batch.
+      batch_size: samples per batch, of all devices together.
+      devices: where they go.
     """
 
     unit = "epoch"
 
-    def __init__(self, part: Part, seed: int, batch_size: int):
+    def __init__(self, part: Part, seed: int, batch_size: int, devices: Placement):
         self.samples = len(part.labels)
-        self._part = jax.tree.map(jnp.asarray, part)
-        self._seed, self._batch_size = seed, batch_size
+        self._part = devices.place(part)
+        self._seed, self._batch_size, self._devices = seed, batch_size, devices
 
     def chunks(self, epoch: int, first: int) -> Iterator[Chunk]:
         """Yield one chunk: the epoch, from batch ``first`` on."""
-        order = epoch_order(self._seed, epoch, self.samples, self._batch_size)
-        yield Chunk(self._part, order[first:])
+        order = epoch_order(self._seed, epoch, self.samples, self._batch_size)[first:]
+        yield Chunk(len(order), self._part, self._devices.place(order, self._devices.batch(1)))
 
     def state(self) -> None:
         """Return nothing: the order follows from the epoch."""
@@ -92,18 +113,19 @@ class ResidentFeed:
 
 
 class StreamedFeed:
-    """Samples that are read while the device works, in chunks of so many batches.
+    """Samples that are read while the devices work, in chunks of so many batches.
 
     Args:
-      stream: batches in the order of the epochs.
+      stream: batches in the order of the epochs, of each what this process reads.
       samples: number of training samples.
       chunk: batches of a chunk; the last one of an epoch may have fewer.
+      devices: where they go.
     """
 
-    def __init__(self, stream: BatchStream, samples: int, chunk: int):
+    def __init__(self, stream: BatchStream, samples: int, chunk: int, devices: Placement):
         self.unit = f"chunk of {chunk} batches"
         self.samples = samples
-        self._stream, self._chunk = stream, chunk
+        self._stream, self._chunk, self._devices = stream, chunk, devices
 
     def chunks(self, epoch: int, first: int) -> Iterator[Chunk]:
         """Yield the chunks of an epoch from batch ``first`` on, which `seek` must have reached."""
@@ -111,9 +133,7 @@ class StreamedFeed:
         batches = self._stream.batches_per_epoch
         for start in range(first, batches, self._chunk):
             size = min(self._chunk, batches - start)
-            part = jax.tree.map(jnp.asarray, self._stream.take(size))
-            order = np.arange(len(part.labels), dtype=np.int32).reshape(size, -1)
-            yield Chunk(part, order)
+            yield Chunk(size, self._devices.gather(self._stream.take(size), axis=1), None)
 
     def state(self) -> dict[str, Any]:
         """Return the state of the stream after the chunks that were yielded."""
@@ -132,25 +152,29 @@ class StreamedFeed:
         self._stream.close()
 
 
-def make_feed(train: Any, seed: int, batch_size: int, chunk: int | None) -> Feed:
+def make_feed(
+    train: Any, seed: int, batch_size: int, chunk: int | None, devices: Placement
+) -> Feed:
     """Return the feed of a run.
 
     Args:
       train: the training samples: a `Part`, or a source of samples, see `Dataset`.
       seed: seed of their order.
-      batch_size: samples per batch.
-      chunk: batches of a chunk; ``None`` for samples that lie on the device as a whole.
+      batch_size: samples per batch, of all devices together.
+      chunk: batches of a chunk; ``None`` for samples that lie on each device as a whole.
+      devices: where they go.
 
     Returns:
       The feed.
     """
     if chunk is None:
-        return ResidentFeed(train, seed, batch_size)
+        return ResidentFeed(train, seed, batch_size, devices)
     from train.data.stream import ArraySource, BatchStream
 
     source = ArraySource(train) if isinstance(train, Part) else train
-    stream = BatchStream(source, seed=seed, batch_size=batch_size, ahead=chunk)
-    return StreamedFeed(stream, len(source), chunk)
+    rows = devices.rows(batch_size)
+    stream = BatchStream(source, seed=seed, batch_size=batch_size, rows=rows, ahead=chunk)
+    return StreamedFeed(stream, len(source), chunk, devices)
 
 
 def fits_on_device(size: int) -> bool:
@@ -162,7 +186,7 @@ def fits_on_device(size: int) -> bool:
     Returns:
       Whether they take at most half of the memory of the device; of main memory on a CPU.
     """
-    statistics = jax.devices()[0].memory_stats() or {}
+    statistics = jax.local_devices()[0].memory_stats() or {}
     limit = statistics.get("bytes_limit")
     if limit is None:
         limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

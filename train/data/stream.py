@@ -103,6 +103,8 @@ class BatchStream(Iterator[Part]):
       source: the samples.
       seed: seed of the order of samples.
       batch_size: samples per batch B.
+      rows: which samples of each batch are read, numbers below B, such as those of one of several
+        processes; None for all.
       label: field of the source that is to be learnt.
       threads: threads that read; 0 reads when asked, as suits arrays in memory that no one waits
         for.
@@ -120,6 +122,7 @@ class BatchStream(Iterator[Part]):
         *,
         seed: int,
         batch_size: int,
+        rows: Int[np.ndarray, "_"] | None = None,
         label: str = "label",
         threads: int = 1,
         ahead: int = 16,
@@ -144,8 +147,8 @@ class BatchStream(Iterator[Part]):
             )
         self._fixed = {"seed": int(seed), "samples": samples, "batch_size": int(batch_size)}
         self.batches_per_epoch = samples // batch_size
-        rows = grain.MapDataset.source(_Rows(**self._fixed))
-        batches = rows.map(functools.partial(_read, source, label))
+        order = grain.MapDataset.source(_Rows(**self._fixed, chosen=rows))
+        batches = order.map(functools.partial(_read, source, label))
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
         self._iterator = iter(batches.to_iter_dataset(options))
 
@@ -173,13 +176,13 @@ class BatchStream(Iterator[Part]):
         return batch
 
     def take(self, count: int) -> Part:
-        """Return the next batches as one, for one compiled call that makes several updates.
+        """Return the next batches stacked, for one compiled call that makes several updates.
 
         Args:
           count: number of batches K; they may belong to two epochs.
 
         Returns:
-          The samples of all, ``(K * B, ...)``.
+          The samples of all, ``(K, B, ...)``.
 
         Raises:
           ValueError: a count below 1.
@@ -191,7 +194,7 @@ class BatchStream(Iterator[Part]):
         except BaseException:
             self._position = position
             raise
-        return Part(*jax.tree.map(lambda *arrays: np.concatenate(arrays), *batches))
+        return Part(*jax.tree.map(lambda *arrays: np.stack(arrays), *batches))
 
     def get_state(self) -> dict[str, int]:
         """Return where the stream stands, for JSON: after what was handed out."""
@@ -267,8 +270,9 @@ class BatchStream(Iterator[Part]):
 class _Rows:
     """Rows of samples of each batch, int32 ``(B,)``, as a source for grain."""
 
-    def __init__(self, *, seed: int, samples: int, batch_size: int):
+    def __init__(self, *, seed: int, samples: int, batch_size: int, chosen: Any):
         self._batches = samples // batch_size
+        self._chosen = slice(None) if chosen is None else chosen
         # Two epochs: threads that read ahead cross from one to the next.
         self._order = functools.lru_cache(maxsize=2)(
             lambda epoch: epoch_order(seed, epoch, samples, batch_size)
@@ -280,7 +284,7 @@ class _Rows:
 
     def __getitem__(self, position: int) -> Int[np.ndarray, "B"]:
         epoch, batch = divmod(position, self._batches)
-        return self._order(epoch + 1)[batch]
+        return self._order(epoch + 1)[batch][self._chosen]
 
 
 def _read(source: Any, label: str, rows: Int[np.ndarray, "B"]) -> Part:

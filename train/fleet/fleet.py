@@ -9,6 +9,7 @@ those of ten do not fit into the cache.)
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -27,12 +28,13 @@ from train.progress.report import Progress, format_score
 from train.run import compilation_cache
 from train.run.loop import begin, checked, finish, train
 from train.run.prepare import Run, prepare
-from train.run.resume import check_settings
+from train.run.resume import check_settings, with_time_loop_of_run
 from train.run.signals import Stop, stop_on_signal
 from train.settings import RunOptions
 from train.settings.checks import check_options
 from train.store import run_directory
 from train.store.layout import CONFIG
+from train.store.lock import locked
 from train.tasks import Dataset, Task
 
 
@@ -66,7 +68,16 @@ def run_fleet(task: Task, jobs: Sequence[Job], options: RunOptions, together: in
       InputError: settings or directories of one of them; nothing was written then.
     """
     check_options(options, task.on_disk, task.reads_files)
+    with contextlib.ExitStack() as locks:
+        for job in jobs:
+            locks.enter_context(locked(run_directory.place(job.path, task.name, resume=False)))
+        return _run_locked(task, jobs, options, together)
+
+
+def _run_locked(task: Task, jobs: Sequence[Job], options: RunOptions, together: int) -> int:
+    """Train and evaluate runs whose directories are locked."""
     checked = [_checked(task, job, options) for job in jobs]
+    options = _with_time_loop(checked, options)
     if not options.quiet:
         for words in dict.fromkeys(w for job in checked for w in task.remarks(job.settings)):
             print(words, file=sys.stderr)
@@ -218,6 +229,20 @@ def _checked(task: Task, job: Job, options: RunOptions) -> Job:
             f"{path}: a run of several keeps its --epochs; extend it alone, with --workdir {path}"
         )
     return job._replace(settings=settings, path=path)
+
+
+def _with_time_loop(jobs: Sequence[Job], options: RunOptions) -> RunOptions:
+    """Returns options with the time loop that the runs began with, if they go on."""
+    if not options.resume:
+        return options
+    begun = [job.path for job in jobs if run_directory.time_loop(job.path) is not None]
+    found = {with_time_loop_of_run(path, options).time_loop for path in begun}
+    if len(found) > 1:
+        raise InputError(
+            f"expected runs that began with the same --time-loop, got {', '.join(sorted(found))};"
+            " resume them one by one, each with its --workdir"
+        )
+    return dataclasses.replace(options, time_loop=found.pop()) if found else options
 
 
 def _finished(job: Job, options: RunOptions) -> bool:

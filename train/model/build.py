@@ -74,5 +74,6 @@ def build_network(
         readout_layer=f"cells_{len(hidden)}",
         rescaled=config.init_spread if config.init == "lsuv" else None,
         reading=READING[config.readout],
+        reads=config.readout,
     )
     return model.with_crossbars(crossbars_of(crossbar, model.parts))

@@ -77,6 +77,7 @@ class Model:
       rescaled: spread of the membranes to which the weights are rescaled on data before training
         (`--init lsuv`); ``None`` leaves them.
       reading: what is read from an output neuron, in words for the pictures.
+      reads: the readout by its name in the settings, `max`, `mean`, ...; empty for another one.
     """
 
     encode: Encoder
@@ -94,6 +95,7 @@ class Model:
     readout_layer: str = ""
     rescaled: float | None = None
     reading: str = ""
+    reads: str = ""
 
     def init(self, key: Array) -> Any:
         """Returns fresh parameters."""
@@ -135,6 +137,10 @@ class Model:
             lost=found.lost(),
             penalty=0.0 if training is None else found.rate_penalty(training),
         )
+
+    def in_training(self) -> Model:
+        """Returns the model as it is trained, where that differs from its evaluation."""
+        return self
 
     @property
     def grid(self) -> GridRunner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Mapping
@@ -11,7 +12,8 @@ from typing import Any
 
 from train.progress.health import lost_spikes
 from train.store.layout import METRICS
-from train.store.run_directory import metrics_line
+from train.store.lines import metrics_line
+from train.store.run_directory import unwritable
 
 
 class Progress:
@@ -105,7 +107,11 @@ class MetricsFile:
     """
 
     def __init__(self, run: Path):
-        self._file = (run / METRICS).open("a")
+        self._path = run / METRICS
+        try:
+            self._file = self._path.open("a")
+        except OSError as error:
+            raise unwritable(self._path, error) from error
 
     def __enter__(self) -> MetricsFile:
         return self
@@ -116,12 +122,21 @@ class MetricsFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        # What could not be written is still in the buffer, and would fail once more.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append one line."""
-        self._file.write(metrics_line(record))
-        self._file.flush()
+        """Append one line.
+
+        Raises:
+          RunDirectoryError: the disk is full.
+        """
+        try:
+            self._file.write(metrics_line(record))
+            self._file.flush()
+        except OSError as error:
+            raise unwritable(self._path, error) from error
 
 
 def farewell(run: Path, result: Mapping[str, Any]) -> str:

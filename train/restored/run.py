@@ -18,7 +18,9 @@ from train.model.encoders import Rasters, SpikeLists
 from train.run.record import share
 from train.run.step import Evaluation, create_state, evaluate
 from train.settings import RunOptions
-from train.store.read import find_checkpoint, open_checkpoint
+from train.store.layout import CHECKPOINTS
+from train.store.read import best_checkpoint
+from train.store.same_run import check_same_run, warn_of_damage
 from train.store.settings_json import from_json, task_of
 from train.tasks import Task, find_task
 
@@ -126,11 +128,17 @@ def restore(path: str | os.PathLike[str], method: str | None = None) -> Restored
       The network, with its settings, its parameters and its data.
 
     Raises:
-      CheckpointError: missing, damaged, or of another model, version or task.
+      CheckpointError: missing, damaged, or of another model, version or task. Of a run, the next
+        best checkpoint is used in the place of one that is damaged, with a `RunWarning`.
+      RunDirectoryError: the settings beside the checkpoints are those of another run.
       ConfigError: the task has no methods, or the network cannot be run by this one.
     """
-    checkpoint = open_checkpoint(find_checkpoint(Path(path)))
+    run = Path(path)
+    checkpoint = best_checkpoint(run)
     task, settings = _settings(checkpoint.path, checkpoint.meta["settings"])
+    if (run / CHECKPOINTS).is_dir():
+        check_same_run(run, task.settings, checkpoint)
+        warn_of_damage(run)
     if method is not None:
         settings = task.with_method(settings, method)
     model = task.build(settings)

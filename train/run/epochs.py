@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from train import processes
 from train.run.early_stopping import Patience
 from train.run.prepare import Run
 from train.run.resume import Start
@@ -67,7 +68,7 @@ class Epochs:
         while self._running is not None:
             running = self._running
             ends = running.batches == self._run.batches
-            following = None if ends or self._stop else next(self._work)
+            following = None if ends or self._stopping() else next(self._work)
             done = running.epoch - 1 + batches / self._run.batches
             self._wait(running.sums, done)
             sums, batches = _add(sums, running.sums), running.batches
@@ -84,14 +85,21 @@ class Epochs:
         """Yield the epoch that ends with this chunk; start the first chunk of the next one."""
         run, number = self._run, running.epoch
         scored = run.score(running.state.params, run.data.validation)
-        last = bool(self._stop) or number == run.training.epochs
+        last = self._stopping() or number == run.last
         may_end = self._patience.may_end(number)
         self._running = None if last or may_end else next(self._work)
         self._wait(scored, number)
         validation = _host(scored.sums)
         yield Epoch(number, running.state, sums, validation, 0, running.stream)
-        if may_end and not last and not self._stop:
+        if may_end and not last and not self._stopping():
             self._running = next(self._work)
+
+    def _stopping(self) -> bool:
+        """Return whether the run is to stop: all of its processes, or none."""
+        code = processes.stop_code(self._stop.code)
+        if code:
+            self._stop.code = code
+        return bool(code)
 
     def _wait(self, arrays: Any, done: float) -> None:
         """Wait for arrays in Python, where signals arrive and the bar goes on."""
@@ -113,11 +121,11 @@ class _Running(NamedTuple):
 def _dispatched(run: Run, start: Start) -> Iterator[_Running]:
     """Start a chunk with each ``next``; its arrays are still being computed when it is returned."""
     state = start.state
-    for epoch in range(start.epochs + 1, run.training.epochs + 1):
+    for epoch in range(start.epochs + 1, run.last + 1):
         batches = start.batches if epoch == start.epochs + 1 else 0
         for chunk in run.feed.chunks(epoch, batches):
-            state, sums = run.train(state, *chunk)
-            batches += len(chunk.order)
+            state, sums = run.train(state, chunk.samples, chunk.order)
+            batches += chunk.batches
             yield _Running(epoch, state, sums, batches, run.feed.state())
 
 

@@ -8,30 +8,41 @@ and reports epoch n.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
 
 import jax
 
+from train import processes
 from train.errors import InputError
 from train.progress.health import Health, lost_spikes
 from train.progress.report import MetricsFile, Progress, farewell, format_score
 from train.progress.tensorboard import check_installed, open_events
 from train.run import compilation_cache
 from train.run.early_stopping import Patience
+from train.run.environment import record_environment
 from train.run.epochs import Epoch, Epochs
 from train.run.optimizer import learning_rate
 from train.run.prepare import Run, prepare
-from train.run.record import activity_of, epoch_record, rates_hz, results_of, share
-from train.run.resume import Start, check_settings, extend, find_start, position
+from train.run.record import activity_of, draw, epoch_record, rates_hz, results_of, share
+from train.run.resume import (
+    Start,
+    check_settings,
+    extend,
+    find_start,
+    position,
+    with_time_loop_of_run,
+)
 from train.run.signals import Stop, stop_on_signal
 from train.settings import NO_CROSSBAR, RunOptions
 from train.settings.checks import check_crossbar_flags, check_options
 from train.store import run_directory
-from train.store.layout import RESULT
+from train.store.lock import locked
 from train.tasks.task import Task
 
 
@@ -52,25 +63,34 @@ def run_task(task: Task, settings: Any, options: RunOptions) -> int:
       options: where the run goes, how it is fed and how it is shown.
 
     Returns:
-      Exit code: 0 when finished, 130 or 143 when Ctrl-C or SIGTERM ended the run early.
+      Exit code: 0 when finished; 129, 130 or 143 when SIGHUP, Ctrl-C or SIGTERM ended it early.
 
     Raises:
       InputError: settings, data, a directory or a loss with which the run cannot go on.
     """
     started = time.time()
+    if not processes.first():
+        options = dataclasses.replace(options, quiet=True, tensorboard=False, plots=False)
     settings = checked(task, settings, options)
-    path = run_directory.choose(
-        options.workdir, task.name, overwrite=options.overwrite, resume=options.resume
-    )
+    path = _directory(task, options)
+    with _locked(path):
+        return _run_in(path, task, settings, options, started)
+
+
+def _run_in(path: Path, task: Task, settings: Any, options: RunOptions, started: float) -> int:
+    """Train, save, evaluate, in a directory that is locked."""
+    flags = {"overwrite": options.overwrite, "resume": options.resume}
+    processes.from_first(lambda: run_directory.check_free(path, **flags))
     stored = run_directory.stored_settings(path) if options.resume else None
     before = settings.training.epochs
     if stored is not None:
         before = check_settings(task, settings, stored, path)
+        options = with_time_loop_of_run(path, options)
     extended = before < settings.training.epochs
     if extended:
         settings = extend(settings, before, path, _say(options))
     elif stored is not None and (result := run_directory.read_result(path)) is not None:
-        print(f"{path}: this run is finished\n{farewell(path, result)}")
+        _print(f"{path}: this run is finished\n{farewell(path, result)}")
         return 0
     for words in task.remarks(settings):
         _say(options)(words)
@@ -80,17 +100,20 @@ def run_task(task: Task, settings: Any, options: RunOptions) -> int:
     with Progress(run.training.epochs, options.quiet) as progress:
         with stop_on_signal(run.feed.unit, progress.note) as stop:
             start = begin(run, task, stored is not None, progress)
-            if extended:
+            if extended and processes.first():
                 run_directory.reopen(path, run.settings)
             code, begun = train(run, start, progress, options, stop)
     if code:
-        print(
+        _print(
             f"stopped early; all that was computed is saved\ngo on: {task.command}"
             f" --resume --workdir {path}{_feeding(options)}",
             file=sys.stderr,
         )
         return code
-    print(farewell(path, finish(run, task, options, started, begun)))
+    processes.wait("the last checkpoint")
+    result = finish(run, task, options, started, begun)
+    if processes.first():
+        print(farewell(path, result))
     return 0
 
 
@@ -114,6 +137,29 @@ def checked(task: Task, settings: Any, options: RunOptions) -> Any:
     return settings
 
 
+def _directory(task: Task, options: RunOptions) -> Path:
+    """Return the run directory, the same for all processes."""
+
+    def place() -> str:
+        return str(run_directory.place(options.workdir, task.name, resume=options.resume))
+
+    return Path(processes.from_first(place))
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other runs out of a directory; the first process has the lock for all of this one."""
+    with contextlib.ExitStack() as lock:
+        processes.from_first(lambda: lock.enter_context(locked(path)))
+        yield
+
+
+def _print(text: str, file: TextIO | None = None) -> None:
+    """Show a text once, whatever the number of processes."""
+    if processes.first():
+        print(text, file=file)
+
+
 def _say(options: RunOptions) -> Callable[[str], None]:
     return lambda text: None if options.quiet else print(text, file=sys.stderr)
 
@@ -121,7 +167,7 @@ def _say(options: RunOptions) -> Callable[[str], None]:
 def _feeding(options: RunOptions) -> str:
     """Return the flags that decide how samples come, which a resumed run needs again."""
     default = RunOptions()
-    names = ("data", "data_dir", "feed", "chunk")
+    names = ("data", "data_dir", "feed", "chunk", "devices", "model_devices")
     changed = [name for name in names if getattr(options, name) != getattr(default, name)]
     return "".join(f" --{n.replace('_', '-')} {getattr(options, n)}" for n in changed)
 
@@ -136,14 +182,15 @@ def begin(run: Run, task: Task, resumed: bool, progress: Progress) -> Start:
       progress: what shows it.
     """
     if resumed:
-        start = find_start(run.path, task, run.first, progress.note)
+        start = find_start(run.path, task, run.first, progress.note, run.batches)
         if start.records or start.batches:
             progress.note(_opening(run))
             return start
     start = run.beginning(task, progress.note)
     _check_room(run, start)
-    if not resumed:
+    if not resumed and processes.first():
         run_directory.start(run.path, run.settings)
+    processes.wait("the run directory")
     progress.note(_opening(run))
     return start
 
@@ -179,14 +226,18 @@ def train(
         # The device is at work: time to import Orbax and to compile the evaluation.
         from train.store.write import CheckpointWriter
 
+        if processes.first():
+            run_directory.remember_time_loop(run.path, options.time_loop)
+            record_environment(run, start.epochs, options, progress.note)
         health = Health(run.model.remedies)
         _say_before(run, start, health, progress)
         writer = CheckpointWriter(
-            run.path, run.settings, objective.score, options.save_every, alone
+            run.path, run.settings, objective.score, options.save_every, alone, start.records
         )
         events = open_events(run.path, options.tensorboard, start.epochs)
         done = start.epochs
-        with writer, MetricsFile(run.path) as metrics, events as log:
+        lines = MetricsFile(run.path) if processes.first() else contextlib.nullcontext()
+        with writer, lines as metrics, events as log:
             for epoch in epochs:
                 _check_finite(run, epoch)
                 seconds = start.seconds + time.time() - begun
@@ -195,8 +246,10 @@ def train(
                     writer.save_within(epoch.number, epoch.state, place)
                     return stop.code, begun
                 record, done = _record(run, epoch, seconds), epoch.number
-                metrics.write(record)
+                # In this order: a directory with metrics has had a checkpoint.
                 writer.save(done, epoch.state, place, record)
+                if metrics is not None:
+                    metrics.write(record)
                 log.write(record)
                 progress.epoch(record, objective.score)
                 activity = activity_of(run.model, epoch.sums)
@@ -209,7 +262,7 @@ def train(
     if patience.ended():
         progress.note(patience.words())
         return 0, begun
-    return (0 if done == training.epochs else stop.code), begun
+    return (0 if done == run.last else stop.code), begun
 
 
 def _check_finite(run: Run, epoch: Epoch) -> None:
@@ -272,13 +325,18 @@ def _record(run: Run, epoch: Epoch, seconds: float) -> dict[str, Any]:
 def finish(
     run: Run, task: Task, options: RunOptions, started: float, begun: float
 ) -> dict[str, Any]:
-    """Evaluate the best checkpoint, as it was saved, on the test part; draw, write the result."""
-    from train.store.read import find_checkpoint, open_checkpoint
+    """Evaluate the best checkpoint, as it was saved, on the test part; draw, write the result.
+
+    All processes evaluate; the first one draws, writes and returns the result.
+    """
+    from train.store.read import best_checkpoint
 
     score = run.model.objective.score
-    best = open_checkpoint(find_checkpoint(run.path))
+    best = best_checkpoint(run.path)
     params = best.restore(run.first, task.older_parameters(best.settings_version)).params
     scored = run.score(params, run.data.test)
+    if not processes.first():
+        return {}
     records = run_directory.read_metrics(run.path)
     test = scored.sums
     result = {
@@ -297,9 +355,10 @@ def finish(
         "first_step_unix_time": begun,
     }
     if options.plots:
-        task.draw(results_of(run.path, run.model, params, run.data.test, scored, records))
+        here, test_part = processes.on_host((params, run.data.test))
+        draw(task, results_of(run.path, run.model, here, test_part, scored, records))
     # Written last: a run with a result is finished.
-    run_directory.write_json(run.path / RESULT, result)
+    run_directory.write_result(run.path, result)
     return result
 
 

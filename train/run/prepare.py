@@ -12,18 +12,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from train import processes
 from train.data.check import check_dataset
 from train.data.feed import Feed, fits_on_device, make_feed
 from train.data.order import first_batch, padded_order
 from train.data.parts import Dataset, Part
 from train.errors import ConfigError
 from train.model import Model
+from train.run.devices import Devices, check_batch, find_devices
 from train.run.resume import Start
 from train.run.step import Evaluation, Sums, TrainState, create_state, evaluate, train_batches
 from train.settings import RunOptions, TrainingConfig
 from train.settings.checks import check_batch_size
-from train.store.read import find_checkpoint, open_checkpoint
+from train.store.read import best_checkpoint
 from train.store.settings_json import to_json
 from train.tasks import Task
 
@@ -35,7 +38,8 @@ class Run:
     Attributes:
       model: the network.
       training: settings of the training.
-      data: train, validation and test part; the last two on the device.
+      devices: where all that lies and runs.
+      data: train, validation and test part; the last two on the devices.
       batches: batches of an epoch.
       first: the state before the first update.
       feed: where the batches come from.
@@ -45,10 +49,12 @@ class Run:
       settings: settings of the whole run, for JSON.
       create: compiled `create_state`, from the seed.
       chunk: batches of a chunk, where samples are streamed; ``None`` where they are not.
+      until: epoch after which it ends before its time; ``None``: it runs as long as its settings say.
     """
 
     model: Model
     training: TrainingConfig
+    devices: Devices
     data: Dataset
     batches: int
     first: TrainState
@@ -59,6 +65,12 @@ class Run:
     settings: dict[str, Any]
     create: Callable[[Any], TrainState]
     chunk: int | None
+    until: int | None = None
+
+    @property
+    def last(self) -> int:
+        """The last epoch."""
+        return self.training.epochs if self.until is None else self.until
 
     def again(self, task: Task, settings: Any, path: Path) -> Run:
         """Return a run that differs from this one in its seed alone; nothing is compiled.
@@ -69,11 +81,12 @@ class Run:
           path: its directory.
         """
         training = settings.training
-        feed = make_feed(self.data.train, training.seed, training.batch_size, self.chunk)
+        seed, size = training.seed, training.batch_size
+        feed = make_feed(self.data.train, seed, size, self.chunk, self.devices)
         return dataclasses.replace(
             self,
             training=training,
-            first=self.create(jnp.uint32(training.seed)),
+            first=self.create(np.uint32(training.seed)),
             feed=feed,
             path=path,
             settings=to_json(task.name, settings),
@@ -82,7 +95,7 @@ class Run:
     def score(self, params: Any, part: Part) -> Evaluation:
         """Evaluate parameters on a part of the data, in batches; not waited for."""
         order = padded_order(len(part.labels), self.training.batch_size)
-        return self.evaluate(params, part, order)
+        return self.evaluate(params, part, self.devices.place(order, self.devices.batch(1)))
 
     def beginning(self, task: Task, note: Callable[[str], None]) -> Start:
         """Return the place before the first update.
@@ -100,14 +113,22 @@ class Run:
             path = Path(self.training.init_from)
             params = weights_of(path, task, self.first.params)
             note(f"beginning with the weights of {path}")
-            return Start(self.first.replace(params=params))
+            return self._start(params)
         batch = functools.partial(
             first_batch, self.data.train, self.training.seed, self.training.batch_size
         )
-        params, words = self.model.begin(self.first.params, batch)
+        # Where there is anything to do, each process does all of it on one device.
+        here = jax.tree.map(jnp.asarray, processes.on_host(self.first.params))
+        params, words = self.model.begin(here, batch)
         for line in words:
             note(line)
-        return Start(self.first.replace(params=params))
+        return self._start(params)
+
+    def _start(self, params: Any) -> Start:
+        """Return the place before the first update, with these parameters."""
+        where = jax.tree.map(lambda x: x.sharding, self.first.params)
+        placed = jax.tree.map(self.devices.place, params, where)
+        return Start(self.first.replace(params=placed))
 
 
 def weights_of(path: Path, task: Task, like: Any) -> Any:
@@ -122,7 +143,7 @@ def weights_of(path: Path, task: Task, like: Any) -> Any:
       CheckpointError: there is no such checkpoint, or it is damaged.
       ConfigError: the other run has other layers.
     """
-    checkpoint = open_checkpoint(find_checkpoint(path))
+    checkpoint = best_checkpoint(path)
     found = checkpoint.parameters()
     renaming = task.older_parameters(checkpoint.settings_version)
     if renaming is not None:
@@ -133,7 +154,7 @@ def weights_of(path: Path, task: Task, like: Any) -> Any:
             f"--init-from {path}: expected parameters {forms[0]}, got {forms[1]}; give the flags of"
             " that run that say what its layers are"
         )
-    return jax.tree.map(lambda x, y: jnp.asarray(y, x.dtype), like, found)
+    return jax.tree.map(lambda x, y: np.asarray(y, x.dtype), like, found)
 
 
 def prepare(
@@ -156,8 +177,10 @@ def prepare(
     """
     training: TrainingConfig = settings.training
     size = training.batch_size
+    devices = find_devices(options)
+    check_batch(size, devices)
     with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(lambda: data or task.dataset(settings, options))
+        loading = pool.submit(lambda: data or _load(task, settings, options))
         model = task.build(settings)
         if options.time_loop != "auto":
             model = model.with_time_loop(options.time_loop)
@@ -167,32 +190,47 @@ def prepare(
             check_batch_size(size, samples)
         batches = samples // size
         create = functools.partial(create_state, model, training, batches * training.epochs)
-        made = jax.jit(create)
-        first = made(jnp.uint32(training.seed))
-        train = jax.jit(functools.partial(train_batches, model, training))
+        seed = np.uint32(training.seed)
+        where = (
+            devices.of_state(jax.eval_shape(create, seed))
+            if devices.model > 1
+            else devices.everywhere
+        )
+        made = jax.jit(create, out_shardings=where)
+        first = made(seed)
+        train = jax.jit(
+            functools.partial(train_batches, model, training),
+            out_shardings=(where, devices.everywhere),
+        )
         chunk = min(options.chunk, batches) if _streams(model, samples, options) else None
         lengths = loading.done() and _has_lengths(loading.result().train)
-        shapes = _chunk_shapes(model, samples, batches, size, chunk, lengths)
+        shapes: tuple[Part, Any]
+        if chunk is not None:
+            shapes = _samples_of(model, (chunk, size), lengths, devices.batch(1)), None
+        else:
+            order = jax.ShapeDtypeStruct((batches, size), np.int32, sharding=devices.batch(1))
+            shapes = _samples_of(model, (samples,), lengths, devices.everywhere), order
         compiled = train.lower(first, *shapes).compile()
         loaded: Dataset = loading.result()
     _check_data(loaded, model)
 
     def call(state: TrainState, part: Part, order: Any) -> tuple[TrainState, Sums]:
         # The last chunk of an epoch, and the first one of a resumed run, may be shorter.
-        whole = order.shape == shapes[1].shape and (part.lengths is None) != lengths
+        whole = _forms((part, order)) == _forms(shapes)
         return (compiled if whole else train)(state, part, order)
 
-    train_part = loaded.train if chunk is not None else jax.tree.map(jnp.asarray, loaded.train)
-    scored = (jax.tree.map(jnp.asarray, part) for part in (loaded.validation, loaded.test))
+    train_part = loaded.train if chunk is not None else devices.place(loaded.train)
+    scored = (devices.place(part) for part in (loaded.validation, loaded.test))
     return Run(
         model=model,
         training=training,
+        devices=devices,
         data=Dataset(train_part, *scored),
         batches=batches,
         first=first,
-        feed=make_feed(train_part, training.seed, size, chunk),
+        feed=make_feed(train_part, training.seed, size, chunk, devices),
         train=call,
-        evaluate=jax.jit(functools.partial(evaluate, model)),
+        evaluate=jax.jit(functools.partial(evaluate, model), out_shardings=devices.everywhere),
         path=path,
         settings=to_json(task.name, settings),
         create=made,
@@ -224,17 +262,30 @@ def _streams(model: Model, samples: int, options: RunOptions) -> bool:
     return options.feed == "auto" and not fits_on_device(size)
 
 
-def _chunk_shapes(
-    model: Model, samples: int, batches: int, batch_size: int, chunk: int | None, lengths: bool
-) -> tuple[Part, jax.ShapeDtypeStruct]:
-    """Shapes of the samples and the order of one compiled call."""
-    if chunk is not None:
-        samples, batches = chunk * batch_size, chunk
-    objective = model.objective
-    inputs = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((samples, *x.shape), x.dtype), model.encode.sample
-    )
-    labels = jax.ShapeDtypeStruct((samples, *objective.label_shape), objective.label_dtype)
-    steps = jax.ShapeDtypeStruct((samples,), jnp.int32) if lengths else None
-    order = jax.ShapeDtypeStruct((batches, batch_size), jnp.int32)
-    return Part(inputs, labels, steps), order
+def _samples_of(model: Model, leading: tuple[int, ...], lengths: bool, where: Any) -> Part:
+    """Shapes of samples with these leading axes, as they lie on the devices."""
+
+    def form(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((*leading, *shape), dtype, sharding=where)
+
+    inputs = jax.tree.map(lambda x: form(x.shape, x.dtype), model.encode.sample)
+    labels = form(model.objective.label_shape, model.objective.label_dtype)
+    return Part(inputs, labels, form((), jnp.int32) if lengths else None)
+
+
+def _forms(tree: Any) -> Any:
+    """Shapes of arrays, and the form of their tree, to be compared."""
+    leaves, form = jax.tree.flatten(tree)
+    return form, [leaf.shape for leaf in leaves]
+
+
+def _load(task: Task, settings: Any, options: RunOptions) -> Dataset:
+    """Return the data; what is prepared on disk is prepared by one process, before others read."""
+    if options.data != "tfds" or processes.first():
+        try:
+            return task.dataset(settings, options)
+        finally:
+            if options.data == "tfds":
+                processes.wait("preparing data")
+    processes.wait("preparing data")
+    return task.dataset(settings, options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from train.data.parts import Part
+from train.errors import RunWarning
 from train.model.model import Model
 from train.progress.health import silent_share
 from train.run.step import Evaluation, Sums
-from train.tasks.task import Results
+from train.tasks.task import Results, Task
 
 
 def share(total: Any, samples: Any) -> float:
@@ -58,6 +60,24 @@ def results_of(
     activity, sums = activity_of(model, scored.sums), scored.sums
     score = share(sums.points, sums.samples)
     return Results(path, model, params, part, predictions, activity, score, records)
+
+
+def draw(task: Task, results: Results) -> list[Path]:
+    """Draw the pictures of a run; where they cannot be written, nothing else is lost.
+
+    Args:
+      task: the task.
+      results: what its network does.
+
+    Returns:
+      The files; none, after a `RunWarning`, where the directory is read-only or the disk full.
+    """
+    try:
+        return task.draw(results)
+    except OSError as error:
+        words = f"{error.filename or results.path}: pictures cannot be written ({error.strerror})"
+        warnings.warn(f"{words}; all else is done", RunWarning, stacklevel=2)
+        return []
 
 
 def epoch_record(

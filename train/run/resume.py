@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from train.errors import RunDirectoryError
+from train import processes
+from train.errors import CheckpointError, RunDirectoryError, RunWarning
 from train.run.step import Sums, TrainState
+from train.settings import RunOptions
 from train.store import run_directory
-from train.store.layout import METRICS
-from train.store.read import latest_checkpoint
+from train.store.layout import CHECKPOINTS, METRICS
+from train.store.lines import lines_sum
+from train.store.read import Checkpoint, Found, furthest, in_its_place
+from train.store.same_run import check_same_run
 from train.store.settings_json import flat, from_json, to_json, upgraded
+from train.store.tidy import clear_leftovers, set_aside
 from train.tasks import Task
 
 
@@ -42,43 +48,53 @@ class Start:
     records: tuple[dict[str, Any], ...] = ()
 
 
-def find_start(path: Path, task: Task, first: TrainState, note: Callable[[str], None]) -> Start:
-    """Return where the run in a directory goes on.
+def find_start(
+    path: Path,
+    task: Task,
+    first: TrainState,
+    note: Callable[[str], None],
+    batches: int | None = None,
+) -> Start:
+    """Return where the run in a directory goes on, and put the directory in order.
 
     Epochs of the metrics file that no checkpoint holds are run again, and leave the file first.
+    Checkpoints that are damaged are moved aside; where the furthest one is, the run goes on from
+    the one before.
 
     Args:
       path: the run directory.
       task: the task of the run.
       first: the state before the first update.
       note: shows the user a line of text.
+      batches: batches of an epoch, which the number of updates is compared with.
 
     Returns:
-      The furthest checkpoint of the run, or its beginning where none was saved.
+      The furthest checkpoint of the run that is whole, or its beginning where none was saved.
 
     Raises:
-      CheckpointError: a checkpoint is damaged, or of another model.
-      RunDirectoryError: the metrics file is damaged, or lacks epochs that were trained.
+      CheckpointError: no checkpoint is whole, or they are of another model or another run.
+      RunDirectoryError: the metrics file is damaged, or lacks epochs that were trained; or it has
+        epochs, and there is no checkpoint.
     """
+    found = furthest(path)
     records = run_directory.read_metrics(path)
-    checkpoint = latest_checkpoint(path)
+    checkpoint = found.checkpoint
     if checkpoint is None:
+        _check_nothing_lost(path, found, records)
         note(f"{path}: no epoch was saved; beginning at the first")
-        run_directory.write_metrics(path, [])
+        _in_first(lambda: _put_in_order(path, found, ()))
         return Start(first)
+    check_same_run(path, task.settings, checkpoint)
     data = checkpoint.data
+    _check_updates(checkpoint, batches)
+    kept = _records_of(path, checkpoint, records)
+    state = checkpoint.restore(first, task.older_parameters(checkpoint.settings_version))
+    _in_first(lambda: _put_in_order(path, found, kept))
     done = data["epochs_done"]
-    kept = tuple(record for record in records if record["epoch"] <= done)
-    if [record["epoch"] for record in kept] != list(range(1, done + 1)):
-        raise RunDirectoryError(
-            f"{path / METRICS} does not hold the {done} epochs that were trained;"
-            " restore it, or train again with --overwrite"
-        )
-    run_directory.write_metrics(path, kept)
     within = f" and {data['batches_done']} batches" if data["batches_done"] else ""
     note(f"{path}: going on after {done} epochs{within} ({checkpoint.path})")
     return Start(
-        state=checkpoint.restore(first, task.older_parameters(checkpoint.settings_version)),
+        state=state,
         epochs=done,
         batches=data["batches_done"],
         sums=_sums(data["sums"]),
@@ -86,6 +102,28 @@ def find_start(path: Path, task: Task, first: TrainState, note: Callable[[str], 
         seconds=data["seconds"],
         records=kept,
     )
+
+
+def with_time_loop_of_run(path: Path, options: RunOptions) -> RunOptions:
+    """Return options with which a run goes on in the time loop that it began with.
+
+    Args:
+      path: the run directory.
+      options: how it is to go on.
+
+    Raises:
+      RunDirectoryError: another loop is asked for, which would round otherwise.
+    """
+    before = run_directory.time_loop(path)
+    if before is None or before == options.time_loop:
+        return options
+    if options.time_loop != "auto":
+        raise RunDirectoryError(
+            f"{path}: a resumed run keeps its time loop: --time-loop was {before}, is"
+            f" {options.time_loop}, which does not give the same numbers bit for bit; leave the"
+            " flag out, or train anew in another --workdir"
+        )
+    return dataclasses.replace(options, time_loop=before)  # type: ignore[arg-type]
 
 
 def position(
@@ -165,6 +203,80 @@ def extend(settings: Any, before: int, path: Path, note: Callable[[str], None]) 
         )
     note(f"{path}: going on to {training.epochs} epochs; {words}")
     return dataclasses.replace(settings, training=training)
+
+
+def _in_first(work: Callable[[], None]) -> None:
+    """Change the directory in the first of several processes, once all have read it."""
+    processes.wait("reading the run directory")
+    processes.from_first(work)
+
+
+def _put_in_order(path: Path, found: Found, records: Sequence[dict[str, Any]]) -> None:
+    """Leave in the directory what the run goes on with, and say what else there was."""
+    for (_, reason), aside in zip(
+        found.damaged.items(), set_aside(path, found.damaged), strict=True
+    ):
+        assert found.checkpoint is not None
+        what = str(reason).rpartition("; ")[0] or str(reason)
+        words = f"{what}; it lies in {aside} now; {in_its_place(found.checkpoint)}"
+        warnings.warn(words, RunWarning, stacklevel=2)
+    clear_leftovers(path)
+    run_directory.give_id(path)
+    run_directory.write_metrics(path, records)
+
+
+def _check_nothing_lost(path: Path, found: Found, records: Sequence[dict[str, Any]]) -> None:
+    """Refuse to begin anew where epochs were trained.
+
+    The first checkpoint is saved before the first line of the metrics is written.
+    """
+    remedy = (
+        f"restore {CHECKPOINTS} from a copy, train again with --overwrite, or begin a new run in"
+        " another --workdir"
+    )
+    if found.damaged:
+        reasons = "; ".join(str(r).rpartition("; ")[0] or str(r) for r in found.damaged.values())
+        raise CheckpointError(f"{path} has no checkpoint that is whole: {reasons}; {remedy}")
+    if records:
+        raise RunDirectoryError(
+            f"{path / METRICS} has {len(records)} epochs, but no checkpoint of them is left in"
+            f" {path / CHECKPOINTS}; {remedy}"
+        )
+
+
+def _check_updates(checkpoint: Checkpoint, batches: int | None) -> None:
+    """Refuse a place that is not that of the updates that were done."""
+    data, updates = checkpoint.data, checkpoint.meta["updates"]
+    if batches is None:
+        return
+    if (wanted := data["epochs_done"] * batches + data["batches_done"]) != updates:
+        raise CheckpointError(
+            f"{checkpoint.path}: expected {wanted} updates after {data['epochs_done']} epochs of"
+            f" {batches} batches and {data['batches_done']} more, got {updates}; go on with the"
+            " data that the run began with, or use another checkpoint"
+        )
+
+
+def _records_of(
+    path: Path, checkpoint: Checkpoint, records: Sequence[dict[str, Any]]
+) -> tuple[dict[str, Any], ...]:
+    """Return the metrics of the epochs that are done in a checkpoint."""
+    done = checkpoint.data["epochs_done"]
+    kept = [record for record in records if record["epoch"] <= done]
+    # Killed after the checkpoint was saved and before the line was written: it has the line too.
+    if len(kept) == done - 1 and checkpoint.meta["metrics"].get("epoch") == done:
+        kept.append(dict(checkpoint.meta["metrics"]))
+    if [record["epoch"] for record in kept] != list(range(1, done + 1)):
+        raise RunDirectoryError(
+            f"{path / METRICS} does not hold the {done} epochs that were trained;"
+            " restore it, or train again with --overwrite"
+        )
+    if checkpoint.meta.get("lines", lines_sum(kept)) != lines_sum(kept):
+        raise RunDirectoryError(
+            f"{path / METRICS} is damaged: its first {done} lines are not those that were written,"
+            f" as {checkpoint.path} knows them; restore it, or train again with --overwrite"
+        )
+    return tuple(kept)
 
 
 def _sums(stored: dict[str, Any] | None) -> Sums | None:

@@ -16,6 +16,7 @@ from flax.training import train_state
 from flax_snn.typing import Array, Float, Int, Shaped
 from train.data.parts import Part
 from train.model import Model, Output
+from train.run import rules
 from train.run.optimizer import optimizer
 from train.settings import TrainingConfig
 
@@ -95,40 +96,50 @@ def train_batches(
     config: TrainingConfig,
     state: TrainState,
     samples: Part,
-    order: Int[Array, "K B"],
+    order: Int[Array, "K B"] | None,
 ) -> tuple[TrainState, Sums]:
-    """Run one update per row of ``order``.
+    """Run one update per batch.
 
     Args:
       model: the network.
       config: settings of the training.
       state: state before.
-      samples: training samples.
+      samples: training samples ``(S, ...)``; the batches themselves ``(K, B, ...)`` where there is
+        no order.
       order: rows of samples of each batch.
 
     Returns:
       The state after, and sums over the batches, each taken before its update.
     """
 
-    def update(state: TrainState, rows: Array) -> tuple[TrainState, Sums]:
+    rules.check(model, config)
+
+    def update(state: TrainState, chosen: Any) -> tuple[TrainState, Sums]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.noise_key), state.step)
         noise_key, jitter_key = jax.random.split(key)
-        stored, y, lengths = samples.take(rows)
+        stored, y, lengths = chosen if order is None else samples.take(chosen)
+        size = len(y)
         x = model.encode.augment(stored, jitter_key, config.jitter)
 
         def loss_of(params: Any) -> tuple[Array, Sums]:
             output = model.apply(params, x, noise_key, lengths, config)
             loss = jnp.mean(model.objective.loss(output.z, y, config.label_smoothing))
-            sums = _sums(jnp.ones(rows.shape), model, output, y)
+            sums = _sums(jnp.ones(size), model, output, y)
             return loss + output.penalty, sums
 
-        grads, sums = jax.grad(loss_of, has_aux=True)(state.params)
-        norm = len(rows) * optax.tree.norm(grads)
+        if config.rule == "bptt":
+            grads, sums = jax.grad(loss_of, has_aux=True)(state.params)
+        else:
+            _, sums = loss_of(state.params)
+            run_key = jax.random.wrap_key_data(state.noise_key)
+            batch = (x, y, lengths, run_key)
+            grads = rules.gradient_of(model, config, state.params, *batch)
+        norm = size * optax.tree.norm(grads)
         state = state.apply_gradients(grads=grads)
         state = state.replace(params=model.settle(state.params))
         return state, sums._replace(grad_norm=norm)
 
-    state, sums = jax.lax.scan(update, state, order)
+    state, sums = jax.lax.scan(update, state, samples if order is None else order)
     return state, jax.tree.map(lambda x: jnp.sum(x, axis=0), sums)
 
 

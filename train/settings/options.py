@@ -42,6 +42,23 @@ class RunOptions:
     time_loop: Literal["auto", "fused", "scan"] = "auto"
     """How networks on time steps run: `fused` in chunks of steps, `scan` step by step, the slower
     reference. The same network, but not bit for bit: resume a run with the loop it began with."""
+    devices: int = 0
+    """Devices over which each batch is spread, those of all processes together; 0: one of each
+    process. --batch-size is that of all of them."""
+    model_devices: int = 1
+    """Devices among them over which the neurons of wide layers are spread: batches are spread over
+    --devices / --model-devices."""
+    coordinator: str = ""
+    """Of several processes: HOST:PORT at which process 0 can be reached, the same in all."""
+    processes: int = 1
+    """Number of processes, each started with the same flags and its own --process."""
+    process: int = 0
+    """Which of the processes this one is, from 0."""
+    cluster: bool = False
+    """One of several processes that SLURM (srun) or Open MPI (mpirun) has started: which one, and
+    where the others are, comes from the environment."""
+    heartbeat: int = 60
+    """Seconds after which a process that is not heard of is given up, and the run ends."""
     save_every: float = 1.0
     """Least time in seconds from one checkpoint to the next. A run that is killed loses so much at
     most, and the epoch that runs."""

@@ -48,6 +48,15 @@ class TrainingConfig:
     """End the run after so many epochs without a better validation score; 0: never."""
     seed: int = 0
     """Seed of the network's weights, of noise and of the order of samples."""
+    rule: Literal["bptt", "eprop", "ottt", "d_rtrl"] = added(4, "bptt")
+    """Where gradients come from. `bptt`: backpropagation through time. The others need no memory
+    of the sequence, leave something out, and follow a loss in each time step: `eprop` for one layer
+    and leaky integrators, `ottt` for feed-forward networks, `d_rtrl` for all; see docs/online.md."""
+    feedback: Literal["symmetric", "random"] = added(4, "symmetric")
+    """How errors reach the neurons of `--rule eprop`: by the weights of the readout, or by random
+    ones that stay."""
+    learn_from: float = added(4, 0.0)
+    """Time in seconds of a sample from which on errors count, for the rules beside `bptt`."""
     init_from: str = added(4, "")
     """Begin with the weights of this run or checkpoint, in place of random ones."""
     extended_from: tyro.conf.Suppress[tuple[int, ...]] = added(4, ())

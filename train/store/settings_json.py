@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import types
 import typing
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
+from flax_snn import checks
+from flax_snn.json_form import (
+    Check,
+    Object,
+    anything,
+    check_form,
+    in_words,
+    items,
+    one_of,
+    text,
+    truth,
+)
 from train.errors import ConfigError
 from train.settings.versions import OLDEST, VERSION
+from train.store import forms
 
 SettingsT = TypeVar("SettingsT")
 
@@ -32,17 +47,16 @@ def task_of(stored: Any) -> str:
     Raises:
       ConfigError: not stored settings, or of a version that this release cannot read.
     """
-    if not isinstance(stored, dict) or set(stored) != {"version", "task", "config"}:
-        raise ConfigError(f"expected an object with version, task and config, got {stored!r:.80}")
+    with _as_config_error():
+        check_form(forms.STORED_SETTINGS, stored)
     version = stored["version"]
-    if type(version) is not int or not OLDEST <= version <= VERSION:
+    if not OLDEST <= version <= VERSION:
         raise ConfigError(
             f"expected settings of version {OLDEST} to {VERSION}, got version {version!r};"
             " use the release of flax_snn that wrote them"
         )
-    if not isinstance(stored["task"], str):
-        raise ConfigError(f"expected the name of a task, got {stored['task']!r:.80}")
-    return stored["task"]
+    task: str = stored["task"]
+    return task
 
 
 def from_json(settings: type[SettingsT], stored: Any) -> SettingsT:
@@ -110,24 +124,28 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, value, where)
     origin = typing.get_origin(kind)
-    if origin is typing.Literal:
-        options = typing.get_args(kind)
-        return _expect(value in options, value, f"one of {options}", where)
     if origin is tuple:
-        _expect(isinstance(value, list), value, "a list", where)
         item = typing.get_args(kind)[0]
-        return tuple(_build(item, v, f"{where}[{k}]") for k, v in enumerate(value))
+        found = _checked(items(anything), value, where)
+        return tuple(_build(item, v, f"{where}[{k}]") for k, v in enumerate(found))
     if origin in (types.UnionType, typing.Union):
         (given,) = (option for option in typing.get_args(kind) if option is not type(None))
         return None if value is None else _build(given, value, where)
-    if kind is float:
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        return float(_expect(whole or isinstance(value, float), value, "a number", where))
-    return _expect(type(value) is kind, value, f"a value of type {kind.__name__}", where)
+    check = one_of(*typing.get_args(kind)) if origin is typing.Literal else _LEAVES[kind]
+    return _checked(check, value, where)
+
+
+def _whole(name: str, value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(checks.error_text(name, "a whole number", in_words(value)))
+    return value
+
+
+_LEAVES = {float: checks.number, int: _whole, bool: truth, str: text}
 
 
 def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
-    _expect(isinstance(value, dict), value, "an object", where)
+    _checked(Object(others=anything), value, where)
     hints = typing.get_type_hints(kind)
     names = {field.name for field in dataclasses.fields(kind)}
     unknown, missing = sorted(set(value) - names), sorted(names - set(value))
@@ -139,7 +157,15 @@ def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
     return kind(**{n: _build(hints[n], value[n], f"{where}.{n}") for n in value})
 
 
-def _expect(good: bool, value: Any, wanted: str, where: str) -> Any:
-    if not good:
-        raise ConfigError(f"{where}: expected {wanted}, got {value!r}")
-    return value
+def _checked(check: Check, value: Any, where: str) -> Any:
+    with _as_config_error():
+        return check(where, value)
+
+
+@contextlib.contextmanager
+def _as_config_error() -> Iterator[None]:
+    """Turns errors of forms into errors of settings."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from None

@@ -83,10 +83,8 @@ def _load(place: str) -> Any:
     found = getattr(module, kind, None)
     if found is None:
         tasks = [n for n, v in vars(module).items() if _is_task(v) and v.__module__ == name]
-        raise ConfigError(
-            f"{place}: the module has no {kind};"
-            f" {f'it has the tasks {chr(44).join(tasks)}' if tasks else 'it has no task'}"
-        )
+        has = f"the tasks {', '.join(tasks)}" if tasks else "no task"
+        raise ConfigError(f"{place}: the module has no {kind}; it has {has}")
     if not _is_task(found):
         raise ConfigError(
             f"{place}: expected a subclass of train.tasks.Task or RasterTask, got {found!r:.80}"

@@ -18,6 +18,7 @@ import numpy as np
 from flax_snn import checks
 from flax_snn.datasets.events import Events
 from flax_snn.datasets.formats.header import read_header, sensor_of
+from flax_snn.datasets.formats.pixel_blocks import Columns, events_of_blocks
 from flax_snn.datasets.sources import content_of, named
 
 _PIXELS = (0x00, 0x0C)  # types of events: 2d, CD
@@ -66,14 +67,13 @@ def read_dat(path: str | os.PathLike[str], *, sensor: tuple[int, int] | None = N
             )
         )
     words = np.frombuffer(content, "<u4", offset=begin + 2).reshape(-1, 2)
-    place = words[:, 1]
     height, width = sensor_of(path, lines, sensor)
+
+    def columns(block: slice) -> Columns:
+        place = words[block, 1].astype(np.uint32)
+        row = (place >> np.uint32(14)) & np.uint32(0x3FFF)
+        return place & np.uint32(0x3FFF), row, place >> np.uint32(28)
+
     with named(path):
-        return Events.from_pixels(
-            words[:, 0].astype(np.uint32),
-            x=(place & np.uint32(0x3FFF)).astype(np.uint16),
-            y=((place >> np.uint32(14)) & np.uint32(0x3FFF)).astype(np.uint16),
-            polarity=(place >> np.uint32(28)).astype(np.uint8),
-            height=height,
-            width=width,
-        )
+        times = words[:, 0].astype(np.uint32)
+        return events_of_blocks(times, columns, height=height, width=width)

@@ -19,8 +19,9 @@ import numpy as np
 from flax_snn import checks
 from flax_snn.datasets.events import Events
 from flax_snn.datasets.formats.header import read_header, sensor_of
+from flax_snn.datasets.formats.pixel_blocks import Columns, events_of_blocks
 from flax_snn.datasets.sources import content_of, named
-from flax_snn.typing import Int
+from flax_snn.typing import Int, Num
 
 _OFF, _ON, _TIME, _TRIGGER, _OTHERS, _CONTINUED = 0, 1, 8, 10, 14, 15
 _KNOWN = np.isin(np.arange(16), (_OFF, _ON, _TIME, _TRIGGER, _OTHERS, _CONTINUED))
@@ -42,29 +43,31 @@ def read_evt2(path: str | os.PathLike[str], *, sensor: tuple[int, int] | None = 
         the sensor, or times that fall.
     """
     path, words, lines = read_words(path, "2.0", "<u4")
-    kinds = (words >> np.uint32(28)).astype(np.uint8)
-    check_kinds(path, kinds, _KNOWN)
-    at = np.flatnonzero(kinds == _TIME)
+    others = np.flatnonzero(words >= np.uint32((_ON + 1) << 28))
+    kinds = (words[others] >> np.uint32(28)).astype(np.uint8)
+    check_kinds(path, kinds, _KNOWN, others)
+    clock = kinds == _TIME
+    at = others[clock]
     highs = (words[at] & np.uint32(0xFFFFFFF)).astype(np.int64)
     highs += wraps(highs, 1 << 28)
     # Pixel events up to each word of time, hence between it and the next one.
-    is_pixel = kinds <= _ON
-    before = np.append(np.cumsum(is_pixel, dtype=np.int32)[at], np.count_nonzero(is_pixel))
-    pixels = words[is_pixel][before[0] :]
+    before = np.append(at - np.flatnonzero(clock), len(words) - len(others))
+    is_pixel = words < np.uint32((_ON + 1) << 28)
+    is_pixel[: at[0] if at.size else None] = False
+    pixels = words[is_pixel]
     if not pixels.size:
         raise ValueError(checks.error_text(path, "pixel events", "none", "record it again"))
     times = np.repeat(highs << 6, np.diff(before))
-    times |= (pixels >> np.uint32(22)) & np.uint32(0x3F)
     height, width = sensor_of(path, lines, sensor)
+
+    def columns(block: slice) -> Columns:
+        some = pixels[block]
+        times[block] |= (some >> np.uint32(22)) & np.uint32(0x3F)
+        row = some & np.uint32(0x7FF)
+        return (some >> np.uint32(11)) & np.uint32(0x7FF), row, some >> np.uint32(28)
+
     with named(path):
-        return Events.from_pixels(
-            times,
-            x=(pixels >> np.uint32(11)) & np.uint32(0x7FF),
-            y=pixels & np.uint32(0x7FF),
-            polarity=pixels >> np.uint32(28),
-            height=height,
-            width=width,
-        )
+        return events_of_blocks(times, columns, height=height, width=width)
 
 
 def read_words(
@@ -112,13 +115,25 @@ def version_of(lines: dict[str, str]) -> str | None:
     return {"EVT2": "2.0", "EVT21": "2.1", "EVT3": "3.0"}.get(name)
 
 
-def check_kinds(path: str, kinds: np.ndarray, known: np.ndarray) -> None:
-    """Raises ValueError if a word is of a type that the format does not have."""
+def check_kinds(
+    path: str,
+    kinds: Num[np.ndarray, "n"],
+    known: np.ndarray,
+    words: Num[np.ndarray, "n"] | None = None,
+) -> None:
+    """Raises ValueError if a word is of a type that the format does not have.
+
+    Args:
+      path: the file.
+      kinds: types of words.
+      known: whether the format has each of the 16 types.
+      words: which words these are, all of them by default.
+    """
     if not known[kinds].all():
         k = int(np.flatnonzero(~known[kinds])[0])
         raise ValueError(
             checks.error_text(
-                f"{path}, word {k}",
+                f"{path}, word {k if words is None else words[k]}",
                 f"a type among {np.flatnonzero(known).tolist()}",
                 kinds[k],
                 "the file is damaged: copy it again",

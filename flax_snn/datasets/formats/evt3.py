@@ -12,7 +12,8 @@ A vector moves the first column on by its length. A word with new high bits of t
 low ones to 0; they wrap together after 2^24 microseconds. Pixel events before the first row and
 the first high bits of the time are left out, as Prophesee's decoders do.
 
-The state before every word is found for all words at once: what the latest word of each kind said.
+All words are decoded at once: what a word of state says is repeated for each event up to the next
+word of its kind.
 
 Source: Prophesee, EVT 3.0 Format (Metavision SDK documentation).
 """
@@ -20,6 +21,7 @@ Source: Prophesee, EVT 3.0 Format (Metavision SDK documentation).
 from __future__ import annotations
 
 import os
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,14 +29,17 @@ from flax_snn import checks
 from flax_snn.datasets.events import Events
 from flax_snn.datasets.formats.evt2 import check_kinds, read_words, wraps
 from flax_snn.datasets.formats.header import sensor_of
+from flax_snn.datasets.formats.pixel_blocks import Columns, events_of_blocks
 from flax_snn.datasets.sources import named
 from flax_snn.typing import Num
 
 _Y, _X, _BASE, _VECTOR12, _VECTOR8, _LOW, _HIGH = 0, 2, 3, 4, 5, 6, 8
 _KNOWN = np.isin(np.arange(16), (_Y, _X, _BASE, _VECTOR12, _VECTOR8, _LOW, 7, _HIGH, 10, 14, 15))
-_LENGTH = np.zeros(16, np.int8)
+_UNKNOWN = np.flatnonzero(~_KNOWN).astype(np.uint8)
+_LENGTH = np.zeros(16, np.uint32)
 _LENGTH[[_VECTOR12, _VECTOR8]] = 12, 8
-_MASK = ((1 << _LENGTH.astype(np.int32)) - 1).astype(np.uint16)
+_ON, _SHIFT = 1 << 11, 20  # polarity in a word, and from there to bit 31
+_MASK = ((1 << _LENGTH) - 1).astype(np.uint16)
 
 
 def read_evt3(path: str | os.PathLike[str], *, sensor: tuple[int, int] | None = None) -> Events:
@@ -54,92 +59,134 @@ def read_evt3(path: str | os.PathLike[str], *, sensor: tuple[int, int] | None = 
     """
     path, words, lines = read_words(path, "3.0", "<u2")
     kinds = (words >> np.uint16(12)).astype(np.uint8)
-    check_kinds(path, kinds, _KNOWN)
-    # Words that are events: single ones, and vectors as a mask of columns from the first one on.
-    at, first, polarity, masks = _groups(words, kinds)
-    rows, times = _latest(kinds == _Y, at), _times(words, kinds, at)
-    known = (rows >= 0) & (times >= 0)
-    if not known.all():
-        at, first, polarity, masks, rows, times = (
-            each[known] for each in (at, first, polarity, masks, rows, times)
-        )
-    which = np.repeat(np.arange(len(at)), np.bitwise_count(masks))
-    if not which.size:
+    if any((kinds == unknown).any() for unknown in _UNKNOWN):
+        check_kinds(path, kinds, _KNOWN)
+    vectors = _vectors(words, kinds)
+    counts = (kinds == _X).view(np.uint8)
+    counts[vectors.at] = np.bitwise_count(vectors.masks)
+    until = np.cumsum(counts, dtype=np.int32)  # events up to each word
+    clock, times = _clock(words, kinds)
+    rows = np.flatnonzero(kinds == _Y)
+    begin = max(until[rows[0]], until[clock[0]]) if rows.size and clock.size else until[-1]
+    if until[-1] == begin:
         raise ValueError(checks.error_text(path, "pixel events", "none", "record it again"))
-    x = first[which]
-    wide = masks != 1  # The one event of any other mask is at its first column.
-    some = masks[np.flatnonzero(wide)].view(np.uint8).reshape(-1, 2)
-    bits = np.unpackbits(some, axis=1, bitorder="little")
-    x[np.flatnonzero(wide[which])] += (np.flatnonzero(bits) & 15).astype(x.dtype)  # 16 a mask
-    y = (words[np.flatnonzero(kinds == _Y)] & np.uint16(0x7FF))[rows]
+    times = _repeated(times, until, clock, begin)
+    y = _repeated(words[rows] & np.uint16(0x7FF), until, rows, begin)
+    singles = words[np.flatnonzero(kinds == _X)]
+    places = _places(singles, vectors, until)[begin:]
     height, width = sensor_of(path, lines, sensor)
+
+    def columns(block: slice) -> Columns:
+        some = places[block]
+        return some & np.uint32(0x7FFFFFFF), y[block], some >> np.uint32(31)
+
     with named(path):
-        return Events.from_pixels(
-            times[which],
-            x=x,
-            y=y[which],
-            polarity=polarity[which],
-            height=height,
-            width=width,
-        )
+        return events_of_blocks(times, columns, height=height, width=width)
 
 
-def _groups(
-    words: np.ndarray, kinds: np.ndarray
-) -> tuple[Num[np.ndarray, "G"], Num[np.ndarray, "G"], Num[np.ndarray, "G"], Num[np.ndarray, "G"]]:
-    """Returns word, first column, polarity and mask of columns of each group of events.
+class _Vectors(NamedTuple):
+    """Words that stand for several columns, those before the first column is known left out.
 
-    A group is a word that stands for events: a single one, or a vector of which some bit is set.
+    Attributes:
+      at: which words they are, (V,).
+      firsts: first column of each and, in bit 31, its polarity, (V,) uint32.
+      masks: which of the columns from the first one on have an event, (V,) uint16.
     """
-    at = np.flatnonzero((kinds == _X) | (kinds == _VECTOR12) | (kinds == _VECTOR8))
-    vectors = np.flatnonzero(kinds[at] != _X)
-    is_base = kinds == _BASE
-    bases = _latest(is_base, at[vectors])
-    if (bases < 0).any():  # before the first column is known
-        unknown = int((bases < 0).sum())
-        at, bases = np.delete(at, vectors[:unknown]), bases[unknown:]
-        vectors = vectors[unknown:] - unknown
-    own = words[at]
-    first = (own & np.uint16(0x7FF)).astype(np.int32)
-    polarity = (own >> np.uint16(11)).astype(np.uint8) & np.uint8(1)
-    masks = np.ones(len(at), "<u2")
-    if vectors.size:
-        word = at[vectors]
-        states = np.flatnonzero(is_base)
-        state = words[states[bases]]
-        lengths = _LENGTH[kinds[word]]
-        # Columns that vectors have passed since the latest first column.
-        passed = np.concatenate([[0], np.cumsum(lengths, dtype=np.int32)])
-        since = passed[:-1] - passed[np.searchsorted(word, states)][bases]
-        first[vectors] = (state & np.uint16(0x7FF)) + since
-        polarity[vectors] = (state >> np.uint16(11)) & np.uint16(1)
-        masks[vectors] = own[vectors] & _MASK[kinds[word]]
-    return at, first, polarity, masks
+
+    at: Num[np.ndarray, "V"]
+    firsts: Num[np.ndarray, "V"]
+    masks: Num[np.ndarray, "V"]
 
 
-def _times(words: np.ndarray, kinds: np.ndarray, at: Num[np.ndarray, "K"]) -> Num[np.ndarray, "K"]:
-    """Returns the time at each of the words `at` in microseconds, -1 where it is not known."""
-    is_low, is_high = kinds == _LOW, kinds == _HIGH
-    clock = np.flatnonzero(is_low | is_high)
-    if not is_high.any():
-        return np.full(len(at), -1, np.int64)
-    payload = (words[clock] & np.uint16(0xFFF)).astype(np.int64)
-    high_here = is_high[clock]
-    highs = payload[high_here]
+def _vectors(words: np.ndarray, kinds: np.ndarray) -> _Vectors:
+    """Returns the vectors among the words."""
+    at = np.flatnonzero((kinds >= _BASE) & (kinds <= _VECTOR8))
+    some = kinds[at]
+    is_base = some == _BASE
+    known = slice(int(np.argmax(is_base)) if is_base.any() else len(at), None)
+    at, some, is_base = at[known], some[known], is_base[known]
+    # Columns that vectors have passed, of which those since the latest first column count.
+    passed = np.cumsum(_LENGTH[some], dtype=np.uint32) - _LENGTH[some]
+    base = np.cumsum(is_base)[~is_base] - 1
+    firsts = (_place(words[at[is_base]]) - passed[is_base])[base] + passed[~is_base]
+    at = at[~is_base]
+    return _Vectors(at, firsts, words[at] & _MASK[some[~is_base]])
+
+
+def _places(
+    singles: Num[np.ndarray, "n"], vectors: _Vectors, until: Num[np.ndarray, "W"]
+) -> Num[np.ndarray, "K"]:
+    """Returns column and, in bit 31, polarity of each event, (K,) uint32.
+
+    Args:
+      singles: words that are one event.
+      vectors: words that are several.
+      until: events up to each of all words.
+    """
+    if not vectors.at.size:
+        return _place(singles)
+    some = np.flatnonzero(vectors.masks)
+    masks = vectors.masks[some]
+    counts = np.bitwise_count(masks)
+    bits = np.flatnonzero(np.unpackbits(masks.view(np.uint8), bitorder="little").view(np.bool_))
+    wide = np.repeat(vectors.firsts[some], counts)
+    wide += (bits & 15).astype(np.uint32)  # 16 bits a mask
+    # Where the events of vectors are among all, and among those of vectors.
+    behind = until[vectors.at[some]] - np.cumsum(counts, dtype=np.int32)
+    at = np.repeat(behind, counts) + np.arange(len(wide), dtype=np.int32)
+    is_single = np.ones(until[-1], np.bool_)
+    is_single[at] = False
+    places = np.empty(until[-1], np.uint32)
+    places[is_single] = _place(singles)
+    places[at] = wide
+    return places
+
+
+def _place(words: Num[np.ndarray, "n"]) -> Num[np.ndarray, "n"]:
+    """Returns column and, moved to bit 31, polarity of words that have them, uint32."""
+    signs = (words & np.uint16(1 << 11)).astype(np.uint32)
+    signs <<= np.uint32(20)
+    signs |= words & np.uint16(0x7FF)
+    return signs
+
+
+def _clock(
+    words: np.ndarray, kinds: np.ndarray
+) -> tuple[Num[np.ndarray, "n"], Num[np.ndarray, "n"]]:
+    """Returns the words that set the time, from the first high bits on, and what it is then.
+
+    Returns:
+      Which words, and the time in microseconds, int64.
+    """
+    at = np.flatnonzero((kinds == _LOW) | (kinds == _HIGH))
+    is_high = kinds[at] == _HIGH
+    payload = (words[at] & np.uint16(0xFFF)).astype(np.int64)
+    highs = payload[is_high]
+    if not highs.size:
+        return at[:0], highs
     highs += wraps(highs, 1 << 12)
-    changed = np.concatenate([[True], highs[1:] != highs[:-1]])
-    latest_high = np.cumsum(high_here) - 1
     # The low bits are those of the latest word that set them: a low word, or new high bits, to 0.
-    sets = ~high_here
-    sets[high_here] = changed
-    lows = np.where(high_here, 0, payload)[sets]
-    latest_set = np.cumsum(sets) - 1
-    time = (highs[latest_high] << 12) | np.where(latest_set >= 0, lows[latest_set], 0)
-    time[latest_high < 0] = -1
-    latest = _latest(is_low | is_high, at)
-    return np.where(latest >= 0, time[latest], -1)
+    sets = ~is_high
+    sets[is_high] = np.concatenate([[True], highs[1:] != highs[:-1]])
+    lows = np.where(is_high, 0, payload)[sets]
+    known = slice(int(np.argmax(is_high)), None)
+    latest_high, latest_low = (np.cumsum(each)[known] - 1 for each in (is_high, sets))
+    return at[known], (highs[latest_high] << 12) | lows[latest_low]
 
 
-def _latest(here: np.ndarray, at: Num[np.ndarray, "K"]) -> Num[np.ndarray, "K"]:
-    """Returns which of the words marked in `here` is the latest before each word, -1 if none."""
-    return np.cumsum(here, dtype=np.int32)[at] - 1
+def _repeated(
+    states: Num[np.ndarray, "n"],
+    until: Num[np.ndarray, "W"],
+    at: Num[np.ndarray, "n"],
+    begin: Any,
+) -> Num[np.ndarray, "K"]:
+    """Returns the state of each event from number `begin` on.
+
+    Args:
+      states: what words of state say; each holds until the next one.
+      until: events up to each of all words.
+      at: which of them are the words of state; the first one comes before the event `begin`.
+      begin: number of an event.
+    """
+    ends = np.append(until[at], until[-1])
+    return np.repeat(states, np.diff(np.maximum(ends, begin)))

@@ -10,6 +10,7 @@ import numpy as np
 from flax_snn.nir import graph as ir
 from flax_snn.nir.error import fail
 from flax_snn.nir.graph import FIELDS, Graph, Node
+from flax_snn.nir.rounding import without_rounding
 
 _OPTIONAL: dict[str, Any] = {"input_shape": None, "input_type": None, "start_dim": 1, "end_dim": -1}
 
@@ -143,8 +144,9 @@ def _checked(what: str, value: Any, label: str) -> Any:
     if array.dtype.kind not in "fiu" or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
         kind = "complex numbers" if array.dtype.kind == "c" else f"dtype {array.dtype}"
         raise fail(label, "real numbers", kind, "export real values")
-    if array.size == 0 and what not in (ir.SHAPE, ir.SPATIAL):
-        raise fail(label, "at least one value", f"an empty array of shape {array.shape}")
+    if array.size == 0 and what != ir.SPATIAL:
+        remedy = "a network needs an axis of features" if what == ir.SHAPE else ""
+        raise fail(label, "at least one value", f"an empty array of shape {array.shape}", remedy)
     if what in (ir.SHAPE, ir.SPATIAL, ir.PADDING, ir.WHOLE, ir.AXIS):
         return _whole(what, array, label)
     if not np.isfinite(array).all():
@@ -157,6 +159,8 @@ def _checked(what: str, value: Any, label: str) -> Any:
         )
     if what == ir.WEIGHT:
         return array
+    # Neurons compute in float32, or wider: no type that is possible rounds what it holds.
+    array = without_rounding(array, np.float32 if array.dtype.kind in "iu" else np.float64, label)
     array = array.astype(np.float64)
     if what == ir.POSITIVE and (array <= 0).any():
         raise fail(

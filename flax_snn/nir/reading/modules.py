@@ -16,7 +16,8 @@ from flax_snn.nir.error import fail
 from flax_snn.nir.graph import Node
 from flax_snn.nir.metadata import surrogate_of
 from flax_snn.nir.reading.grouping import NodeGroup
-from flax_snn.nir.reading.neurons import ReadOptions, population
+from flax_snn.nir.reading.neurons import ReadOptions, check_surrogate, population
+from flax_snn.nir.rounding import without_rounding
 from flax_snn.nir.shapes import flatten_axes
 from flax_snn.nir.wiring import Wiring
 
@@ -82,6 +83,7 @@ class ModuleBuilder:
         surrogate = self.options.surrogate or surrogate_of(node.metadata.get("surrogate"), where)
         threshold = layers.Threshold(shape, param_dtype=self.param_dtype)
         if surrogate is not None:
+            check_surrogate(surrogate, node["threshold"], where)
             threshold = threshold.clone(surrogate=surrogate)
         return BuiltModule(threshold, {"neuron": {"threshold": theta}})
 
@@ -113,7 +115,11 @@ class ModuleBuilder:
             if back.type == "Affine" and np.any(back["bias"]):
                 zeros = np.zeros_like(back["bias"])
                 front = self.wiring.nodes[str(node_group.weight)].fields.get("bias", zeros)
-                params["bias"] = self._array(front + back["bias"], f"{where}: bias")
+                # Each in the dtype of the network before the sum: whole numbers would wrap around.
+                summed = self._array(front, f"{where}: bias") + self._array(
+                    back["bias"], f"{where}: bias"
+                )
+                params["bias"] = self._array(np.asarray(summed), f"{where}: bias")
         if node_group.weight is not None:
             arguments |= {"features": params["kernel"].shape[1], "use_bias": "bias" in params}
         else:
@@ -182,10 +188,9 @@ class ModuleBuilder:
         """Return an array in the dtype of the variables.
 
         Raises:
-          NIRError: a value is outside the range of the dtype.
+          NIRError: a value is outside the range of the dtype, or a whole number that it cannot hold.
         """
-        with np.errstate(over="ignore"):
-            array = np.asarray(value).astype(self.param_dtype)
+        array = without_rounding(value, self.param_dtype, where)
         if not np.isfinite(array).all():
             raise fail(
                 where,

@@ -27,7 +27,7 @@ from flax_snn.dynamics import (
     discretize,
 )
 from flax_snn.nir.channel_order import Order, to_last
-from flax_snn.nir.error import fail
+from flax_snn.nir.error import NIRError, fail
 from flax_snn.nir.graph import Node
 from flax_snn.nir.metadata import rule_changes, surrogate_of
 from flax_snn.nir.method import Method
@@ -115,7 +115,9 @@ def population(
     rule, extra = _with_parameters(node, rule, shared, individual, options)
     if rule.fire != "none":
         surrogate = options.surrogate or surrogate_of(node.metadata.get("surrogate"), where)
-        extra |= {"surrogate": surrogate} if surrogate is not None else {}
+        if surrogate is not None:
+            check_surrogate(surrogate, numbers.theta, where)
+            extra |= {"surrogate": surrogate}
     start = to_last(_start(node, options), order).ravel()
     v_init = float(start[0]) if (start == start[0]).all() else tuple(start.tolist())
     try:
@@ -125,6 +127,14 @@ def population(
     assert isinstance(dynamics, LIFDynamics | LIDynamics)
     arranged = {key: to_last(value, order) for key, value in individual.items()}
     return Population(dynamics, arranged, np.ndim(node["r"]))
+
+
+def check_surrogate(surrogate: Surrogate, theta: Any, where: str) -> None:
+    """Raise a NIRError if a threshold lies where a surrogate derivative is divided by 0."""
+    try:
+        surrogate.check_threshold(f"{where}: v_threshold", theta)
+    except ValueError as error:
+        raise NIRError(str(error)) from None
 
 
 def _rule(

@@ -70,7 +70,8 @@ def from_nir(
       surrogate: surrogate derivative of all spikes. By default the one that the file names, else
         superspike(10).
       param_dtype: dtype of the parameters, to which the values of the file are rounded.
-      max_bytes: largest total size of all arrays of a file, in bytes.
+      max_bytes: largest total size of all arrays of a file, in bytes, and of what the network
+        computes and remembers in one step of one sample.
 
     Returns:
       The network and its variables. The network is ``snn.RNN`` or ``nn.Sequential`` if the layers
@@ -88,7 +89,7 @@ def from_nir(
     if not override:
         _check_agreement(parsed, dt, method)
     try:
-        network = _network(parsed, options, round_delays, param_dtype)
+        network = _network(parsed, options, round_delays, param_dtype, max_bytes)
     except RecursionError as error:
         raise fail(
             "graph", "chains of at most some hundred nodes in a loop", "a deeper chain"
@@ -97,7 +98,7 @@ def from_nir(
 
 
 def _network(
-    graph: Graph, options: ReadOptions, round_delays: bool, param_dtype: Any
+    graph: Graph, options: ReadOptions, round_delays: bool, param_dtype: Any, max_bytes: int
 ) -> BuiltModule:
     wiring = wire(repaired(graph, options.producer, options.dt))
     steps = {
@@ -105,6 +106,7 @@ def _network(
         for name, node in wiring.nodes.items()
         if node.type == "Delay"
     }
+    check_size(wiring, steps, param_dtype, max_bytes)
     found = group_nodes(wiring, steps)
     groups = components(wiring.sources, sorted(wiring.nodes))
     loops = {n for g in groups if is_loop(g, wiring.sources) for n in g}

@@ -61,12 +61,12 @@ def changed(path, value):
         ("config.data.colour", 1, r"config.data: unknown fields \['colour'\]"),
         ("config.network.hidden", None, r"config.network: missing fields \['hidden'\]"),
         ("config.network.hidden", 128, "config.network.hidden: expected a list"),
-        ("config.network.hidden", [1.5], r"hidden\[0\]: expected a value of type int"),
+        ("config.network.hidden", [1.5], r"hidden\[0\]: expected a whole number, got 1.5"),
         ("config.network.readout", "vote", "readout: expected one of"),
-        ("config.training.epochs", True, "epochs: expected a value of type int"),
-        ("config.training.learning_rate", "fast", "learning_rate: expected a number"),
+        ("config.training.epochs", True, "epochs: expected a whole number, got true"),
+        ("config.training.learning_rate", "fast", "learning_rate: expected a finite number, got 'fast'"),
         ("config.training", [], "config.training: expected an object"),
-        ("task", None, "expected an object with version, task and config"),
+        ("task", None, "expected the key 'task', got the keys 'version', 'config'"),
     ],
 )
 def test_strange_json_is_refused(path, value, words):

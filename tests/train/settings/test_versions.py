@@ -225,8 +225,8 @@ def test_a_field_that_came_later_has_the_value_that_runs_had_before(version, con
         (2, {"width": 9, "wings": 2}, r"config: unknown fields \['wings'\]"),
         (1, {"width": 9}, "expected settings of version 2 to 4, got version 1"),
         (5, {"width": 9}, "got version 5; use the release of flax_snn that wrote them"),
-        (True, {"width": 9}, "got version True"),
-        ("4", {"width": 9}, "got version '4'"),
+        (True, {"width": 9}, "version: expected a whole number >= 0, got True"),
+        ("4", {"width": 9}, "version: expected a whole number >= 0, got '4'"),
     ],
 )
 def test_what_no_version_wrote_is_refused(version, config, words):

@@ -36,11 +36,20 @@ def state(scale=1.0, size=3):
     )
 
 
+SETTINGS = {"version": 4, "task": "none", "config": {}}
+
+
+def place(epochs, batches=0):
+    """Where a run stands, as `train.run.resume.position` says it."""
+    nothing = {"stream": None, "sums": None}
+    return {"epochs_done": epochs, "batches_done": batches, "seconds": 1.0, **nothing}
+
+
 def write(run, accuracies, first=1, score="accuracy", every=0.0):
-    with CheckpointWriter(run, {"task": "none"}, score, every) as writer:
+    with CheckpointWriter(run, SETTINGS, score, every) as writer:
         for epoch, accuracy in enumerate(accuracies, first):
             metrics = {f"validation_{score}": accuracy}
-            writer.save(epoch, state(float(epoch)), {"epochs_done": epoch}, metrics)
+            writer.save(epoch, state(float(epoch)), place(epoch), metrics)
 
 
 def steps(run):
@@ -86,9 +95,9 @@ def test_epochs_held_back_are_saved_in_the_end(tmp_path, accuracies, best):
 
 
 def test_epochs_held_back_are_not_on_disk_before(tmp_path):
-    with CheckpointWriter(tmp_path, {}, "accuracy", every=3600.0) as writer:
+    with CheckpointWriter(tmp_path, SETTINGS, "accuracy", every=3600.0) as writer:
         for epoch in (1, 2, 3):
-            writer.save(epoch, state(epoch), {}, {"validation_accuracy": 0.5})
+            writer.save(epoch, state(epoch), place(epoch), {"validation_accuracy": 0.5})
         while latest_checkpoint(tmp_path) is None:  # saved in the background
             time.sleep(0.01)
         assert steps(tmp_path) == [1]
@@ -96,9 +105,9 @@ def test_epochs_held_back_are_not_on_disk_before(tmp_path):
 
 def test_epochs_held_back_are_saved_when_the_run_fails(tmp_path):
     def fail():
-        with CheckpointWriter(tmp_path, {}, "accuracy", every=3600.0) as writer:
+        with CheckpointWriter(tmp_path, SETTINGS, "accuracy", every=3600.0) as writer:
             for epoch, accuracy in enumerate([0.5, 0.9, 0.7], 1):
-                writer.save(epoch, state(epoch), {}, {"validation_accuracy": accuracy})
+                writer.save(epoch, state(epoch), place(epoch), {"validation_accuracy": accuracy})
             raise MemoryError
 
     with pytest.raises(MemoryError):
@@ -107,12 +116,10 @@ def test_epochs_held_back_are_saved_when_the_run_fails(tmp_path):
 
 
 def test_epochs_held_back_are_saved_before_a_stop_within_one(tmp_path):
-    with CheckpointWriter(tmp_path, {}, "accuracy", every=3600.0) as writer:
+    with CheckpointWriter(tmp_path, SETTINGS, "accuracy", every=3600.0) as writer:
         for epoch, accuracy in enumerate([0.5, 0.9, 0.7], 1):
-            writer.save(
-                epoch, state(epoch), {"epochs_done": epoch}, {"validation_accuracy": accuracy}
-            )
-        writer.save_within(4, state(4.0), {"epochs_done": 3})
+            writer.save(epoch, state(epoch), place(epoch), {"validation_accuracy": accuracy})
+        writer.save_within(4, state(4.0), place(3, 1))
         assert steps(tmp_path) == [2, 3]
     (within,) = (tmp_path / "interrupted").iterdir()
     assert open_checkpoint(within).meta["epoch"] == 4
@@ -146,9 +153,9 @@ def test_what_a_kill_leaves_is_cleared_away(tmp_path):
 def test_what_is_restored_is_what_was_saved(tmp_path):
     write(tmp_path, [0.5, 0.9])
     checkpoint = open_checkpoint(find_checkpoint(tmp_path))
-    assert checkpoint.data == {"epochs_done": 2}
+    assert checkpoint.data == {**place(2), "run": None, "updates": 7}
     assert checkpoint.meta["epoch"] == 2 and checkpoint.meta["format_version"] == FORMAT_VERSION
-    assert checkpoint.meta["settings"] == {"task": "none"}
+    assert checkpoint.meta["settings"] == SETTINGS
     assert set(checkpoint.meta["versions"]) >= {"flax_snn", "jax", "flax", "python"}
     restored = checkpoint.restore(jax.eval_shape(state))
     assert jax.tree.structure(restored) == jax.tree.structure(state())

@@ -74,10 +74,14 @@ class TwoModels(Model):
         training: TrainingConfig | None = None,
     ) -> Output:
         """Runs the network of the training if settings of the training are given, and reads it."""
-        model = self
-        if training is not None and self.training_runner is not None:
-            model = dataclasses.replace(self, runner=self.training_runner, training_runner=None)
+        model = self if training is None else self.in_training()
         return super(TwoModels, model).apply(params, inputs, noise_key, lengths, training)
+
+    def in_training(self) -> TwoModels:
+        """Returns the model with the network of the training."""
+        if self.training_runner is None:
+            return self
+        return dataclasses.replace(self, runner=self.training_runner, training_runner=None)
 
     def with_time_loop(self, implementation: str) -> Model:
         """Returns the model with another loop over time steps, in training too."""

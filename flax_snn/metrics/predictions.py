@@ -1,35 +1,19 @@
-"""Metrics of a task: how well predictions agree with what is true.
-
-Counted and summed on the host, counts in int64 and sums in float64, so that a result depends
-neither on the batches nor on the device. They take arrays of NumPy or JAX, but not inside ``jit``;
-a loss to be differentiated stands in `flax_snn.losses`.
+"""How well predictions agree with what is true.
 
 Predictions come first, targets second. As a rule there is one of each for each sample. Where there
 is one for each time step, ``(S, T)`` or ``(S, T, D)``, ``seq_lengths`` or ``mask`` say which steps
-are data, as in `flax_snn.sequence_mask`: padding never counts, a mean is that of each sequence
-over its own steps and then that of the sequences, and a sequence without data is left out.
-
-Names as in Yik et al., The neurobench framework for benchmarking neuromorphic computing algorithms
-and systems, Nature Communications 16, 2025.
+are data.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import jax
 import numpy as np
 import numpy.typing as npt
 
 from flax_snn import checks
-from flax_snn.sequence_mask import SequenceLengths, StepMask, step_mask
+from flax_snn.metrics.inputs import data_mask, known
+from flax_snn.sequence_mask import SequenceLengths, StepMask
 from flax_snn.typing import Bool, Float, Int
-
-__all__ = ["accuracy", "confusion_matrix", "mean_squared_error", "r2"]
-
-
-def __dir__() -> list[str]:
-    return __all__
 
 
 def accuracy(
@@ -182,6 +166,43 @@ def r2(
     return float(np.mean(1.0 - unexplained_D / total_D))
 
 
+def smape(
+    predictions: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    seq_lengths: SequenceLengths | None = None,
+    mask: StepMask | None = None,
+) -> float:
+    """Symmetric mean absolute percentage error, over samples and coordinates alike.
+
+        sMAPE = 200 / n * SUM |y - p| / (|y| + |p|)
+
+    A pair of zeros has no error.
+
+    >>> smape([1.0, 3.0], [1.0, 1.0])
+    50.0
+
+    Args:
+      predictions: predicted values p, ``(S,)`` or ``(S, D)``; of each step, with ``seq_lengths`` or
+        ``mask``, ``(S, T)`` or ``(S, T, D)``.
+      targets: true values y, of the same shape.
+      seq_lengths: number of steps of each sequence, ``(S,)``, for predictions of each step.
+      mask: which steps are data, ``(S, T)``, instead of lengths.
+
+    Returns:
+      The error, from 0 to 200; for predictions of each step the mean of those of the sequences.
+
+    Raises:
+      TypeError: values that are not real numbers.
+      ValueError: another rank, no values, different shapes, values that are not finite, lengths or
+        a mask that do not fit or that leave no data.
+    """
+    predicted, true, is_data = _values(predictions, targets, seq_lengths, mask)
+    size = np.abs(true) + np.abs(predicted)
+    error = np.abs(true - predicted) / np.where(size == 0.0, 1.0, size)
+    return _mean_of_sequences(200.0 * error.mean(axis=-1), is_data)
+
+
 def _mean_of_sequences(values: np.ndarray, is_data: Bool[np.ndarray, "*S"]) -> float:
     """Returns the mean over samples ``(S,)``, or over the steps ``(S, T)`` of each and then them.
 
@@ -201,12 +222,12 @@ def _classes(
     mask: StepMask | None,
 ) -> tuple[Int[np.ndarray, "*S"], Int[np.ndarray, "*S"], Bool[np.ndarray, "*S"]]:
     """Returns both in int64, and which entries are data."""
-    predicted, true = _known("predictions", predictions), _known("labels", labels)
+    predicted, true = known("predictions", predictions), known("labels", labels)
     for name, array in (("predictions", predicted), ("labels", true)):
         if array.size:
             remedy = "give class numbers, such as the argmax of the logits"
             checks.integers(name, array, remedy=remedy)
-    is_data = _data_mask("labels", predicted, true, seq_lengths, mask, coordinates=False)
+    is_data = data_mask("labels", predicted, true, seq_lengths, mask, coordinates=False)
     return predicted.astype(np.int64), true.astype(np.int64), is_data
 
 
@@ -221,12 +242,12 @@ def _values(
     Padding is replaced by 0.
     """
     given = {"predictions": predictions, "targets": targets}
-    arrays = {name: _known(name, values) for name, values in given.items()}
+    arrays = {name: known(name, values) for name, values in given.items()}
     for name, array in arrays.items():
         checks.real_array(name, array)
         if array.dtype == np.bool_:
             raise TypeError(checks.error_text(name, "real numbers", array.dtype))
-    is_data = _data_mask(
+    is_data = data_mask(
         "targets",
         arrays["predictions"],
         arrays["targets"],
@@ -240,54 +261,3 @@ def _values(
         found.append(np.where(is_data[..., None], array, 0.0))
         checks.finite_array(name, found[-1])
     return found[0], found[1], is_data
-
-
-def _known(name: str, values: Any) -> np.ndarray:
-    """Returns values as an array of NumPy.
-
-    Raises:
-      TypeError: values that a transformation of JAX hides.
-    """
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values)):
-        remedy = "call metrics on what a function under jit, grad or vmap returns"
-        raise TypeError(checks.error_text(name, "known values", "a traced array", remedy))
-    return np.asarray(values)
-
-
-def _data_mask(
-    name: str,
-    predicted: np.ndarray,
-    true: np.ndarray,
-    seq_lengths: SequenceLengths | None,
-    mask: StepMask | None,
-    *,
-    coordinates: bool,
-) -> Bool[np.ndarray, "*S"]:
-    """Returns which entries are data, ``(S,)``, or ``(S, T)`` with lengths or a mask.
-
-    Args:
-      name: name of the second argument, for errors.
-      predicted: the predictions.
-      true: the labels or targets.
-      seq_lengths: number of steps of each sequence, or None.
-      mask: which steps are data, or None.
-      coordinates: whether an axis of coordinates may follow.
-    """
-    axes = ["S"] if seq_lengths is None and mask is None else ["S", "T"]
-    shapes = [f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"]
-    if coordinates:
-        shapes.append(f"({', '.join([*axes, 'D'])})")
-    if not len(axes) <= true.ndim <= len(axes) + coordinates or true.size == 0:
-        what = f"shape {' or '.join(shapes)} with at least one sample"
-        raise ValueError(checks.error_text(name, what, f"shape {true.shape}"))
-    if predicted.shape != true.shape:
-        what, remedy = f"the shape {true.shape} of {name}", "give one prediction for each of them"
-        raise ValueError(checks.error_text("predictions", what, predicted.shape, remedy))
-    if len(axes) == 1:
-        return np.ones(true.shape[:1], np.bool_)
-    found = step_mask(true.shape[:1], true.shape[1], seq_lengths=seq_lengths, mask=mask)
-    is_data = _known("seq_lengths, mask", found)
-    if not is_data.any():
-        what, remedy = "at least one step with data", "leave out batches that are all padding"
-        raise ValueError(checks.error_text("seq_lengths, mask", what, "none", remedy))
-    return is_data

@@ -1,0 +1,189 @@
+"""The spiking perceptron of Fashion-MNIST beside snnTorch; rewrites benchmarks/results/images.json.
+
+    python -m benchmarks.images --data-dir FOLDER --peers PEERS [--parts seconds accuracy]
+
+FOLDER as for `benchmarks.real_data`; PEERS/snntorch is an environment of
+benchmarks/peers/snntorch.txt. Both train the same network on the same images: the same equations
+(their logits are compared for the same weights), sizes, initial distribution, loss, AdamW and
+schedule; nothing is changed at random.
+
+- ``seconds``: training on so many batches, in turns, in one process each; of the median the
+  seconds of an epoch. What a step takes here is compiled, and there it is eager, as documented.
+- ``accuracy``: after a few epochs, three seeds each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.machine import write_results
+from benchmarks.rows import run
+from benchmarks.workers import Worker
+from train.command_line import parse
+from train.data.order import epoch_order
+from train.data.parts import Dataset
+from train.run.step import create_state, train_batches
+from train.tasks import find_task
+
+RESULTS = Path(__file__).parent / "results" / "images.json"
+COMMAND = "python -m benchmarks.images --data-dir FOLDER --peers PEERS"
+FLAGS = (
+    "--hidden 512 --steps 8 --batch-size 250 --pixel-shift 0 --no-flip --dropout 0 --init gains"
+    " --input-gain 8 --no-learn-tau"
+)
+EPOCHS, SEEDS, BATCHES, ROUNDS = 3, (0, 1, 2), 20, 9
+
+
+def peer_settings(settings: Any, hidden: int, file: Path, updates: int) -> dict[str, Any]:
+    """Returns what the peer is told of the network and its training."""
+    data, network, training = settings.data, settings.network, settings.training
+    return {
+        "file": str(file),
+        "sizes": [784, hidden, 10],
+        "steps": data.steps,
+        "decay": float(np.exp(-data.dt / network.tau_mem)),
+        "readout_decay": float(np.exp(-data.dt / network.tau_readout)),
+        "slope": network.surrogate_slope,
+        "scale": network.membrane_scale,
+        "updates": updates,
+        **{name: getattr(network, name) for name in ("input_gain", "readout_gain")},
+        **{
+            name: getattr(training, name)
+            for name in (
+                "batch_size",
+                "learning_rate",
+                "weight_decay",
+                "warm_up",
+                "label_smoothing",
+            )
+        },
+    }
+
+
+def write_arrays(file: Path, data: Dataset, params: Any) -> None:
+    """Writes images, labels and first weights for the peer."""
+    parts = {
+        f"{name}_{field}": np.asarray(getattr(part, field))
+        for name, part in zip(Dataset._fields, data, strict=True)
+        for field in ("inputs", "labels")
+    }
+    weights = {
+        "first": params["Dense_0"]["kernel"],
+        "readout": params["readout"]["kernel"],
+        "bias": params["readout"]["bias"],
+    }
+    np.savez(file, **parts, **{name: np.asarray(array) for name, array in weights.items()})
+
+
+def seconds(ours: Callable[[], Any], peer: Worker) -> dict[str, Any]:
+    """Returns the seconds of an epoch of both, measured in turns."""
+    own, theirs = [], []
+    for _ in range(ROUNDS + 2):
+        begin = time.perf_counter()
+        jax.block_until_ready(ours())
+        own.append(time.perf_counter() - begin)
+        theirs.append(peer.ask({"do": "batches", "count": BATCHES})["seconds"])
+    own, theirs = own[2:], theirs[2:]
+    ratios = [a / b for a, b in zip(own, theirs, strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return {
+        "batches": BATCHES,
+        "rounds": ROUNDS,
+        "flax_snn_ms_per_batch": round(1e3 * statistics.median(own) / BATCHES, 2),
+        "snntorch_ms_per_batch": round(1e3 * statistics.median(theirs) / BATCHES, 2),
+        "ratio": {"median": round(middle, 3), "from": round(low, 3), "to": round(high, 3)},
+    }
+
+
+def accuracy(data_dir: Path, peer: Worker) -> dict[str, Any]:
+    """Returns the accuracies of both after the same number of epochs, seed by seed."""
+    found: dict[str, Any] = {"epochs": EPOCHS, "flax_snn": {}, "snntorch": {}}
+    for seed in SEEDS:
+        flags = f"{FLAGS} --epochs {EPOCHS} --seed {seed} --data-dir {data_dir}"
+        result = run("fashion_mnist", flags).result
+        found["flax_snn"][f"seed {seed}"] = {
+            "test": result["test_accuracy"],
+            "validation": result["validation_accuracy"],
+            "training_seconds": result["training_seconds"],
+        }
+        answer = peer.ask({"do": "train", "epochs": EPOCHS, "seed": seed})
+        took = answer.pop("seconds")
+        found["snntorch"][f"seed {seed}"] = answer | {"training_seconds": round(took, 3)}
+        print(seed, found["flax_snn"][f"seed {seed}"], answer, flush=True)
+    for name in ("flax_snn", "snntorch"):
+        found[f"{name}_mean_test"] = round(
+            statistics.mean(each["test"] for each in found[name].values()), 6
+        )
+    return found
+
+
+def main() -> None:
+    """Measures and rewrites the results."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.images")
+    parser.add_argument(
+        "--data-dir", type=Path, required=True, help="folder with one for each task"
+    )
+    parser.add_argument("--peers", type=Path, required=True, help="folder of the environments")
+    parser.add_argument("--parts", nargs="*", default=["seconds", "accuracy"])
+    options = parser.parse_args()
+    folder = options.data_dir.expanduser().absolute() / "fashion_mnist"
+    task = find_task("fashion_mnist")
+    given = [*FLAGS.split(), "--epochs", str(EPOCHS), "--data-dir", str(folder)]
+    settings, where = parse(task, given, task.settings())
+    settings = task.complete(task.with_data(settings, where))
+    data, model, training = task.dataset(settings, where), task.build(settings), settings.training
+    samples = len(data.train.labels)
+    updates = samples // training.batch_size * EPOCHS
+    state = create_state(model, training, updates, np.uint32(0))
+    part = jax.device_put(data.train)
+    order = epoch_order(0, 1, samples, training.batch_size)[:BATCHES]
+    step = jax.jit(functools.partial(train_batches, model, training))
+    with tempfile.TemporaryDirectory() as made:
+        file = Path(made, "images.npz")
+        write_arrays(file, data, state.params)
+        told = peer_settings(settings, settings.network.hidden[0], file, updates)
+        peer = Worker(
+            str(options.peers / "snntorch" / "bin" / "python"), "snntorch_images.py", told
+        )
+        logits = np.array(peer.ask({"do": "logits", "count": 200})["logits"])
+        own = model.apply(state.params, data.test.inputs[:200], jax.random.key(0)).z
+        found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        kept = {name: found[name] for name in ("seconds", "accuracy") if name in found}
+        far = np.abs(np.asarray(own) - logits).max(axis=1)
+        kept["same_network"] = {
+            "images": len(far),
+            "median_difference_of_logits": float(np.median(far)),
+            "images_with_a_spike_more_or_less": int((far > 1e-3).sum()),
+        }
+        print(kept["same_network"], flush=True)
+        if "seconds" in options.parts:
+            kept["seconds"] = seconds(lambda: step(state, part, order), peer)
+            epochs = {
+                name: round(kept["seconds"][f"{name}_ms_per_batch"] * updates / EPOCHS / 1e3, 2)
+                for name in ("flax_snn", "snntorch")
+            }
+            kept["seconds"]["seconds_per_epoch"] = epochs
+            print(kept["seconds"], flush=True)
+        if "accuracy" in options.parts:
+            kept["accuracy"] = accuracy(folder, peer)
+        versions = peer.ask({"do": "versions"})
+        peer.close()
+    versions.pop("seconds")
+    told.pop("file")
+    content = {"flags": FLAGS, "network": told, "peer_versions": versions, **kept}
+    write_results(RESULTS, COMMAND, content)
+
+
+if __name__ == "__main__":
+    main()

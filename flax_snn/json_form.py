@@ -20,11 +20,32 @@ import dataclasses
 import json
 import math
 import os
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from flax_snn import checks
+from flax_snn.regular_file import read_regular
+
+__all__ = [
+    "Check",
+    "MAX_BYTES",
+    "MAX_DEPTH",
+    "Object",
+    "Reference",
+    "anything",
+    "check_form",
+    "count",
+    "in_words",
+    "items",
+    "nullable",
+    "one_of",
+    "parse_json",
+    "read_json",
+    "read_json_lines",
+    "share",
+    "text",
+    "truth",
+]
 
 MAX_BYTES = 2**24
 """Largest size of a file, in bytes, where its reader does not say another."""
@@ -231,57 +252,6 @@ def check_form(form: Check, value: Any) -> Any:
     return form("", value)
 
 
-def read_regular(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> bytes:
-    """Returns the content of a regular file.
-
-    A directory, a device, a socket or a pipe is refused, not waited for.
-
-    Args:
-      path: the file.
-      max_bytes: largest size, in bytes.
-
-    Raises:
-      FileNotFoundError: there is no such file.
-      OSError: it cannot be read.
-      ValueError: no regular file, or a larger one.
-    """
-    # Opening a pipe that nobody writes to would wait for ever.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    handle = os.open(path, flags)
-    try:
-        check_regular(os.fstat(handle).st_mode)
-        with os.fdopen(handle, "rb", closefd=False) as file:
-            content = file.read(max_bytes + 1)
-    finally:
-        os.close(handle)
-    if len(content) > max_bytes:
-        raise ValueError(
-            checks.error_text("the file", f"at most {max_bytes} bytes", "more")
-        )
-    return content
-
-
-def check_regular(mode: int) -> None:
-    """Refuses what is no regular file.
-
-    Args:
-      mode: ``st_mode`` of `os.stat`.
-
-    Raises:
-      ValueError: a directory, a pipe, a socket or a device.
-    """
-    if stat.S_ISREG(mode):
-        return
-    kinds = {
-        "a directory": stat.S_ISDIR,
-        "a pipe": stat.S_ISFIFO,
-        "a socket": stat.S_ISSOCK,
-        "a symbolic link": stat.S_ISLNK,
-    }
-    found = next((kind for kind, test in kinds.items() if test(mode)), "a device")
-    raise ValueError(checks.error_text("the file", "a regular file", found))
-
-
 def in_words(value: Any) -> str:
     """Returns a value as JSON calls it: ``null``, ``a list of 3``, ``'a string'``, ``1.5``."""
     if value is None or isinstance(value, bool):
@@ -375,3 +345,7 @@ def _too_deep() -> str:
 
 def _quoted(key: str) -> str:
     return checks.shown(key[:60])
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -137,6 +137,13 @@ def metric(name: str, arrays: tuple[np.ndarray, ...], combine: Any, *extra: Any)
     return Row(call, arrays, combine, differentiable=False)
 
 
+def of_trains(name: str, arrays: tuple[np.ndarray, ...], **settings: Any) -> Row:
+    """A metric of rasters: its mean over samples."""
+    function = getattr(metrics, name)
+    return Row(lambda *x, **k: function(*x, dt=DT, **settings, **k), arrays, differentiable=False)
+
+
+OTHER_SPIKES = (RNG.random((B, T, C)) < 0.4).astype(np.float32)
 CLASSES = (np.where(STEP_LABELS % 2, STEP_LABELS, 1).astype(np.int32), STEP_LABELS)
 
 TABLE: dict[str, list[Row]] = {
@@ -173,12 +180,28 @@ TABLE: dict[str, list[Row]] = {
     "metrics.accuracy": [metric("accuracy", CLASSES, mean)],
     "metrics.confusion_matrix": [metric("confusion_matrix", CLASSES, total, C)],
     "metrics.mean_squared_error": [metric("mean_squared_error", (VALUES, TARGETS), mean)],
+    "metrics.smape": [metric("smape", (VALUES, TARGETS), mean)],
+    "metrics.van_rossum_distance": [
+        of_trains("van_rossum_distance", (SPIKES, OTHER_SPIKES), tau=3 * DT)
+    ],
+    "metrics.victor_purpura_distance": [
+        of_trains("victor_purpura_distance", (SPIKES, OTHER_SPIKES), cost=0.4 / DT)
+    ],
+    "metrics.decision_time": [
+        of_trains("decision_time", (VALUES,)),
+        of_trains("decision_time", (VALUES,), reduce="none"),
+    ],
+    "metrics.coefficient_of_variation": [],  # not defined for samples of few steps
+    "metrics.synchrony": [],  # likewise
+    "metrics.workload": [],  # has tests of its own, with the models that it needs
     "metrics.r2": [],  # not made of those of the samples: see the test of its own
     "diagnosis.diagnose": [],  # has tests of their own, with the models that it needs
     "initializers.lsuv": [],
 }
 
 NO_TIME_AXIS = {
+    "metrics.energy_estimate": "takes numbers of operations, over which time is gone",
+    "metrics.footprint": "takes variables, without data",
     "diagnosis.judge_activity": "takes shares, over which time is gone",
     "losses.first_spike_cross_entropy": "takes one time for each neuron, from first_spike_times",
     "losses.first_spike_logits": "takes one time for each neuron, from first_spike_times",
@@ -188,6 +211,7 @@ NO_TIME_AXIS = {
     "losses.wake_silent": "takes one time and one maximum for each neuron",
     "losses.pool_population": "reduces neurons and leaves the steps as they are",
     "diagnosis.compare": "takes diagnoses",
+    "diagnosis.first_not_finite": "looks at every number, padding too: a NaN there is one",
     "initializers.fluctuation_driven": "draws weights without data",
 }
 
@@ -208,8 +232,18 @@ def lsuv_arrays(x: Any, **settings: Any) -> Any:
     return initializers.lsuv(net, variables, jnp.asarray(x), **settings)
 
 
+def workload_arrays(x: Any, **settings: Any) -> Any:
+    net, variables = lif_network()
+    return metrics.workload(net, variables, jnp.asarray(x), **settings)
+
+
 CALLS = {
     **{name: rows[0] for name, rows in TABLE.items() if rows},
+    "metrics.coefficient_of_variation": Row(
+        metrics.coefficient_of_variation, (SPIKES,), differentiable=False
+    ),
+    "metrics.synchrony": of_trains("synchrony", (SPIKES,), window=2 * DT),
+    "metrics.workload": Row(workload_arrays, (SPIKES,), differentiable=False),
     "metrics.r2": Row(metrics.r2, (VALUES, TARGETS), differentiable=False),
     "diagnosis.diagnose": Row(diagnose_arrays, (SPIKES,), differentiable=False),
     "initializers.lsuv": Row(lsuv_arrays, (SPIKES,), differentiable=False),

@@ -1,6 +1,7 @@
 """Randman on disk is Randman in memory, bit for bit; what is damaged or another is refused."""
 
 import dataclasses
+import fcntl
 import json
 import os
 import re
@@ -147,6 +148,19 @@ def test_what_a_killed_preparation_leaves_does_not_count(damaged, tmp_path):
     builder = prepare_randman(DATA.settings, tmp_path / "data")
     assert builder.data_path.name == damaged.name
     assert len(RandmanSource(builder, "train")) == 48
+
+
+def test_what_a_killed_preparation_leaves_goes_where_another_has_finished(damaged, tmp_path):
+    """Two prepare at once, one is killed, and the other one finishes."""
+    left = Path(shutil.copytree(damaged, damaged.with_name(f"incomplete.ABCDEF_{damaged.name}")))
+    prepare_randman(DATA.settings, tmp_path / "data")
+    assert not left.exists() and damaged.exists()
+    # While someone is at work nothing is removed: it may be theirs.
+    left.mkdir()
+    with open(damaged.parent / ".preparing", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        prepare_randman(DATA.settings, tmp_path / "data")
+    assert left.exists()
 
 
 def test_of_two_that_prepare_at_once_the_first_to_finish_wins(tmp_path, monkeypatch):

@@ -17,14 +17,25 @@ import flax_snn as snn
 ROOT = Path(__file__).resolve().parents[1]
 
 # The ground floor, which every part may import.
-GROUND = {"typing", "checks", "json_form", "representation", "sequence_mask", "time_grid"}
+GROUND = {
+    "typing",
+    "checks",
+    "json_form",
+    "regular_file",
+    "untrusted_hdf5",
+    "representation",
+    "sequence_mask",
+    "time_grid",
+}
 
 # What each part of the house leans on directly; it may also import what stands below those, and
 # the ground floor. A part is a file or a folder of flax_snn, or `train` as a whole.
 LEANS_ON: dict[str, set[str]] = {
     "typing": set(),
     "checks": set(),
-    "json_form": {"checks"},
+    "json_form": {"checks", "regular_file"},
+    "regular_file": {"checks"},
+    "untrusted_hdf5": set(),
     "representation": set(),
     "sequence_mask": {"checks"},
     "time_grid": set(),
@@ -42,7 +53,7 @@ LEANS_ON: dict[str, set[str]] = {
     "learn": {"dynamics", "cells", "products", "time_loop"},
     "losses": set(),
     "encode": set(),
-    "metrics": set(),
+    "metrics": {"initializers", "layers"},
     "plot": {"metrics"},
     "crossbar": set(),
     "nir": {"cells", "layers", "runners"},

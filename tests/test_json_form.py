@@ -24,11 +24,11 @@ from flax_snn.json_form import (
     parse_json,
     read_json,
     read_json_lines,
-    read_regular,
     share,
     text,
     truth,
 )
+from flax_snn.regular_file import read_regular
 
 FORM = Object(
     {"epochs": checks.whole_number, "score": text},
@@ -119,9 +119,11 @@ JSON_VALUES = st.recursive(
     | st.integers(-(2**63), 2**63)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(codec="utf-8", exclude_characters="\0")),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(
-        st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5), inner
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5), inner
+        )
     ),
     max_leaves=20,
 )

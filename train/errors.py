@@ -38,6 +38,10 @@ class CheckpointError(InputError):
     """A checkpoint is missing, damaged, or of another model or version."""
 
 
+class NotFiniteError(InputError):
+    """The loss is no longer a number."""
+
+
 class RunWarning(UserWarning):
     """Something is not as it should be, and the command goes on; the message says how."""
 

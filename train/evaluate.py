@@ -91,6 +91,8 @@ class EvaluateOptions:
     """Where the picture is drawn; by default plots/crossbar.png in the run directory."""
     plots: bool = False
     """Draw the pictures of a run directory anew, such as those of a run that was killed."""
+    size_limit: bool = True
+    """Refuse a network that needs more memory than this machine has left, before it is built."""
 
 
 def evaluate_checkpoint(
@@ -161,13 +163,16 @@ def evaluate_network(trained: Restored, path: Path, part: str = "test") -> dict[
     return found
 
 
-def diagnose(path: Path, part: str = "test", method: str | None = None) -> str:
+def diagnose(
+    path: Path, part: str = "test", method: str | None = None, *, size_limit: bool = True
+) -> str:
     """Return what each layer of a trained network does, as `flax_snn.diagnosis` says it.
 
     Args:
       path: a run directory or a checkpoint.
       part: ``train``, ``validation`` or ``test``, of which the first 250 samples are used.
       method: run the network by this method instead of the one that it was trained by.
+      size_limit: whether a network beyond the memory is refused.
 
     Returns:
       A table, and words where a layer needs them.
@@ -179,18 +184,19 @@ def diagnose(path: Path, part: str = "test", method: str | None = None) -> str:
     from flax_snn import diagnosis
     from train.restored.run import restore
 
-    trained = restore(path, method)
+    trained = restore(path, method, size_limit=size_limit)
     samples = getattr(trained.load_data(), part).take(slice(0, 250))
     network, inputs = trained.model.on_grid(samples.inputs)
     variables = {"params": trained.params}
     return str(diagnosis.diagnose(network, variables, inputs, seq_lengths=samples.lengths))
 
 
-def draw_plots(path: Path) -> list[Path]:
+def draw_plots(path: Path, *, size_limit: bool = True) -> list[Path]:
     """Draw the pictures of a run into its folder ``plots``.
 
     Args:
       path: the run directory.
+      size_limit: whether a network beyond the memory is refused.
 
     Returns:
       The files.
@@ -205,7 +211,7 @@ def draw_plots(path: Path) -> list[Path]:
     records = run_directory.read_metrics(path)
     if not records:
         raise RunDirectoryError(f"--plots: {path} has no {METRICS}; give the directory of a run")
-    trained = restore(path)
+    trained = restore(path, size_limit=size_limit)
     test = trained.load_data().test
     scored = trained.evaluate(test)
     results = results_of(path, trained.model, trained.params, test, scored, records)
@@ -243,13 +249,15 @@ def _network(options: EvaluateOptions) -> Restored:
 
     trained = None
     if options.checkpoint is not None:
-        trained = restore(options.checkpoint, options.method)
+        trained = restore(options.checkpoint, options.method, size_limit=options.size_limit)
     if options.nir is None:
         assert trained is not None
         return trained
     from train.restored.exchange import import_network
 
-    return import_network(options.nir, trained, options.nir_method, options.producer)
+    return import_network(
+        options.nir, trained, options.nir_method, options.producer, options.size_limit
+    )
 
 
 def _check_options(options: EvaluateOptions) -> None:
@@ -293,7 +301,7 @@ def _on_chips(options: EvaluateOptions, trained: Restored) -> dict[str, Any]:
     )
     networks = {str(options.checkpoint): trained}
     if options.before is not None:
-        before = restore(options.before, options.method)
+        before = restore(options.before, options.method, size_limit=options.size_limit)
         networks = {"before": before, "after": trained}
     target = options.chip_plot or trained.path.parents[1] / PLOTS / "crossbar.png"
     shown = not options.json and sys.stderr.isatty()
@@ -337,12 +345,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             export_network(trained, options.export, options.export_target)
             result["export"] = str(options.export)
         if options.plots:
-            result["plots"] = [str(file) for file in draw_plots(path)]
+            result["plots"] = [
+                str(file) for file in draw_plots(path, size_limit=options.size_limit)
+            ]
         if options.crossbar is not None:
             result["chips"] = _on_chips(options, trained)
             result.setdefault("plots", []).append(result["chips"]["plot"])
         if options.diagnose:
-            result["diagnosis"] = diagnose(path, options.part, options.method)
+            result["diagnosis"] = diagnose(
+                path, options.part, options.method, size_limit=options.size_limit
+            )
         print(json.dumps(result, allow_nan=False) if options.json else describe(result))
         return 0
 

@@ -18,6 +18,7 @@ import contextlib
 import dataclasses
 import json
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ from train.progress.report import Progress
 from train.settings import RunOptions
 from train.store import environment, run_directory
 from train.store.layout import CONFIG, RESULT
+from train.store.lock import locked
 from train.store.settings_json import from_json, task_of
 from train.tasks import Task, find_task
 
@@ -106,11 +108,12 @@ def reproduce(options: ReproduceOptions) -> dict[str, Any]:
             f" {epochs}"
         )
     entries = environment.read(options.run)
-    with _directory(options.workdir) as path:
+    with _directory(options.workdir) as path, locked(path):
         now, finished = repeat(task, stages(settings, entries, epochs), path, entries, options)
         report = _compared(task, settings, options.run, path, epochs, finished)
         report["environment"] = [
-            list(each) for each in environment.differences(_recorded(options.run, entries, now), now)
+            list(each)
+            for each in environment.differences(_recorded(options.run, entries, now), now)
         ]
         report["workdir"] = str(path)
         if report["same"] and options.workdir is None:
@@ -164,10 +167,13 @@ def repeat(
     from train.run import compilation_cache
     from train.run.loop import begin, checked, finish, train
     from train.run.prepare import prepare
+    from train.run.resume import with_time_loop_of_run
     from train.run.signals import stop_on_signal
 
     started = time.time()
-    feeding = _as_before(entries[0] if entries else {}, path, options)
+    feeding = with_time_loop_of_run(
+        options.run, _as_before(entries[0] if entries else {}, path, options)
+    )
     if options.cache:
         compilation_cache.enable(options.cache_dir)
     code, ended = 0, False
@@ -184,7 +190,8 @@ def repeat(
                     run_directory.reopen(path, run.settings)
                 code, begun = train(run, start, progress, feeding, stop)
         if code:
-            raise KeyboardInterrupt
+            print(f"{COMMAND}: stopped early; nothing was compared", file=sys.stderr)
+            raise SystemExit(code)
         ended = part.until == settings.training.epochs or _ended_early(path, part.until)
     if ended and (options.run / RESULT).exists():
         finish(run, task, feeding, started, begun)
@@ -269,7 +276,9 @@ def _directory(workdir: Path | None) -> Any:
     """Yields where the run is repeated; a directory of its own is deleted after an error."""
     if workdir is not None:
         if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-            raise RunDirectoryError(f"{workdir} is not an empty directory; choose another --workdir")
+            raise RunDirectoryError(
+                f"{workdir} is not an empty directory; choose another --workdir"
+            )
         yield workdir
         return
     path = Path(tempfile.mkdtemp(prefix="reproduce_"))
@@ -281,8 +290,8 @@ def _directory(workdir: Path | None) -> Any:
 
 
 def _as_before(entry: Mapping[str, Any], path: Path, options: ReproduceOptions) -> RunOptions:
-    """Returns options with which samples come, and time steps are run, as they did then."""
-    feeding = entry.get("feeding", {})
+    """Returns options with which samples come as they did then."""
+    feeding, mesh = entry.get("feeding", {}), entry.get("mesh", {})
     chunk = feeding.get("chunk")
     return RunOptions(
         workdir=path,
@@ -290,7 +299,8 @@ def _as_before(entry: Mapping[str, Any], path: Path, options: ReproduceOptions) 
         data_dir=options.data_dir,
         feed=feeding.get("feed", "auto"),
         chunk=RunOptions().chunk if chunk is None else chunk,
-        time_loop=entry.get("time_loop", {}).get("asked", "auto"),
+        devices=mesh.get("data", 1) * mesh.get("model", 1),
+        model_devices=mesh.get("model", 1),
         plots=False,
         quiet=options.quiet,
         cache=options.cache,

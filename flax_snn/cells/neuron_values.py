@@ -71,6 +71,9 @@ class NeuronValues(nn.Module):
             return drawn
 
         if name in self.learn:
+            # Values that lie outside would be moved into the domain when they are read.
+            ends = (min(given), max(given)) if isinstance(given, tuple) else each.value
+            dataclasses.replace(each, value=ends).check_dtype(f"learn: {name}", dtype)
             raw = self.param(
                 f"log_{label}" if each.log else f"learned_{label}",
                 lambda key, shape: each.raw(start(key, shape, dtype)).astype(self.param_dtype),

@@ -271,7 +271,12 @@ def _unpack(remote: Remote, archive: str, wanted: str) -> None:
     try:
         try:
             with zipfile.ZipFile(archive) as packed:
-                packed.extractall(folder)
+                size = sum(member.file_size for member in packed.infolist())
+                free = shutil.disk_usage(folder).free
+                if size > free:
+                    what = f"an archive whose files fit into the {free} bytes that are free"
+                    raise ValueError(checks.error_text(archive, what, f"{size} bytes"))
+                packed.extractall(folder)  # names that lead out of the folder are cut
         except zipfile.BadZipFile as error:
             raise ValueError(
                 checks.error_text(archive, "a zip archive", error, "delete it and try again")

@@ -72,6 +72,8 @@ class Events:
             raise ValueError(checks.error_text("shape", "at least one axis", "()", "give (units,)"))
         tick = checks.positive("tick", self.tick, unit="seconds")
         units_count = math.prod(shape)
+        if units_count >= 2**63:
+            raise ValueError(checks.error_text("shape", "fewer than 2^63 units", f"{shape}"))
         units = np.asarray(self.units)
         times = np.asarray(self.times)
         _check_arrays(times, units)

@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 import sys
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -32,6 +31,8 @@ from flax_snn.datasets.formats.spike_hdf5_writing import (
     write_spike_file,
 )
 from flax_snn.datasets.sources import Source, named
+from flax_snn.datasets.unreadable_npz import UNREADABLE_NPZ
+from flax_snn.json_form import read_json
 
 SoundEncoder = Callable[[np.ndarray, int], encode.SpikeTimes]
 """Encodes a sound (S,) float32 in [-1, 1], the sample of a number, as times and units."""
@@ -200,11 +201,10 @@ def _claim(folder: str, form: Mapping[str, Any]) -> None:
     if not os.path.exists(manifest):
         _write(manifest, lambda file: file.write(json.dumps(form, sort_keys=True).encode()))
         return
-    with open(manifest, "rb") as file:
-        try:
-            found = json.load(file)
-        except ValueError:
-            found = None
+    try:
+        found = read_json(manifest)
+    except ValueError:
+        found = None
     if found != form:
         raise ValueError(
             checks.error_text(
@@ -257,7 +257,7 @@ def _done(place: str, digest: str) -> bool:
         with open(place, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             whole = arrays["counts"].sum() == len(arrays["units"]) == len(arrays["times"])
             return bool(whole and arrays["digest"] == digest)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except UNREADABLE_NPZ:
         return False  # it is made again
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from flax_snn import checks
+from flax_snn.regular_file import read_regular
 from flax_snn.typing import Int
 
 
@@ -201,14 +202,16 @@ def content_of(path: str | os.PathLike[str], *, what: str) -> tuple[str, bytes]:
 
     Raises:
       FileNotFoundError: no such file; the text says what was looked for.
+      ValueError: a folder, a pipe or a device.
     """
     text = os.path.expanduser(os.fspath(path))
     try:
-        with open(text, "rb", buffering=0) as file:
-            return text, file.readall()
-    except (FileNotFoundError, IsADirectoryError):
+        return text, read_regular(text)
+    except FileNotFoundError:
         existing(text, what=what)
         raise
+    except ValueError as error:  # a folder, or a pipe without an end
+        raise ValueError(f"{text}: {error}") from None
 
 
 def existing(path: str | os.PathLike[str], *, what: str, folder: bool = False) -> str:

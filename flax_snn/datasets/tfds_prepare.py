@@ -90,9 +90,10 @@ def write_once(make: Callable[[], Any]) -> Any:
       OSError: the disk is full, or the folder cannot be written.
     """
     builder = make()
-    if builder.data_path.exists():
-        return builder
     folder = Path(os.fspath(builder.data_path)).parent
+    if builder.data_path.exists():
+        _remove_rest(folder)
+        return builder
     try:
         with _room_for(folder), _preparing(folder), _progress_on_terminals():
             builder.download_and_prepare()
@@ -106,6 +107,13 @@ def write_once(make: Callable[[], Any]) -> Any:
 def _room_for(folder: Path) -> contextlib.AbstractContextManager[None]:
     remedy = "make room, or choose another data_dir; nothing half-written counts"
     return disk_explained(folder, "the prepared data", remedy)
+
+
+def _remove_rest(folder: Path) -> None:
+    """Removes what a killed process left where another one has finished, if the disk lets it."""
+    if any(folder.glob("incomplete.*")):
+        with contextlib.suppress(OSError), _preparing(folder):
+            pass
 
 
 @contextlib.contextmanager

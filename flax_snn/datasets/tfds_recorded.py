@@ -23,7 +23,7 @@ from flax_snn.datasets.dvs_gesture import DVSGesture
 from flax_snn.datasets.events import Events, unit_dtype
 from flax_snn.datasets.heidelberg import shd, ssc
 from flax_snn.datasets.images import fashion_mnist, mnist
-from flax_snn.datasets.prepared_folder import damage_explained, damaged
+from flax_snn.datasets.prepared_folder import check_cards, damage_explained, damaged
 from flax_snn.datasets.saccades import NMNIST
 from flax_snn.datasets.sources import Sample, Source, row_of
 from flax_snn.datasets.spoken_digits import SpokenDigits
@@ -34,6 +34,7 @@ from flax_snn.datasets.tfds_prepare import (
     tfds,
     write_once,
 )
+from flax_snn.json_form import parse_json
 from flax_snn.typing import Int
 
 Open = Callable[[str, str], Source]
@@ -163,7 +164,7 @@ class PreparedSource:
         row = row_of(row, len(self))
         with damage_explained(self._folder, self._name):
             record = self._records[row]
-            info = json.loads(bytes(record["info"]))
+            info = parse_json(bytes(record["info"]).decode())
             label = int(self.labels[row])
             if self._events is None:
                 return Sample(record["data"], label, info)
@@ -176,6 +177,7 @@ class PreparedSource:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         with damage_explained(self._folder, self._name):
+            check_cards(self._folder)
             self._records = tfds.builder_from_directory(self._folder).as_data_source(self._part)
 
 
@@ -280,6 +282,7 @@ def _builder(
     folder = data_folder(data_dir, row.name, "", row.version)
     if os.path.exists(folder):
         with damage_explained(folder, row.name):
+            check_cards(folder)
             return tfds.builder_from_directory(folder)
     namespace = {
         "name": row.name,

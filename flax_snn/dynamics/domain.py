@@ -19,6 +19,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from flax_snn import checks
 from flax_snn.typing import Array, Scalar
 
 SMALLEST = 1e-3
@@ -84,9 +85,10 @@ class Learnable:
           others: values of the neuron by name, for bounds that depend on them.
 
         Returns:
-          The value in its unit, ``(N,)``.
+          The value in its unit, ``(N,)``; finite, and not 0 where it is above 0, in the dtype of
+          ``raw``.
         """
-        low, high = (self._stored(bound) for bound in self.bounds)
+        low, high = self._stored_bounds(jnp.finfo(raw.dtype))
         if math.isfinite(low) or math.isfinite(high):
             below, above = raw < low, raw > high
             mirror = jnp.where(below, 2 * low - raw, raw) if math.isfinite(low) else raw
@@ -99,10 +101,32 @@ class Learnable:
             raw = jnp.where(raw > limit, jnp.maximum(2 * limit - raw, low), raw)
         return jnp.exp(raw) if self.log else raw
 
-    def _stored(self, bound: float) -> float:
+    def check_dtype(self, name: str, dtype: Any) -> None:
+        """Checks that a dtype can hold the value that learning starts from.
+
+        Raises:
+          ValueError: it would be infinite or, for a value whose logarithm is learned, 0.
+        """
+        about = jnp.finfo(dtype)
+        least = float(about.tiny) if self.log else -float(about.max)
+        values = self.value if isinstance(self.value, tuple) else (self.value,)
+        for value in values:
+            if not least <= value <= float(about.max):
+                what = f"a value that {about.dtype.name} can hold, {least:g} to {about.max:g}"
+                raise ValueError(checks.error_text(name, what, f"{value:g} {self.unit}"))
+
+    def _stored_bounds(self, about: Any) -> tuple[float, float]:
+        """Returns the bounds of raw parameters, within what a dtype can hold."""
+        low, high = self.bounds
         if not self.log:
-            return bound
-        return math.log(bound) if bound > 0.0 else -math.inf
+            # Nothing beyond is reached by values that are finite.
+            return low, high
+        # A little within, since the exponential of a rounded logarithm is larger.
+        largest = math.log(float(about.max)) * (1.0 - 4.0 * float(about.eps))
+        smallest = math.log(float(about.tiny)) * (1.0 - 4.0 * float(about.eps))
+        stored_low = math.log(low) if low > 0.0 else -math.inf
+        stored_high = math.log(high) if high < math.inf else math.inf
+        return max(stored_low, smallest), min(stored_high, largest)
 
 
 def real(value: float, *, unit: str = "1", below: str | None = None) -> Learnable:

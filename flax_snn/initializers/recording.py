@@ -202,6 +202,11 @@ def spikes_of(layer: NeuronLayer, traces: Traces) -> Array:
     return _slots(layer, _over_time(layer, _at(traces, layer.path)["spikes"]))
 
 
+def membranes_of(layer: NeuronLayer, traces: Traces) -> Array:
+    """Returns the membrane of a layer in each slot of batch and time, ``(slots, *N)``."""
+    return _slots(layer, _over_time(layer, _at(traces, layer.path)["v"]))
+
+
 def _over_time(layer: NeuronLayer, sown: tuple[Any, ...]) -> list[Any]:
     """Returns traces with time first: one for each run of the cell, or one of all its steps."""
     if layer.time_axis is None:

@@ -5,14 +5,14 @@
 
 These are the largest arrays of a rule, a matrix for each sample, and they are read and written once
 for each chunk: those of all weights that bring the same currents, and of all components, by one
-product. On CPUs sample by sample and in place, so that the matrix of one sample stays in cache;
-elsewhere in one batched product.
+product. On CPUs sample by sample, so that the matrix of one sample stays in cache; elsewhere
+in one batched product.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -95,26 +95,23 @@ def _by_samples(parts: Components, border: Border) -> Crossed:
     rows, driven = border.rows, border.driven
     assert rows is not None and driven is not None
 
-    def sample(b: Array, now: tuple[tuple[Array, ...], list[Array]]) -> Crossed:
-        held, sums = now
-
-        def of_sample(array: Array, axis: int = 0) -> Array:
-            return lax.dynamic_index_in_dim(array, b, axis, keepdims=False)
-
-        mine = [of_sample(trace) for trace in held]
+    def sample(sums: list[Array], now: Any) -> Any:
+        b, mine, arriving, moving = now
         added = list(sums)
-        for k, row in enumerate(border.arriving):
+        for k, row in enumerate(arriving):
             for trace, each in zip(mine, row, strict=True):
-                added[k] = added[k] + trace * of_sample(each)[None]
-        product = of_sample(rows, 1).T @ of_sample(driven, 1)
+                added[k] = added[k] + trace * each[None]
+        inputs = lax.dynamic_index_in_dim(rows, b, 1, keepdims=False)
+        product = inputs.T @ lax.dynamic_index_in_dim(driven, b, 1, keepdims=False)
         after = []
         for k, total in enumerate(jnp.split(product, len(mine), axis=-1)):
             for m in _sources(parts, k):
-                total = total + mine[m] * of_sample(border.moving[k][m])[None]
-            after.append(lax.dynamic_update_index_in_dim(held[k], total, b, 0))
-        return tuple(after), added
+                total = total + mine[m] * moving[k][m][None]
+            after.append(total)
+        return added, tuple(after)
 
     none = [jnp.zeros_like(border.held[0][0]) for _ in border.arriving]
-    samples = rows.shape[1]
-    after, added = lax.fori_loop(0, samples, sample, (border.held, none))
-    return added, after
+    samples = jnp.arange(rows.shape[1], dtype=jnp.int32)
+    every = (samples, border.held, border.arriving, border.moving)
+    result: Crossed = lax.scan(sample, none, every)
+    return result

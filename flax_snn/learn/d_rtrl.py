@@ -91,7 +91,7 @@ class _Plan:
         for unit, arrays, state in zip(rows.units, rows.arrays, carry.states, strict=True):
             given.append(x)
             currents = unit.layer.project(x, arrays.layer)
-            passes.append(unit.run(arrays, state, currents, record=True))
+            passes.append(unit.run(arrays, state, currents))
             x = passes[-1].spikes
         value, signal = loss_and_errors(loss, x, targets, counted)
         gradients: list[Any] = [None] * len(passes)
@@ -118,7 +118,7 @@ def within_steps(unit: Unit, arrays: UnitArrays, done: Pass, inputs: Array, sign
     Args:
       unit: the layer.
       arrays: its arrays.
-      done: the chunk, run forward and recorded.
+      done: the chunk, run forward.
       inputs: inputs of the layer, ``(T, B, F)``.
       signal: cotangent of its outputs ``(T, B, N)``.
     """

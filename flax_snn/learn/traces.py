@@ -27,7 +27,7 @@ from jax import lax
 
 from flax_snn.learn.borders import Border, cross
 from flax_snn.learn.components import Components, tangents
-from flax_snn.learn.unit import Pass, Unit, UnitArrays
+from flax_snn.learn.unit import Cotangents, Pass, Reverse, Unit, UnitArrays
 from flax_snn.time_loop.layer import LayerWeights
 from flax_snn.time_loop.states import floating
 from flax_snn.typing import Array
@@ -196,22 +196,21 @@ def gradients_of_chunk(
       One gradient for each signal, shaped as the weights of the layer; and the traces.
     """
     parts, traces = row.parts, row.traces
-    leaves, structure = jax.tree.flatten(floating(done.after))
+    leaves = jax.tree.leaves(floating(done.after))
 
-    def reverse(d_outputs: tuple[Array, ...], component: int | None) -> _Reverse:
-        ends = [jnp.full_like(leaf, float(m == component)) for m, leaf in enumerate(leaves)]
-        before, *rest = done.back((d_outputs, jax.tree.unflatten(structure, ends)))
-        return _Reverse(jax.tree.leaves(before), *rest)
+    def ends(component: int | None) -> list[Array]:
+        return [jnp.full_like(leaf, float(m == component)) for m, leaf in enumerate(leaves)]
 
-    nothing = jax.tree.map(jnp.zeros_like, signals[0])
-    chunk = _Chunk(
-        *row,
-        done,
-        inputs,
-        [reverse(each, None) for each in signals],
-        [] if last else [reverse(nothing, m) for m in parts.own],
+    own = () if last else parts.own
+    found = done.back(
+        [
+            *(Cotangents(each, ends(None)) for each in signals),
+            *(Cotangents(None, ends(m)) for m in own),
+        ]
     )
-    weights, own = chunk.of_weights()
+    count = len(signals)
+    chunk = _Chunk(*row, done, inputs, found[:count], found[count:])
+    weights, after = chunk.of_weights()
     gradients = [
         LayerWeights(coefficients=chunk.of_coefficients(k), **found)
         for k, found in enumerate(weights)
@@ -219,27 +218,7 @@ def gradients_of_chunk(
     if last:
         return gradients, traces
     shared = {name: chunk.shared_after(name) for name in traces.shared}
-    return gradients, Traces(shared, own, chunk.values_after())
-
-
-class _Reverse(NamedTuple):
-    """What came back from a chunk: cotangents of the state before it, of currents and values."""
-
-    before: list[Array]
-    currents: Array
-    feedback: Array | None
-    values: list[Array]
-
-    def driven(self, name: str) -> Array:
-        """Returns the cotangents of the currents that an entry brings, ``(T, B, M)``."""
-        if name == "recurrent_kernel" and self.feedback is not None:
-            return self.feedback
-        return self.currents
-
-    def columns(self, component: int, currents: int) -> Array:
-        """Returns the cotangent of a component ``(B, M)``, once for each block of currents."""
-        found = self.before[component]
-        return jnp.tile(found, (1, currents // found.shape[-1]))
+    return gradients, Traces(shared, after, chunk.values_after())
 
 
 class _Chunk(NamedTuple):
@@ -252,8 +231,8 @@ class _Chunk(NamedTuple):
     traces: Traces
     done: Pass
     inputs: Array
-    signals: list[_Reverse]
-    own: list[_Reverse]
+    signals: list[Reverse]
+    own: list[Reverse]
 
     def pre(self, name: str) -> Array:
         """Returns what is multiplied by the weights, ``(T, B, F)``."""
@@ -306,7 +285,7 @@ class _Chunk(NamedTuple):
             driven.append(columns[None])
         return Border(held, arriving, moving, jnp.concatenate(rows), jnp.concatenate(driven))
 
-    def _from_shared(self, name: str, back: _Reverse) -> Array:
+    def _from_shared(self, name: str, back: Reverse) -> Array:
         arriving = jnp.stack([back.before[m] for m in self.parts.shared])
         blocks = jnp.einsum("asbi,abj->isj", self.traces.shared[name], arriving)
         return blocks.reshape(blocks.shape[0], -1)

@@ -5,14 +5,15 @@ has the state of its neuron and, for e-prop, a copy of the readout's filter, whi
 
     h_j[t], z_j[t] = step(h_j[t-1], I_j[t]);        r_j[t], y_j[t] = readout(r_j[t-1], z_j[t])
 
-`run` takes a chunk of steps forward and returns how to go back: the cotangents of the outputs and
-of the last state become those of the currents and of the first state, elementwise, without a
-product.
+`run` takes a chunk of steps forward, linearises all of them at once, and returns how to go back:
+the cotangents of the outputs and of the last state become those of the currents and of the first
+state, elementwise, without a product.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -50,12 +51,9 @@ class Pass(NamedTuple):
       after: state after the chunk.
       spikes: output of each step ``(T, B, N)``.
       fed: spikes that were fed back in each step, or None.
-      states: state of the neurons before each step, where it was asked for.
-      feedback: recurrent current of each step, likewise.
-      back: turns cotangents of the watched outputs and of the floating state
-        after the chunk into those of the floating state before it, of the currents, of the
-        recurrent currents (None where they are the same) and of the learned coefficients
-        ``(B, N)``.
+      states: state of the neurons before each step.
+      feedback: recurrent current of each step, or None.
+      back: turns several `Cotangents` into what they say of the inputs of the chunk.
     """
 
     after: UnitState
@@ -63,7 +61,46 @@ class Pass(NamedTuple):
     fed: Array | None
     states: Any
     feedback: Array | None
-    back: Callable[[Any], Any]
+    back: Callable[[list[Cotangents]], list[Reverse]]
+
+
+class Cotangents(NamedTuple):
+    """Where a way back through a chunk begins.
+
+    Attributes:
+      outputs: cotangents of the watched outputs ``(T, B, N)``; None for zeros.
+      ends: those of the floating state after the chunk, one array ``(B, N)`` for each leaf.
+    """
+
+    outputs: tuple[Array, ...] | None
+    ends: list[Array]
+
+
+class Reverse(NamedTuple):
+    """What came back from a chunk.
+
+    Attributes:
+      before: cotangents of the floating state before it, ``(B, N)`` for each leaf.
+      currents: those of the currents ``(T, B, M)``.
+      feedback: those of the recurrent currents, or None where they are the same.
+      values: those of the learned coefficients, ``(B, N)`` each.
+    """
+
+    before: list[Array]
+    currents: Array
+    feedback: Array | None
+    values: list[Array]
+
+    def driven(self, name: str) -> Array:
+        """Returns the cotangents of the currents that an entry brings, ``(T, B, M)``."""
+        if name == "recurrent_kernel" and self.feedback is not None:
+            return self.feedback
+        return self.currents
+
+    def columns(self, component: int, currents: int) -> Array:
+        """Returns the cotangent of a component ``(B, M)``, once for each block of currents."""
+        found = self.before[component]
+        return jnp.tile(found, (1, currents // found.shape[-1]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,60 +166,84 @@ class Unit:
         filtered, y = self.readout.integrate(arrays.filter, state.filter, spikes)
         return UnitState(neuron, filtered), (spikes, y), (seen[0], seen[1])
 
-    def run(
-        self, arrays: UnitArrays, state: UnitState, currents: Array, *, record: bool = False
-    ) -> Pass:
+    def run(self, arrays: UnitArrays, state: UnitState, currents: Array) -> Pass:
         """Runs a chunk forward.
 
         Args:
           arrays: the arrays.
           state: state before the chunk.
           currents: what the input weights made of the inputs of the chunk, ``(T, B, M)``.
-          record: return the states before the steps, and the recurrent currents.
         """
         layer, kernel = self.layer, arrays.layer.recurrent_kernel
         v = layer.neuron.membrane(state.neuron)
         currents = currents.astype(v.dtype)
-        extra = None
-        if kernel is not None and not layer.neuron.shares_synapse:
-            extra = jnp.zeros((currents.shape[0], *v.shape[:-1], kernel.shape[1]), v.dtype)
+        unroll = UNROLL_FEW if v.size <= FEW else UNROLL
+
+        def recurrent(spikes: Array) -> Array:
+            assert kernel is not None
+            return feed_back(spikes, kernel, layer.dtype, layer.dot_general)
+
+        def forward(before: UnitState, current: Array) -> Any:
+            given = None if kernel is None else recurrent
+            after, outputs, (fed, value) = self.step(arrays, before, current, given)
+            return after, (before, outputs[0], fed, value)
+
+        after, seen = lax.scan(forward, lax.stop_gradient(state), currents, unroll=unroll)
+        states, spikes, fed, feedback = lax.stop_gradient(seen)
+        lines = jax.vmap(self._linearised(arrays, v))(states, currents, feedback)
+        back = functools.partial(self._back, lines, len(self.watched), unroll)
+        return Pass(after, spikes, fed, states.neuron, feedback, back)
+
+    def _linearised(self, arrays: UnitArrays, v: Array) -> Callable[[Any, Array, Any], Any]:
+        """Returns a function of state, current and recurrent current of a step: its derivative."""
         leaves, structure = jax.tree.flatten(arrays.layer.coefficients)
+        wanted = self.learned or (False,) * len(leaves)
         mine = [
             jnp.broadcast_to(leaf, v.shape)
-            for leaf, wanted in zip(leaves, self._wanted(leaves), strict=True)
-            if wanted
+            for leaf, want in zip(leaves, wanted, strict=True)
+            if want
         ]
 
-        def forward(part: Any, currents: Array, extra: Any, mine: list[Array]) -> Any:
-            given = iter(mine)
-            pairs = zip(leaves, self._wanted(leaves), strict=True)
-            merged = jax.tree.unflatten(structure, [next(given) if w else c for c, w in pairs])
-            changed = arrays._replace(layer=dataclasses.replace(arrays.layer, coefficients=merged))
+        def of_step(state: UnitState, current: Array, feedback: Any) -> Any:
+            def step(part: Any, current: Array, extra: Any, mine: list[Array]) -> Any:
+                given = iter(mine)
+                pairs = zip(leaves, wanted, strict=True)
+                merged = jax.tree.unflatten(structure, [next(given) if w else c for c, w in pairs])
+                changed = dataclasses.replace(arrays.layer, coefficients=merged)
+                value = feedback if extra is None else extra
+                after, outputs, _ = self.step(
+                    arrays._replace(layer=changed),
+                    rejoined(part, others(state)),
+                    current,
+                    None if feedback is None else lambda _: value,
+                )
+                return [outputs[k] for k in self.watched], jax.tree.leaves(floating(after))
 
-            def body(before: UnitState, now: Any) -> Any:
-                current, more = now
+            extra = None if self.layer.neuron.shares_synapse else feedback
+            return jax.vjp(step, floating(state), current, extra, mine)[1]
 
-                def recurrent(spikes: Array) -> Array:
-                    assert kernel is not None
-                    spikes = lax.stop_gradient(spikes)
-                    value = feed_back(spikes, kernel, layer.dtype, layer.dot_general)
-                    return value if more is None else value + more
+        return of_step
 
-                given = None if kernel is None else recurrent
-                after, outputs, (fed, value) = self.step(changed, before, current, given)
-                fed = None if fed is None else lax.stop_gradient(fed)
-                seen = (before.neuron, value) if record else (None, None)
-                return after, (outputs, fed, lax.stop_gradient(seen))
+    def _back(
+        self, lines: Any, watched: int, unroll: int, cotangents: list[Cotangents]
+    ) -> list[Reverse]:
+        """Returns what several cotangents say of the inputs of a chunk, in one way back."""
 
-            start = rejoined(part, others(state))
-            unroll = UNROLL_FEW if v.size <= FEW else UNROLL
-            after, (outputs, fed, seen) = lax.scan(body, start, (currents, extra), unroll=unroll)
-            watched = tuple(outputs[k] for k in self.watched)
-            return (watched, floating(after)), (after, outputs[0], fed, seen)
+        def body(now: Any, step: Any) -> Any:
+            line, outputs = step
+            after, found = [], []
+            for (ends, sums), signal in zip(now, outputs, strict=True):
+                d_outputs = [jnp.zeros_like(ends[0])] * watched if signal is None else [*signal]
+                before, current, extra, values = line((d_outputs, ends))
+                after.append((jax.tree.leaves(before), list(map(jnp.add, sums, values))))
+                found.append((current, extra))
+            return after, found
 
-        given = (floating(state), currents, extra, mine)
-        _, back, (after, spikes, fed, (states, feedback)) = jax.vjp(forward, *given, has_aux=True)
-        return Pass(after, spikes, fed, states, feedback, back)
-
-    def _wanted(self, leaves: list[Any]) -> tuple[bool, ...]:
-        return self.learned or (False,) * len(leaves)
+        learned = sum(self.learned)
+        start = [(each.ends, [jnp.zeros_like(each.ends[0])] * learned) for each in cotangents]
+        steps = (lines, [each.outputs for each in cotangents])
+        last, found = lax.scan(body, start, steps, reverse=True, unroll=unroll)
+        return [
+            Reverse(before, currents, feedback, values)
+            for (before, values), (currents, feedback) in zip(last, found, strict=True)
+        ]

@@ -12,6 +12,8 @@ Names as in Yik et al., The neurobench framework for benchmarking neuromorphic c
 and systems, Nature Communications 16, 2025.
 """
 
+from flax_snn.metrics.energy import OPERATION_ENERGY, OperationEnergy, energy_estimate
+from flax_snn.metrics.footprint import footprint
 from flax_snn.metrics.predictions import (
     accuracy,
     confusion_matrix,
@@ -19,8 +21,32 @@ from flax_snn.metrics.predictions import (
     r2,
     smape,
 )
+from flax_snn.metrics.spike_trains import (
+    coefficient_of_variation,
+    decision_time,
+    synchrony,
+    van_rossum_distance,
+    victor_purpura_distance,
+)
+from flax_snn.metrics.workload import workload
 
-__all__ = ["accuracy", "confusion_matrix", "mean_squared_error", "r2", "smape"]
+__all__ = [
+    "OPERATION_ENERGY",
+    "OperationEnergy",
+    "accuracy",
+    "coefficient_of_variation",
+    "confusion_matrix",
+    "decision_time",
+    "energy_estimate",
+    "footprint",
+    "mean_squared_error",
+    "r2",
+    "smape",
+    "synchrony",
+    "van_rossum_distance",
+    "victor_purpura_distance",
+    "workload",
+]
 
 
 def __dir__() -> list[str]:

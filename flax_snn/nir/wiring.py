@@ -18,7 +18,6 @@ from flax_snn.nir.error import fail
 from flax_snn.nir.graph import Graph, Node, Shape
 from flax_snn.nir.shapes import fixed_shape, output_shape
 
-
 _MOST_SOURCES = 10_000
 
 
@@ -83,9 +82,7 @@ def wire(graph: Graph) -> Wiring:
     wires = {n for n, node in nodes.items() if node.type in ("Input", "Output")} - {ends["Input"]}
     computing = {n: node for n, node in nodes.items() if node.type not in ("Input", "Output")}
     behind = _behind(sources, wires)
-    plain = {
-        name: _joined(name, sources[name], behind) for name in (*computing, ends["Output"])
-    }
+    plain = {name: _joined(name, sources[name], behind) for name in (*computing, ends["Output"])}
     sent = {name: shapes[name] for name in (*computing, ends["Input"], ends["Output"])}
     wiring = Wiring(computing, plain, ends["Input"], ends["Output"], sent, graph.metadata)
     late = {
@@ -293,9 +290,7 @@ def _shapes(
     return shapes
 
 
-def _behind(
-    sources: Mapping[str, tuple[str, ...]], wires: set[str]
-) -> dict[str, tuple[str, ...]]:
+def _behind(sources: Mapping[str, tuple[str, ...]], wires: set[str]) -> dict[str, tuple[str, ...]]:
     """Return, for each Input or Output that passes values on, the computing nodes behind it."""
     inner = {n: tuple(s for s in sources[n] if s in wires) for n in wires}
     found: dict[str, tuple[str, ...]] = {}

@@ -12,12 +12,15 @@ from typing import Any
 
 import jax
 
-from flax_snn.products.event import FEWEST_ROWS, EventDotGeneral, threads
+from flax_snn.products.event import EventDotGeneral
 
 CHOICES = ("auto", "dense", "event")
 
-SMALLEST = 32
+SMALLEST = 64
 """Fewest inputs, and fewest columns of a kernel, for which ``auto`` takes events."""
+
+FEWEST_ROWS = 128
+"""Fewest rows of a sequence for which it does."""
 
 SHARE, LARGE_SHARE = 0.25, 0.08
 """Largest share of inputs that are not zero; that in gradients of kernels of `LARGE` entries."""
@@ -63,5 +66,5 @@ def product_for(products: str, features: int, width: int, rows: int, dtype: Any)
         return jax.lax.dot_general  # `jax.export` has symbolic sizes, which do not compare
     if min(features, width) < SMALLEST or rows < FEWEST_ROWS or why_not_events(dtype) is not None:
         return jax.lax.dot_general
-    gradient_share = (LARGE_SHARE if features * width >= LARGE else SHARE) * min(2 / threads(), 1.0)
+    gradient_share = LARGE_SHARE if features * width >= LARGE else SHARE
     return EventDotGeneral(share=SHARE, gradient_share=gradient_share)

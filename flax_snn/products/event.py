@@ -12,21 +12,16 @@ kernel is finite: what a zero meets is skipped, so NaN in a row of it shows with
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
-import os
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jax import lax
 
 from flax_snn import checks
-from flax_snn.products.native import call, why_unavailable
+from flax_snn.products.native import call, denser, why_unavailable
 from flax_snn.products.primitives import bilinear, transposed, varying_alike
 from flax_snn.typing import Array
-
-FEWEST_ROWS = 128
-"""Rows that are worth a thread of their own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,19 +162,14 @@ def _product(x: Array, kernel: Array, *, shares: tuple[float, float]) -> Array:
     shape = (x.shape[0], kernel.shape[1])
     if 0 in (x.size, kernel.size):
         return jnp.zeros(shape, kernel.dtype)
-    results = [
-        _call("product", part, kernel, shares[0], (part.shape[0], shape[1])) for part in _parts(x)
-    ]
-    found = jnp.concatenate([out for out, _ in results]) if len(results) > 1 else results[0][0]
-    return _unless(results, found, lambda: _dense_product(x, kernel))
+    return _unless_denser("product", x, kernel, shares[0], shape, _dense_product)
 
 
 def _gradient(x: Array, d_out: Array, *, shares: tuple[float, float]) -> Array:
     shape = (x.shape[1], d_out.shape[1])
     if 0 in (x.size, d_out.size):
         return jnp.zeros(shape, d_out.dtype)
-    result = _call("kernel_gradient", x, d_out, shares[1], shape)
-    return _unless([result], result[0], lambda: _dense_gradient(x, d_out))
+    return _unless_denser("kernel_gradient", x, d_out, shares[1], shape, _dense_gradient)
 
 
 def _dense_product(x: Array, kernel: Array, **shares: Any) -> Array:
@@ -208,30 +198,18 @@ def _rows(array: Array) -> Array:
     return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
 
-def _unless(results: list[Any], found: Array, dense: Any) -> Array:
-    """Return what was found, or the dense product if a kernel gave up.
+def _unless_denser(
+    name: str, x: Array, matrix: Array, share: float, shape: tuple[int, int], dense: Any
+) -> Array:
+    """Call a native loop, or a dense product where more than a share of ``x`` is not zero.
 
-    It does so with a share of 1, too, where it finds no memory or more entries than it can count.
+    What comes out is said to differ between devices as what goes in does.
     """
-    gave_up = sum(flag[0] for _, flag in results)
-    return lax.cond(gave_up > 0, dense, lambda: found)
 
+    def events() -> Array:
+        return varying_alike(x, call(name, x, matrix, shape))[1]
 
-def _call(name: str, x: Array, matrix: Array, share: float, shape: tuple[int, int]) -> Any:
-    """Call a native loop; what it returns is said to differ between devices as its inputs do."""
-    results = call(name, x, matrix, math.ceil(share * x.size), shape)
-    return varying_alike(x, *results)[1:]
-
-
-def _parts(rows: Array) -> list[Array]:
-    """Cut rows into as many parts as there are threads to work on them."""
-    count = max(min(threads(), rows.shape[0] // FEWEST_ROWS), 1)
-    bounds = [round(k * rows.shape[0] / count) for k in range(count + 1)]
-    return [rows[low:high] for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
-
-
-@functools.cache
-def threads() -> int:
-    """Return how many threads XLA has on this machine."""
-    available = getattr(os, "sched_getaffinity", None)
-    return len(available(0)) if available is not None else os.cpu_count() or 1
+    if share == 1.0:
+        return events()
+    too_dense = varying_alike(x, denser(x, math.ceil(share * x.size)))[1]
+    return lax.cond(too_dense[0] > 0, lambda: dense(x, matrix), events)

@@ -89,6 +89,7 @@ def run_layers(
         traced=any(each.is_mutable_collection("intermediates") for each in cells),
         programmed=any(each.dot_general_cls is not None for each in cells)
         and not any(layer.event_driven for layer in layers),
+        asks_for_events=products == "event" or any(layer.event_driven for layer in layers),
     )
     loop = _chosen(run, implementation)
     note_loop(next(name for name, each in LOOPS.items() if each is loop))

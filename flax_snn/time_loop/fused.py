@@ -47,7 +47,7 @@ _NO_FORWARD_MODE = (
 RECORDED_BYTES = 2**26
 """Most bytes of recurrent currents that are recorded instead of computed twice."""
 
-KEPT_BYTES = 2**24
+KEPT_BYTES = 2**23
 """Most bytes of the states and currents of all steps that are kept instead of computed twice."""
 
 
@@ -108,6 +108,7 @@ def _program(run: Run) -> Program:
         arrays=arrays,
     )
     if _keeps(run):
+        chunks = dataclasses.replace(chunks, length=run.steps, tile=run.batch)
         return Program(run.layers, chunks, run.traced, (False,) * len(run.layers), kept=True)
     return Program(run.layers, chunks, run.traced, _recorded(run))
 

@@ -48,6 +48,7 @@ class Run:
       chunk: steps of a chunk, where the user says so.
       traced: whether traces are wanted.
       programmed: whether kernels stand for devices that step by step are programmed each time.
+      asks_for_events: whether the user asked for event-driven products, here or in a cell.
     """
 
     layers: tuple[Layer, ...]
@@ -58,6 +59,7 @@ class Run:
     chunk: int | None = None
     traced: bool = False
     programmed: bool = False
+    asks_for_events: bool = False
 
     @property
     def steps(self) -> int:

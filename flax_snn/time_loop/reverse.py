@@ -164,7 +164,7 @@ def reverse(
     """
     recurrent_kernel = weights.recurrent_kernel
     v_dtype = scratch.d_currents.dtype
-    back_at = _derivatives(layer, weights, replay, d_membranes is not None, residuals)
+    back_at = _derivatives(layer, chunks, weights, replay, d_membranes is not None, residuals)
 
     def body(j: Any, loop: Any) -> Any:
         d_state, d_currents, d_feedback, d_states = loop
@@ -219,7 +219,12 @@ def reverse(
 
 
 def _derivatives(
-    layer: Layer, weights: LayerWeights, replay: Replay, traced: bool, residuals: Residuals | None
+    layer: Layer,
+    chunks: Chunks,
+    weights: LayerWeights,
+    replay: Replay,
+    traced: bool,
+    residuals: Residuals | None,
 ) -> Callable[[Any], tuple[Any, Any]]:
     """Return a function from a step to its derivative, and to that of the spikes fed back."""
     if residuals is not None:
@@ -241,6 +246,8 @@ def _derivatives(
         return back, jax.vjp(spikes_fed_back, floating(state))[1]
 
     currents = replay.currents.astype(layer.neuron.membrane(replay.before).dtype)
+    if chunks.count == 1:  # too much for a cache: derivatives would be written and read once more
+        return lambda t: derivatives(*tree_at((replay.states, currents, replay.feedback), t))
     # One more axis in front of each derivative: the steps of the chunk.
     back_through = jax.vmap(derivatives)(replay.states, currents, replay.feedback)
     return lambda t: tree_at(back_through, t)

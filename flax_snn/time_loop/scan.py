@@ -23,6 +23,10 @@ from flax_snn.typing import Array
 STEPWISE_BYTES = 2**24
 """Most memory of the membranes of all steps with which a recurrent chain runs step by step."""
 
+NARROW, NARROW_BATCH, NARROW_BYTES = 128, 64, 2**25
+"""Layers with fewer neurons than the first, in batches of the second or more, run step by step if
+the membranes of all steps take no more memory than the third."""
+
 Body = Callable[[nn.Module, Any, Array], tuple[Any, Array]]
 
 
@@ -38,22 +42,30 @@ class Scan:
         """Return whether the plain loop is as fast or faster, and its memory small.
 
         A lone integrator is linear: it keeps nothing. In a recurrent chain with few inputs the
-        products of single steps take most of the time, and the fused loop computes them once more
-        than the plain one, which keeps all states instead: some six times the memory of the
-        membranes. A crossbar would be programmed again in each step. This loop has dense products.
+        products of single steps take most of the time. Narrow layers in a large batch have products
+        of single steps that are as fast as those of a chunk, and stay in cache; not so where inputs
+        are known to be spikes, and products cost what the spikes cost. The plain loop keeps all
+        states: some six times the memory of the membranes. A crossbar would be programmed again in
+        each step. This loop has dense products. Measured: ``python -m benchmarks.auto_grid``.
         """
         if not run.sized:
             return True
-        if run.chunk is not None or any(layer.event_driven for layer in run.layers):
+        if run.chunk is not None or run.asks_for_events:
             return False
         if len(run.layers) == 1 and not run.layers[0].fires:
             return True
         membranes = [la.neuron.membrane(s) for la, s in zip(run.layers, run.states, strict=True)]
+        recorded = run.steps * sum(v.size * v.dtype.itemsize for v in membranes)
+        events = any(layer.event_driven for layer in run.layers)
+        if run.programmed:
+            return False
+        if max(v.shape[-1] for v in membranes) < NARROW and run.batch >= NARROW_BATCH:
+            spikes = not jnp.issubdtype(run.inputs.dtype, jnp.floating)
+            return not (events and spikes) and recorded <= NARROW_BYTES
         pairs = zip(run.weights, membranes, strict=True)
         widths = [v.shape[-1] for w, v in pairs if w.recurrent_kernel is not None]
-        recorded = run.steps * sum(v.size * v.dtype.itemsize for v in membranes)
         few = bool(widths) and run.inputs.shape[-1] <= min(widths)
-        return few and not run.programmed and recorded <= STEPWISE_BYTES
+        return few and not events and recorded <= STEPWISE_BYTES
 
     def run(self, run: Run) -> Result:
         """Run the layers over the sequence."""

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from train import __main__ as overview
-from train import compare, evaluate, flags
+from train import compare, evaluate, flags, reproduce
 from train.command_line import run_command
 from train.errors import ConfigError
 from train.progress.report import farewell
@@ -34,7 +34,7 @@ def test_the_overview_names_every_task_and_command(capsys: pytest.CaptureFixture
     for name in TASKS:
         assert re.search(rf"^  {name} +\w+", shown, re.MULTILINE)
         assert (ROOT / "train" / f"{name}.py").exists()
-    for name in ("run", "sweep", "evaluate", "compare"):
+    for name in ("run", "sweep", "evaluate", "compare", "reproduce"):
         assert re.search(rf"^  {name} ", shown, re.MULTILINE)
 
 
@@ -42,6 +42,7 @@ HELP: dict[str, Callable[[list[str]], int]] = {
     **{name: lambda words, name=name: run_command(find_task(name), words) for name in TASKS},
     "evaluate": evaluate.main,
     "compare": compare.main,
+    "reproduce": reproduce.main,
 }
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from train.compare import compare, main
+from train.store import run_directory
+from train.store.checksum import sealed
 
 
 def copy_with(run, folder, network, epochs):
@@ -16,14 +18,16 @@ def copy_with(run, folder, network, epochs):
     content = json.loads((copy / "config.json").read_text())
     content["config"]["network"] |= network
     content["config"]["training"]["epochs"] = epochs
-    (copy / "config.json").write_text(json.dumps(content))
+    (copy / "config.json").write_text(json.dumps(sealed(content)))
+    shutil.rmtree(copy / "checkpoints")  # which know other metrics
     lines = (copy / "metrics.jsonl").read_text().splitlines()
     last = json.loads(lines[-1]) | {"validation_accuracy": 1.0}
     more = [last | {"epoch": k + 1} for k in range(len(lines), epochs)]
     (copy / "metrics.jsonl").write_text("\n".join([*lines, *map(json.dumps, more)]) + "\n")
     result = json.loads((copy / "result.json").read_text())
     result |= {"test_accuracy": 0.25, "validation_accuracy": more[-1]["validation_accuracy"]}
-    (copy / "result.json").write_text(json.dumps(result | {"best_epoch": epochs}))
+    (copy / "result.json").unlink()
+    run_directory.write_result(copy, result | {"best_epoch": epochs, "epochs_done": epochs})
     return copy
 
 

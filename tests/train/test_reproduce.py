@@ -11,7 +11,7 @@ import pytest
 
 from train import reproduce
 from train.command_line import run_command
-from train.restored.difference import arrays_differ
+from train.restored.difference import arrays_differ, metrics_differ
 from train.run.__main__ import main as run_own
 from train.tasks.spikes.task import Spikes
 
@@ -41,16 +41,60 @@ def test_a_run_is_repeated_bit_for_bit(tiny_run, again):
     assert latest["arrays"] > 10 and latest["different"] == []
 
 
-def test_metrics_that_were_changed_are_found(copy_of_run, again, tmp_path):
-    lines = (copy_of_run / "metrics.jsonl").read_text().splitlines()
-    record = json.loads(lines[1])
-    was, record["validation_loss"] = record["validation_loss"], record["validation_loss"] + 1e-7
-    (copy_of_run / "metrics.jsonl").write_text("\n".join([lines[0], json.dumps(record)]) + "\n")
-    code, shown = again(copy_of_run, "--workdir", str(tmp_path / "kept"))
+def test_the_first_difference_of_metrics_is_found_wherever_it_is():
+    def records():
+        return [
+            {"epoch": n, "loss": 0.1 * n, "rates_hz": {"hidden_1": 3.0}, "seconds": 1.0}
+            for n in (1, 2, 3)
+        ]
+
+    def found(change, epochs=3):
+        second = records()
+        change(second)
+        return metrics_differ(records(), second, epochs)
+
+    assert found(lambda r: r[1].update(seconds=9.0)) is None
+    assert found(lambda r: r[2].update(loss=0.4), epochs=2) is None
+    loss = np.nextafter(0.2, 1.0).item()
+    assert found(lambda r: r[1].update(loss=loss)) == ("epoch 2", "loss", 0.2, loss)
+    rates = {"hidden_1": 3.5}
+    expected = ("epoch 3", "rates_hz.hidden_1", 3.0, 3.5)
+    assert found(lambda r: r[2].update(rates_hz=rates)) == expected
+    assert found(lambda r: r[0].pop("loss")) == ("epoch 1", "loss", 0.1, None)
+    assert found(lambda r: r[0].update(more=1)) == ("epoch 1", "more", None, 1)
+    assert found(lambda r: r.pop())[:2] == ("epoch 3", "epoch")
+    assert found(lambda r: r[1].update(loss=-0.0)) == ("epoch 2", "loss", 0.2, -0.0)
+
+
+@pytest.mark.slow
+def test_the_first_number_that_differs_is_named(tiny_run, again, tmp_path, monkeypatch):
+    read, values = reproduce.run_directory.read_metrics, []
+
+    def other(path):
+        found = read(path)
+        if path == tiny_run:
+            found[1] = dict(found[1])
+            values[:] = [found[1]["validation_loss"], found[1]["validation_loss"] + 1e-7]
+            found[1]["validation_loss"] = values[1]
+        return found
+
+    monkeypatch.setattr(reproduce.run_directory, "read_metrics", other)
+    code, shown = again(tiny_run, "--workdir", str(tmp_path / "kept"))
     assert code == 1
-    assert f"epoch 2, validation_loss: {record['validation_loss']} in the run, {was} now" in shown
+    assert f"epoch 2, validation_loss: {values[1]} in the run, {values[0]} now" in shown
     # What was repeated is there to be looked at.
     assert str(tmp_path / "kept") in shown and (tmp_path / "kept" / "metrics.jsonl").exists()
+
+
+def test_a_digit_that_was_changed_in_a_file_is_found(copy_of_run, again):
+    text = (copy_of_run / "metrics.jsonl").read_text()
+    loss = str(json.loads(text.splitlines()[1])["validation_loss"])
+    (copy_of_run / "metrics.jsonl").write_text(
+        text.replace(loss, loss[:-1] + "07"[loss[-1] == "0"])
+    )
+    code, shown = again(copy_of_run)
+    assert code in (1, 2)
+    assert "metrics.jsonl" in shown or "epoch 2, validation_loss" in shown
 
 
 def test_another_seed_is_found_in_the_first_epoch(tiny_run, again, monkeypatch):
@@ -103,8 +147,7 @@ def test_parts_of_an_extended_run_end_where_it_was_extended():
         found = reproduce.stages(settings, entries, epochs)
         parts = [stage.settings.training for stage in found]
         return [
-            (t.epochs, t.extended_from, stage.until)
-            for t, stage in zip(parts, found, strict=True)
+            (t.epochs, t.extended_from, stage.until) for t, stage in zip(parts, found, strict=True)
         ]
 
     assert plan([], 9) == [(2, (), 2), (5, (2,), 5), (9, (2, 5), 9)]
@@ -205,6 +248,7 @@ def test_what_is_no_run_is_refused(tmp_path, again):
     assert code == 2 and "is not a run directory" in shown
 
 
+@pytest.mark.slow
 def test_a_run_of_an_older_release_is_compared_by_what_its_checkpoint_says(copy_of_run, again):
     (copy_of_run / "environment.json").unlink()
     code, shown = again(copy_of_run, "--epochs", "2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -14,27 +15,85 @@ from train.errors import ConfigError
 
 def check_dataset(
     data: Dataset, sample: Any, label_shape: tuple[int, ...], classes: int | None, steps: int | None
-) -> None:
+) -> Dataset:
     """Refuses data that do not fit the network, or that it would silently learn nothing from.
 
     Args:
-      data: the data; a train part that is read sample by sample is checked by its first one.
+      data: the data; a train part that is read sample by sample is checked as it is read.
       sample: shape and dtype of one stored sample, a tree of ``jax.ShapeDtypeStruct``.
       label_shape: shape of one label.
       classes: number of classes; ``None`` where values are predicted.
       steps: time steps of a sample; ``None`` for a network in continuous time.
 
+    Returns:
+      The data; a train part that is read sample by sample as `CheckedSamples`.
+
     Raises:
       ConfigError: the message names the part, what was expected and what came.
     """
-    for name, part in zip(("train", "validation", "test"), data, strict=True):
-        if not isinstance(part, Part):
-            first = part[0]
-            part = jax.tree.map(
-                lambda x: np.asarray(x)[None],
-                Part(first["inputs"], first["label"], first.get("length")),
-            )
-        _check_part(f"data set, {name} part", part, sample, label_shape, classes, steps)
+    form = sample, label_shape, classes, steps
+    found = {}
+    for name, part in zip(Dataset._fields, data, strict=True):
+        where = f"data set, {name} part"
+        if isinstance(part, Part):
+            _check_part(where, part, *form)
+            found[name] = part
+        else:
+            # The first one at once, so that a wrong form is found before training.
+            _check_part(where, jax.tree.map(_stacked, _as_part(part[0])), *form)
+            found[name] = checked_samples(part, where, *form)
+    return Dataset(**found)
+
+
+def checked_samples(source: Any, where: str, *form: Any) -> Any:
+    """Returns a source whose samples are checked when they are read.
+
+    Args:
+      source: anything with ``len`` whose items are ``{"inputs": ..., "label": ...}``; a method
+        ``batch(rows)`` of it is kept.
+      where: its name, for errors.
+      *form: what `check_dataset` is given of one sample.
+
+    Returns:
+      The source; reading raises a ConfigError at a sample that does not fit.
+    """
+    kind = _CheckedBatches if hasattr(source, "batch") else CheckedSamples
+    return kind(source, where, form)
+
+
+class CheckedSamples:
+    """Samples that are checked when they are read, one by one."""
+
+    def __init__(self, source: Any, where: str, form: tuple[Any, ...]):
+        self._source, self._where, self._form = source, where, form
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, row: int) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self._source[row]
+        one = _as_part(found)
+        _check_part(f"{self._where}, sample {row}", jax.tree.map(_stacked, one), *self._form)
+        return found
+
+
+class _CheckedBatches(CheckedSamples):
+    """Samples that are checked when they are read, many at once."""
+
+    def batch(self, rows: Any) -> Mapping[str, Any]:
+        """Returns several samples, stacked."""
+        found: Mapping[str, Any] = self._source.batch(rows)
+        part = jax.tree.map(np.asarray, _as_part(found))
+        _check_part(f"{self._where}, samples {checks.shown(list(rows))}", part, *self._form)
+        return found
+
+
+def _as_part(found: Mapping[str, Any]) -> Part:
+    return Part(found["inputs"], found["label"], found.get("length"))
+
+
+def _stacked(array: Any) -> np.ndarray:
+    return np.asarray(array)[None]
 
 
 def _check_part(

@@ -177,17 +177,19 @@ def make_feed(
     return StreamedFeed(stream, len(source), chunk, devices)
 
 
-def fits_on_device(size: int) -> bool:
+def fits_on_device(size: int, copies: int = 1) -> bool:
     """Return whether training samples may lie on the device as a whole.
 
     Args:
       size: their bytes.
+      copies: devices of this process, each with all of them.
 
     Returns:
-      Whether they take at most half of the memory of the device; of main memory on a CPU.
+      Whether they take at most half of the memory of the device; of main memory, which they share,
+      on CPUs.
     """
     statistics = jax.local_devices()[0].memory_stats() or {}
     limit = statistics.get("bytes_limit")
     if limit is None:
-        limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // copies
     return size <= _SHARE * limit

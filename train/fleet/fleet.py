@@ -26,6 +26,7 @@ import jax
 from train.errors import InputError
 from train.progress.report import Progress, format_score
 from train.run import compilation_cache
+from train.run.devices import check_several
 from train.run.loop import begin, checked, finish, train
 from train.run.prepare import Run, prepare
 from train.run.resume import check_settings, with_time_loop_of_run
@@ -68,6 +69,9 @@ def run_fleet(task: Task, jobs: Sequence[Job], options: RunOptions, together: in
       InputError: settings or directories of one of them; nothing was written then.
     """
     check_options(options, task.on_disk, task.reads_files)
+    check_several(options, together)
+    if options.devices > 1:
+        together = 1
     with contextlib.ExitStack() as locks:
         for job in jobs:
             locks.enter_context(locked(run_directory.place(job.path, task.name, resume=False)))

@@ -50,8 +50,14 @@ def neuron_of(config: NetworkConfig, dt: float) -> snn.LIFDynamics:
         rule = snn.dynamics.Rule(discretization=_EULER, entry="new", channels=1)
         return snn.LIFDynamics.from_parts(parameters, dt, rule, surrogate=surrogate)
     return snn.LIFDynamics(
-        tau_mem=config.tau_mem, tau_syn=config.tau_syn, dt=dt, surrogate=surrogate
+        tau_mem=config.tau_mem, tau_syn=config.tau_syn or None, dt=dt, surrogate=surrogate
     )
+
+
+def learned_times(config: NetworkConfig) -> tuple[str, ...]:
+    """Returns the time constants that hidden LIF neurons learn."""
+    names = ("tau_mem", "tau_syn") if config.tau_syn else ("tau_mem",)
+    return names if config.learn_tau else ()
 
 
 def _hidden_cells(
@@ -64,7 +70,7 @@ def _hidden_cells(
         fields: dict[str, Any] = {
             "dynamics": neuron,
             "kernel_init": _kernel_init(config, neuron, gain, rate, share),
-            "learn": ("tau_mem", "tau_syn") if config.learn_tau else (),
+            "learn": learned_times(config),
         }
         if config.recurrent:
             recurrent = _recurrent_init(config, neuron)
@@ -87,7 +93,7 @@ def _readout_cell(
 
 def _integrator(config: NetworkConfig, dt: float) -> snn.LIDynamics:
     if config.neuron != "portable":
-        return snn.LIDynamics(tau_mem=config.tau_mem, tau_syn=config.tau_syn, dt=dt)
+        return snn.LIDynamics(tau_mem=config.tau_mem, tau_syn=config.tau_syn or None, dt=dt)
     parameters = snn.dynamics.LIFParameters(tau_mem=config.tau_mem, tau_syn=config.tau_syn)
     rule = snn.dynamics.Rule(
         discretization=_EULER, entry="new", channels=1, fire="none", reset="none"

@@ -20,6 +20,7 @@ from train.model.encoders import Encoder
 from train.model.grid import GridRunner
 from train.model.objectives import Objective
 from train.model.runner import Pass, Runner
+from train.model.spread import each_alone
 from train.settings import TrainingConfig
 
 
@@ -77,6 +78,7 @@ class Model:
       rescaled: spread of the membranes to which the weights are rescaled on data before training
         (`--init lsuv`); ``None`` leaves them.
       reading: what is read from an output neuron, in words for the pictures.
+      mesh: devices over which a batch is spread; ``None``: one device.
       reads: the readout by its name in the settings, `max`, `mean`, ...; empty for another one.
     """
 
@@ -96,6 +98,7 @@ class Model:
     rescaled: float | None = None
     reading: str = ""
     reads: str = ""
+    mesh: Any = None
 
     def init(self, key: Array) -> Any:
         """Returns fresh parameters."""
@@ -104,7 +107,8 @@ class Model:
 
     def run(self, params: Any, inputs: Any, noise_key: Array, lengths: Any = None) -> Pass:
         """Runs the network on stored samples; see `Runner.run`."""
-        return self.runner.run(params, self.encode(inputs), noise_key, lengths)
+        encode = each_alone(lambda _, inputs: self.encode(inputs), self.mesh)
+        return self.runner.run(params, encode(None, inputs), noise_key, lengths)
 
     def apply(
         self,
@@ -123,6 +127,8 @@ class Model:
           lengths: steps of each sample that are not padding, int32 ``(B,)``; ``None`` for all.
           training: settings of the training, whose penalties are added; ``None`` for none.
         """
+        if self.mesh is not None and not isinstance(self.runner, GridRunner):
+            return self._apply_each(params, inputs, noise_key, lengths, training)
         found = self.run(params, inputs, noise_key, lengths)
         counts = found.counts()
         if self.slot_name == "step":
@@ -137,6 +143,33 @@ class Model:
             lost=found.lost(),
             penalty=0.0 if training is None else found.rate_penalty(training),
         )
+
+    def _apply_each(
+        self, params: Any, inputs: Any, noise_key: Array, lengths: Any, training: Any
+    ) -> Output:
+        """Runs a network in continuous time, where samples do not depend on each other."""
+        alone = dataclasses.replace(self, mesh=None)
+
+        def run(shared: Any, samples: Any) -> tuple[Any, ...]:
+            found = alone.apply(shared[0], samples[0], shared[1], samples[1], training)
+            return found.z, found.spikes, found.activity, found.lost
+
+        # There is no penalty in continuous time: the runner refuses it.
+        return Output(*each_alone(run, self.mesh)((params, noise_key), (inputs, lengths)))
+
+    def over(self, mesh: Any) -> Model:
+        """Returns the model for batches that are spread over the axis ``data`` of a mesh.
+
+        Raises:
+          ConfigError: the mesh has an axis ``model``, and the network runs in continuous time.
+        """
+        if mesh.shape["model"] > 1 and not isinstance(self.runner, GridRunner):
+            raise ConfigError(
+                "--model-devices: a network in continuous time looks for the next spike of all"
+                " neurons of a layer, which stays on one device; leave the flag out, or add"
+                " --method surrogate"
+            )
+        return dataclasses.replace(self, mesh=mesh)
 
     def in_training(self) -> Model:
         """Returns the model as it is trained, where that differs from its evaluation."""

@@ -126,7 +126,7 @@ def stop_code(own: int) -> int:
     return int(from_first(lambda: own or _code_of_another()))
 
 
-def all_met(error: InputError) -> bool:
+def all_met(error: Exception) -> bool:
     """Return whether all processes end with the same error, so that one has to show it.
 
     Args:

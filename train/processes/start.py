@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from train.errors import BAD_INPUT, ConfigError, InputError
+from train.errors import BAD_INPUT, INTERRUPTED, STOPPED, ConfigError, InputError
 from train.processes import agree
 
 LOST = 1
@@ -41,15 +42,19 @@ def started(options: Any) -> Iterator[None]:
         return
     try:
         yield
-    except InputError as error:
+        agree.wait("the end")
+    except (InputError, OSError) as error:
         if not agree.all_met(error):
             _leave(str(error), BAD_INPUT)
         if agree.first():
             raise
         raise SystemExit(BAD_INPUT) from error
+    except KeyboardInterrupt:
+        _leave(STOPPED, INTERRUPTED)
     except Exception as error:
+        if not isinstance(error, RuntimeError):
+            traceback.print_exc()
         _leave(f"{type(error).__name__}: {error}", LOST)
-    agree.wait("the end")
 
 
 def _check(options: Any) -> None:
@@ -112,12 +117,12 @@ def _join(options: Any) -> None:
             " them by srun or mpirun, or give --coordinator, --processes and --process"
         ) from error
     except RuntimeError as error:
-        where = options.coordinator or "as the environment says"
+        how = "--cluster" if options.cluster else f"--coordinator {options.coordinator}"
         first_line = (str(error).splitlines() or [""])[0]
         raise ConfigError(
-            f"--coordinator {where}: the {options.processes} processes did not meet within"
-            f" {_MEET} seconds ({first_line}); look whether all were started, each with its own"
-            " --process, and whether the port of process 0 is free and can be reached"
+            f"{how}: the processes did not meet within {_MEET} seconds ({first_line}); look whether"
+            " all were started, each with its own --process, and whether the port of process 0 is"
+            " free and can be reached"
         ) from error
     agree.join(jax.process_index(), jax.process_count(), multihost.get_jax_distributed_client())
 

@@ -155,6 +155,7 @@ _OF_THE_RUN = {
     "training_seconds",
     "first_step_unix_time",
     "run",
+    "lines",
     "checksum",
 }
 """What differs between two runs that are the same: times, and names of the runs themselves."""

@@ -11,13 +11,19 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from flax_snn import nir
+from flax_snn import checks, nir
+from flax_snn.json_form import Object, parse_json
 from train.errors import CheckpointError, ConfigError, InputError
 from train.restored.run import Restored
+from train.settings.numbers import check_numbers
+from train.settings.size import check_size
+from train.store import forms
 from train.store.settings_json import from_json, task_of, to_json
 from train.tasks import find_task
 
 _KEY = "flax_snn_train"
+
+_ABOUT = Object({"settings": forms.STORED_SETTINGS, "epoch": checks.whole_number})
 
 
 def export_network(trained: Restored, path: Path, target: str | None = None) -> None:
@@ -50,6 +56,7 @@ def import_network(
     trained: Restored | None,
     method: Literal["euler", "exp"] | None = None,
     producer: str | None = None,
+    size_limit: bool = True,
 ) -> Restored:
     """Read a network from a NIR file, with the task that it is for.
 
@@ -58,6 +65,7 @@ def import_network(
       trained: a network of the task, for files of others; ``None``: as the file says.
       method: how it is stepped; ``None``: as the file says.
       producer: preset for files of other frameworks, as in `flax_snn.nir.from_nir`.
+      size_limit: whether a network that needs more memory than this machine has left is refused.
 
     Returns:
       The network of the file in the place of the trained one.
@@ -71,7 +79,7 @@ def import_network(
     except (nir.NIRError, OSError, ModuleNotFoundError) as error:
         raise InputError(f"--nir {path}: {error}") from error
     if trained is None:
-        trained = _described(path, graph.metadata)
+        trained = _described(path, graph.metadata, size_limit)
     model = trained.model
     written = graph.metadata.get("method")
     if method is None and written not in ("euler", "exp"):
@@ -88,13 +96,14 @@ def import_network(
     return dataclasses.replace(trained, model=model, params=variables.get("params", {}), path=path)
 
 
-def _described(path: Path, metadata: dict[str, Any]) -> Restored:
+def _described(path: Path, metadata: dict[str, Any], size_limit: bool) -> Restored:
     try:
-        about = json.loads(metadata[_KEY])
+        about = parse_json(metadata[_KEY], _ABOUT)
         task = find_task(task_of(about["settings"]))
         settings = from_json(task.settings, about["settings"])
+        check_numbers(settings)
         task.check(settings)
-        epoch = int(about["epoch"])
+        epoch = about["epoch"]
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"--nir {path}: the file does not say what it was trained for; add --checkpoint RUN, a"
@@ -102,4 +111,5 @@ def _described(path: Path, metadata: dict[str, Any]) -> Restored:
         ) from error
     except ConfigError as error:
         raise CheckpointError(f"--nir {path}: {error}") from error
+    check_size(task.size(settings), limit=size_limit, training=False)
     return Restored(task, settings, task.build(settings), None, epoch, path)

@@ -18,6 +18,8 @@ from train.model.encoders import Rasters, SpikeLists
 from train.run.record import share
 from train.run.step import Evaluation, create_state, evaluate
 from train.settings import RunOptions
+from train.settings.numbers import check_numbers
+from train.settings.size import check_size
 from train.store.layout import CHECKPOINTS
 from train.store.read import best_checkpoint
 from train.store.same_run import check_same_run, warn_of_damage
@@ -112,7 +114,9 @@ class Restored:
         return scored._replace(predictions=predictions)
 
 
-def restore(path: str | os.PathLike[str], method: str | None = None) -> Restored:
+def restore(
+    path: str | os.PathLike[str], method: str | None = None, *, size_limit: bool = True
+) -> Restored:
     """Rebuilds the network of a checkpoint.
 
     >>> import train
@@ -123,6 +127,7 @@ def restore(path: str | os.PathLike[str], method: str | None = None) -> Restored
     Args:
       path: a run directory, whose best checkpoint is meant, or a checkpoint.
       method: run the network by this method instead of the one that it was trained by.
+      size_limit: whether a network that needs more memory than this machine has left is refused.
 
     Returns:
       The network, with its settings, its parameters and its data.
@@ -141,6 +146,7 @@ def restore(path: str | os.PathLike[str], method: str | None = None) -> Restored
         warn_of_damage(run)
     if method is not None:
         settings = task.with_method(settings, method)
+    check_size(task.size(settings), limit=size_limit, training=False)
     model = task.build(settings)
     abstract = jax.eval_shape(
         lambda seed: create_state(model, settings.training, 1, seed), np.uint32(0)
@@ -164,6 +170,7 @@ def _settings(path: Path, stored: Any) -> tuple[Task, Any]:
     try:
         task: Task = find_task(task_of(stored))
         settings = from_json(task.settings, stored)
+        check_numbers(settings)
         task.check(settings)
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error

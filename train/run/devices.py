@@ -153,10 +153,8 @@ def find_devices(options: RunOptions) -> Devices:
       ConfigError: more devices than there are, or a number that cannot be divided as it has to be.
     """
     processes = jax.process_count()
-    wanted, model = (
-        options.devices or processes * max(options.model_devices, 1),
-        options.model_devices,
-    )
+    model = options.model_devices
+    wanted = options.devices or processes * max(model, 1)
     for name, value in (("--devices", wanted), ("--model-devices", model)):
         if value < 1:
             raise ConfigError(f"{name}: expected at least 1, got {value}")
@@ -170,15 +168,36 @@ def find_devices(options: RunOptions) -> Devices:
     for process in range(processes):
         here = [d for d in jax.devices() if d.process_index == process]
         if len(here) < each:
-            whose = f" of process {process}" if processes > 1 else ""
+            among = f" for process {process} of {processes}" if processes > 1 else ""
             raise ConfigError(
-                f"--devices {wanted}: expected at most the {len(here)} devices{whose}"
-                f" ({here[0].device_kind}) {'times the number of processes' if whose else ''}, got"
-                f" {each}; on CPUs, XLA_FLAGS=--xla_force_host_platform_device_count={each} makes"
-                " virtual ones"
+                f"--devices {wanted}: expected at most the {len(here)} devices there are, got"
+                f" {each}{among}; lower it (CPUs: XLA_FLAGS=--xla_force_host_platform_device_count="
+                f"{each} makes virtual ones)"
             )
         found += sorted(here, key=lambda d: d.id)[:each]
     return Devices(Mesh(np.asarray(found).reshape(-1, model), ("data", "model")))
+
+
+def check_several(options: RunOptions, together: int) -> None:
+    """Refuse several runs side by side where each of them needs all devices or processes.
+
+    Args:
+      options: how each of them is run.
+      together: most runs at the same time; 0: as many as suits.
+
+    Raises:
+      ConfigError: with what to do instead.
+    """
+    if options.processes > 1 or options.cluster:
+        raise ConfigError(
+            "several runs (--seeds, train.sweep) share one process: leave --processes and --cluster"
+            " out, or start a run of several processes for each seed, with --seed"
+        )
+    if together > 1 and options.devices > 1:
+        raise ConfigError(
+            f"--together {together}: runs that are spread over --devices {options.devices} run one"
+            " after the other; leave --together out, or --devices"
+        )
 
 
 def check_batch(batch_size: int, devices: Devices) -> None:

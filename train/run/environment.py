@@ -33,6 +33,7 @@ def record_environment(
         return
     streamed = run.chunk is not None
     entry = environment.surroundings() | {
+        "mesh": {"data": run.devices.data, "model": run.devices.model},
         "time_loop": {"asked": options.time_loop, "taken": _loops(run)},
         "feeding": {
             "data": options.data,

@@ -13,17 +13,19 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
 
 import jax
 
 from train import processes
-from train.errors import InputError
+from train.errors import InputError, NotFiniteError
 from train.progress.health import Health, lost_spikes
 from train.progress.report import MetricsFile, Progress, farewell, format_score
 from train.progress.tensorboard import check_installed, open_events
 from train.run import compilation_cache
+from train.run.costs import costs_of
 from train.run.early_stopping import Patience
 from train.run.environment import record_environment
 from train.run.epochs import Epoch, Epochs
@@ -41,13 +43,11 @@ from train.run.resume import (
 from train.run.signals import Stop, stop_on_signal
 from train.settings import NO_CROSSBAR, RunOptions
 from train.settings.checks import check_crossbar_flags, check_options
+from train.settings.numbers import check_numbers
+from train.settings.size import check_size
 from train.store import run_directory
 from train.store.lock import locked
 from train.tasks.task import Task
-
-
-class NotFiniteError(InputError):
-    """The loss is no longer a number."""
 
 
 class LostSpikesError(InputError):
@@ -131,8 +131,10 @@ def checked(task: Task, settings: Any, options: RunOptions) -> Any:
     check_options(options, task.on_disk, task.reads_files)
     if options.tensorboard:
         check_installed()
+    check_numbers(settings)
     settings = task.complete(task.with_data(settings, options))
     task.check(settings)
+    check_size(task.size(settings), limit=options.size_limit, streamed=options.data == "tfds")
     check_crossbar_flags(getattr(settings, "crossbar", NO_CROSSBAR))
     return settings
 
@@ -334,11 +336,15 @@ def finish(
     score = run.model.objective.score
     best = best_checkpoint(run.path)
     params = best.restore(run.first, task.older_parameters(best.settings_version)).params
-    scored = run.score(params, run.data.test)
     if not processes.first():
+        run.score(params, run.data.test)
         return {}
-    records = run_directory.read_metrics(run.path)
-    test = scored.sums
+    here, test_part = processes.on_host((params, run.data.test))
+    with ThreadPoolExecutor(1) as beside:  # most of the time XLA compiles
+        costs = beside.submit(costs_of, run.model, here, test_part)
+        scored = run.score(params, run.data.test)
+        records = run_directory.read_metrics(run.path)
+        test = scored.sums
     result = {
         f"test_{score}": share(test.points, test.samples),
         "test_loss": float(test.loss / test.samples),
@@ -353,9 +359,9 @@ def finish(
         "seconds": round(time.time() - started, 3),
         "training_seconds": records[-1]["seconds"],
         "first_step_unix_time": begun,
+        "costs": costs.result(),
     }
     if options.plots:
-        here, test_part = processes.on_host((params, run.data.test))
         draw(task, results_of(run.path, run.model, here, test_part, scored, records))
     # Written last: a run with a result is finished.
     run_directory.write_result(run.path, result)
@@ -363,13 +369,14 @@ def finish(
 
 
 def _opening(run: Run) -> str:
-    size = run.training.batch_size
+    size, devices = run.training.batch_size, run.devices
     samples = run.feed.samples
     left = samples % size
     parameters = sum(leaf.size for leaf in jax.tree.leaves(run.first.params))
     return (
         f"{run.path}: {samples} training samples in {samples // size} batches of {size}"
         + (f" ({left} sit out each epoch, others every time)" if left else "")
+        + (f", over {devices.data} x {devices.model} devices" if devices.mesh.size > 1 else "")
         + f", {parameters} parameters, epochs: {run.training.epochs}, seed: {run.training.seed}"
     )
 

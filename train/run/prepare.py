@@ -21,6 +21,7 @@ from train.data.order import first_batch, padded_order
 from train.data.parts import Dataset, Part
 from train.errors import ConfigError
 from train.model import Model
+from train.run.check_numbers import watched
 from train.run.devices import Devices, check_batch, find_devices
 from train.run.resume import Start
 from train.run.step import Evaluation, Sums, TrainState, create_state, evaluate, train_batches
@@ -44,12 +45,13 @@ class Run:
       first: the state before the first update.
       feed: where the batches come from.
       train: compiled `train_batches` of the model.
+      program: what XLA has compiled of it for a whole chunk, for those who look into it.
       evaluate: `evaluate` of the model, compiled at its first call.
       path: the run directory.
       settings: settings of the whole run, for JSON.
       create: compiled `create_state`, from the seed.
       chunk: batches of a chunk, where samples are streamed; ``None`` where they are not.
-      until: epoch after which it ends before its time; ``None``: it runs as long as its settings say.
+      until: epoch after which it ends before its time; ``None``: as its settings say.
     """
 
     model: Model
@@ -60,6 +62,7 @@ class Run:
     first: TrainState
     feed: Feed
     train: Callable[..., tuple[TrainState, Sums]]
+    program: jax.stages.Compiled
     evaluate: Callable[..., Evaluation]
     path: Path
     settings: dict[str, Any]
@@ -179,9 +182,16 @@ def prepare(
     size = training.batch_size
     devices = find_devices(options)
     check_batch(size, devices)
+    if options.check_numbers and processes.count() > 1:
+        raise ConfigError(
+            "--check-numbers looks at all samples of a batch, of which each of several processes"
+            " has a part; run one process with it"
+        )
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(lambda: data or _load(task, settings, options))
         model = task.build(settings)
+        if devices.data > 1 or devices.model > 1:
+            model = model.over(devices.mesh)
         if options.time_loop != "auto":
             model = model.with_time_loop(options.time_loop)
         samples = task.train_samples(settings)
@@ -202,7 +212,10 @@ def prepare(
             functools.partial(train_batches, model, training),
             out_shardings=(where, devices.everywhere),
         )
-        chunk = min(options.chunk, batches) if _streams(model, samples, options) else None
+        # Machines may differ in their memory, all processes have to do the same.
+        copies = devices.mesh.size // processes.count()
+        streams = processes.from_first(lambda: _streams(model, samples, options, copies))
+        chunk = min(options.chunk, batches) if streams else None
         lengths = loading.done() and _has_lengths(loading.result().train)
         shapes: tuple[Part, Any]
         if chunk is not None:
@@ -212,7 +225,7 @@ def prepare(
             shapes = _samples_of(model, (samples,), lengths, devices.everywhere), order
         compiled = train.lower(first, *shapes).compile()
         loaded: Dataset = loading.result()
-    _check_data(loaded, model)
+    loaded = _check_data(loaded, model)
 
     def call(state: TrainState, part: Part, order: Any) -> tuple[TrainState, Sums]:
         # The last chunk of an epoch, and the first one of a resumed run, may be shorter.
@@ -229,7 +242,8 @@ def prepare(
         batches=batches,
         first=first,
         feed=make_feed(train_part, training.seed, size, chunk, devices),
-        train=call,
+        train=watched(call, model, training) if options.check_numbers else call,
+        program=compiled,
         evaluate=jax.jit(functools.partial(evaluate, model), out_shardings=devices.everywhere),
         path=path,
         settings=to_json(task.name, settings),
@@ -246,20 +260,20 @@ def _has_lengths(train: Any) -> bool:
     return (train.lengths if isinstance(train, Part) else train[0].get("length")) is not None
 
 
-def _check_data(data: Dataset, model: Model) -> None:
+def _check_data(data: Dataset, model: Model) -> Dataset:
     objective = model.objective
     classes = model.outputs // model.population if objective.score == "accuracy" else None
     steps = model.steps if model.slot_name == "step" else None
-    check_dataset(data, model.encode.sample, objective.label_shape, classes, steps)
+    return check_dataset(data, model.encode.sample, objective.label_shape, classes, steps)
 
 
-def _streams(model: Model, samples: int, options: RunOptions) -> bool:
+def _streams(model: Model, samples: int, options: RunOptions, copies: int) -> bool:
     """Whether samples come in chunks: as told, else where they do not fit on the device."""
     if options.data == "tfds" or options.feed == "streamed":
         return True
     leaves = jax.tree.leaves(model.encode.sample)
     size = samples * sum(math.prod(x.shape) * jnp.dtype(x.dtype).itemsize for x in leaves)
-    return options.feed == "auto" and not fits_on_device(size)
+    return options.feed == "auto" and not fits_on_device(size, copies)
 
 
 def _samples_of(model: Model, leading: tuple[int, ...], lengths: bool, where: Any) -> Part:

@@ -21,6 +21,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax.errors import InvalidRngError
 
 from flax_snn import learn
 from flax_snn.sequence_mask import step_mask
@@ -134,8 +135,8 @@ def gradient_of(
     variables = {"params": params, **runner.constants}
     x = runner.raster(seen.encode(inputs))
     counted = steps_that_count(model, config, len(x), lengths)
-    weight = 1.0 / (len(x) * jnp.maximum(jnp.sum(counted, axis=1), 1))
-    targets = {"label": _in_steps(labels, x.shape[1]), "weight": weight.astype(jnp.float32)}
+    steps = jnp.maximum(jnp.sum(counted, axis=1), 1).astype(jnp.float32)
+    targets = {"label": _in_steps(labels, x.shape[1]), "weight": 1.0 / (len(x) * steps)}
 
     def loss(outputs: Array, target: Any) -> Array:
         step = GridPass(outputs[:, None], (), [], runner.dt)
@@ -152,6 +153,12 @@ def gradient_of(
                 variables = learn.with_feedback(key, variables)
         rule = learn.RULES[config.rule]
         _, gradient = rule(runner.network, variables, (x, targets), loss, **options)
+    except InvalidRngError as error:
+        raise ConfigError(
+            f"--rule {config.rule}: expected a network without random numbers, which a rule would"
+            " draw anew in each part of a sample, but it draws some in training, as dropout does;"
+            " add --dropout 0, or take --rule bptt"
+        ) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(f"--rule {config.rule}: {error}{_remedies(str(error))}") from error
     return gradient
@@ -166,7 +173,7 @@ def steps_that_count(
         lengths = jnp.full(samples, steps, jnp.int32)
     counted = step_mask((samples,), steps, seq_lengths=lengths)
     assert counted is not None
-    times = jnp.arange(steps)
+    times = jnp.arange(steps)[None]
     if model.reads == "last":
         return counted & (times == lengths[:, None] - 1)
     return counted & (times >= round(config.learn_from / dt))

@@ -111,7 +111,6 @@ def train_batches(
     Returns:
       The state after, and sums over the batches, each taken before its update.
     """
-
     rules.check(model, config)
 
     def update(state: TrainState, chosen: Any) -> tuple[TrainState, Sums]:

@@ -93,8 +93,14 @@ def check_network(network: NetworkConfig, regression: bool) -> None:
             f"--loss {network.loss}: values are trained by their mean squared error, --loss is for"
             " classes; leave it out"
         )
-    for name in ("tau_mem", "tau_syn"):
-        number(flag(name), getattr(network, name), "> 0", "seconds")
+    number("--tau-mem", network.tau_mem, "> 0", "seconds")
+    number("--tau-syn", network.tau_syn, ">= 0", "seconds")
+    if not network.tau_syn and (network.neuron != "lif" or network.readout == "first"):
+        raise ConfigError(
+            "--tau-syn 0: neurons without a synapse are those of --neuron lif, read otherwise than"
+            " by --readout first, whose unit of time is --tau-syn; got --neuron"
+            f" {network.neuron} and --readout {network.readout}"
+        )
     for name in (
         "input_gain",
         "init_spread",

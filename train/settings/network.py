@@ -39,7 +39,8 @@ class NetworkConfig:
     tau_mem: float = 20e-3
     """Membrane time constant of all neurons in seconds."""
     tau_syn: float = 10e-3
-    """Synaptic time constant of all neurons in seconds."""
+    """Synaptic time constant of all neurons in seconds; 0: no synapse, an input acts at once and
+    does not last."""
     learn_tau: bool = True
     """Whether each hidden neuron learns time constants of its own."""
     input_gain: float = 8.0

@@ -62,6 +62,12 @@ class RunOptions:
     save_every: float = 1.0
     """Least time in seconds from one checkpoint to the next. A run that is killed loses so much at
     most, and the epoch that runs."""
+    check_numbers: bool = False
+    """Look for NaN and infinity after each update, end the run at the first one, and say in which
+    layer it came up; slower. Without it the loss is looked at after each epoch."""
+    size_limit: bool = True
+    """Refuse a run that needs more memory than this machine has left, or would not end, before
+    anything is built."""
     plots: bool = True
     """Draw learning curves, a sample, firing rates, ... into the run directory at the end."""
     tensorboard: bool = False

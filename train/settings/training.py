@@ -50,8 +50,8 @@ class TrainingConfig:
     """Seed of the network's weights, of noise and of the order of samples."""
     rule: Literal["bptt", "eprop", "ottt", "d_rtrl"] = added(4, "bptt")
     """Where gradients come from. `bptt`: backpropagation through time. The others need no memory
-    of the sequence, leave something out, and follow a loss in each time step: `eprop` for one layer
-    and leaky integrators, `ottt` for feed-forward networks, `d_rtrl` for all; see docs/online.md."""
+    of the sequence, leave something out and follow a loss in each time step: `eprop` for one layer
+    and leaky integrators, `ottt` for feed-forward networks, `d_rtrl` for all; docs/online.md."""
     feedback: Literal["symmetric", "random"] = added(4, "symmetric")
     """How errors reach the neurons of `--rule eprop`: by the weights of the readout, or by random
     ones that stay."""

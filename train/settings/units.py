@@ -75,7 +75,7 @@ def check_step(dt: float, tau_mem: float, tau_syn: float) -> None:
 def short_memory(dt: float, tau_mem: float, tau_syn: float) -> Iterator[str]:
     """Yields a sentence for each time constant that is shorter than a step."""
     for name, tau in (("tau_mem", tau_mem), ("tau_syn", tau_syn)):
-        if tau < dt:
+        if 0 < tau < dt:
             yield (
                 f"note: {flag(name)} {tau:g} ({in_words(tau)}) is shorter than a step, --dt {dt:g}"
                 f" ({in_words(dt)}): what it stands for is gone within the step"

@@ -28,19 +28,16 @@ def read_arrays(path: Path) -> Any:
     Raises:
       Exception: whatever is broken, Orbax and TensorStore each have their own way to say so.
     """
-    with ONE_AT_A_TIME, _late_failures_ignored(), _reader() as reader:
-        stored = reader.metadata(path).item_metadata["state"].tree
-        # Views of one number: nothing is allocated ahead of the reading.
-        form = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), dict(stored))
-        restore = ocp.args.Composite(state=ocp.args.StandardRestore(form))
-        return reader.restore(path, args=restore)["state"]
-
-
-def _reader() -> ocp.Checkpointer:
-    """Return a reader of one checkpoint; an item without a handler would be warned of."""
-    json = ocp.JsonCheckpointHandler
-    items = {"state": ocp.StandardCheckpointHandler(), "meta": json(), "data": json()}
-    return ocp.Checkpointer(ocp.CompositeCheckpointHandler(**items, metrics=json()))
+    # Not by a Checkpointer: that would need the notes that Orbax makes of the whole checkpoint, and
+    # would let processes wait for each other.
+    with ONE_AT_A_TIME, _late_failures_ignored():
+        with contextlib.closing(ocp.StandardCheckpointHandler()) as handler:
+            stored: Any = handler.metadata(path / "state")
+            # Views of one number: nothing is allocated ahead of the reading.
+            form = jax.tree.map(
+                lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), dict(stored.tree)
+            )
+            return handler.restore(path / "state", args=ocp.args.StandardRestore(form))
 
 
 @contextlib.contextmanager

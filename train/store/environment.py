@@ -10,6 +10,7 @@ path, no host and no user, so that a run directory can be given away:
                   null where train does not run from a checkout
     machine       system, architecture, processor, cores of the process
     devices       platform of JAX, number of devices of each kind, processes
+    mesh          parts of a batch, and of the neurons of a wide layer
     flags         flags of XLA, and settings of JAX that change numbers
     time_loop     the loop over time steps that was asked for, and those that were taken
     feeding       where samples came from, and how they reached the device
@@ -23,6 +24,7 @@ import os
 import platform
 import re
 import subprocess
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
@@ -32,7 +34,7 @@ from typing import Any
 import jax
 
 from flax_snn.json_form import Object, anything, count, items
-from train.errors import RunDirectoryError
+from train.errors import RunDirectoryError, RunWarning
 from train.store.checksum import is_broken, sealed
 from train.store.contents import versions
 from train.store.forms import JsonFile
@@ -126,7 +128,8 @@ def record(
     except RunDirectoryError as error:
         aside = path / f"{ENVIRONMENT}.damaged"
         (path / ENVIRONMENT).replace(aside)
-        note(f"{error}; it lies in {aside} now, and a new one is begun")
+        words = f"{error}. It lies in {aside} now, and a new one is begun"
+        warnings.warn(words, RunWarning, stacklevel=2)
         entries = []
     if entries:
         changed = list(differences(entries[-1], entry))

@@ -14,7 +14,7 @@ from train.errors import InputError
 from train.store import forms
 from train.store.checksum import LinesSum, is_broken
 from train.store.items import read_items
-from train.store.layout import CHECKPOINTS, INTERRUPTED, RESULT
+from train.store.layout import CHECKPOINTS, CONFIG, INTERRUPTED, RESULT
 
 
 def metrics_line(record: Mapping[str, Any]) -> str:
@@ -53,10 +53,11 @@ def check_lines(run: Path, records: Sequence[Mapping[str, Any]]) -> str | None:
 def _known(run: Path) -> Iterator[tuple[int, str, str, int]]:
     """Yield what is known of the lines: how many, their sum, who knows it, how many may lack."""
     try:
-        result = forms.RESULT.read(run / RESULT)
+        result, config = forms.RESULT.read(run / RESULT), forms.CONFIG.read(run / CONFIG)
     except InputError:
-        result = None  # whoever needs it will say so
-    if result is not None and "lines" in result and not is_broken(result):
+        result = config = None  # whoever needs them will say so
+    ours = config is not None and result is not None and config.get("run", {}).get("id")
+    if ours and result.get("run") == ours and "lines" in result and not is_broken(result):
         yield result["epochs_done"], result["lines"], RESULT, 0
     for folder in (run / CHECKPOINTS, run / INTERRUPTED):
         inside = sorted(folder.iterdir()) if folder.is_dir() else []

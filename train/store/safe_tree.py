@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from flax_snn.checks import error_text
-from flax_snn.json_form import check_regular
+from flax_snn.regular_file import check_regular
 from train.errors import CheckpointError
 
 _MOST = 100_000

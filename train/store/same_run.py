@@ -9,7 +9,7 @@ from typing import Any
 
 from train import processes
 from train.errors import RunDirectoryError, RunWarning
-from train.store import run_directory
+from train.store import environment, run_directory
 from train.store.checkpoint import Checkpoint
 from train.store.layout import CONFIG
 from train.store.settings_json import flat, upgraded
@@ -50,12 +50,13 @@ def check_same_run(run: Path, kind: type[Any], checkpoint: Checkpoint) -> None:
 
 
 def warn_of_damage(run: Path) -> None:
-    """Warn of metrics and of a result that are damaged, where nothing else depends on them.
+    """Warn of other files that are damaged, where nothing depends on them.
 
     Args:
       run: the run directory.
     """
-    for read in (run_directory.read_metrics, run_directory.read_result):
+    readers = (run_directory.read_metrics, run_directory.read_result, environment.read)
+    for read in readers:
         try:
             read(run)
         except RunDirectoryError as error:

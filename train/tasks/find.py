@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import inspect
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from flax_snn.regular_file import read_regular
 from train.errors import CheckpointError, ConfigError
 
 TASKS = {
@@ -27,8 +29,9 @@ TASKS = {
 def find_task(name: str) -> Any:
     """Returns the task of a name, as stored in a checkpoint.
 
-    Of a task that is not of this package, the module is imported only from the current directory:
-    a checkpoint must not choose code to run from anywhere else.
+    Of a task that is not of this package, the module is imported only from the current directory,
+    and only if it defines the class: a checkpoint must not choose code to run from anywhere else,
+    nor a script that is no task.
 
     Args:
       name: a name of the table, or ``module:Class``.
@@ -43,12 +46,12 @@ def find_task(name: str) -> Any:
             f"the checkpoint is of the task {name!r}, this release knows {', '.join(TASKS)};"
             " evaluate it with the release of flax_snn that wrote it"
         )
-    module = name.partition(":")[0]
+    module, _, kind = name.partition(":")
     # A module that the process has imported already, such as that of `train.run`, is known.
-    if module not in sys.modules and not _stands_here(module):
+    if module not in sys.modules and not _stands_here(module, kind):
         raise CheckpointError(
             f"the checkpoint is of the task {name!r}, and the current directory has no"
-            f" {module.replace('.', '/')}.py; go to the directory that holds it"
+            f" {module.replace('.', '/')}.py; go to the directory that holds it, with a class {kind}"
         )
     try:
         return import_task(name)
@@ -169,6 +172,27 @@ def _where(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}{line}"
 
 
-def _stands_here(module: str) -> bool:
+def _names(node: ast.stmt) -> set[str]:
+    """Returns the names that a statement of a module gives."""
+    if isinstance(node, ast.ClassDef):
+        return {node.name}
+    if isinstance(node, ast.ImportFrom):
+        return {alias.asname or alias.name for alias in node.names}
+    if isinstance(node, ast.Assign):
+        return {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return set()
+
+
+def _stands_here(module: str, kind: str) -> bool:
+    """Whether a module of the current directory defines or imports a name; nothing is run."""
+    if not all(part.isidentifier() for part in module.split(".")):
+        return False
     path = Path(*module.split("."))
-    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+    for file in (path.with_suffix(".py"), path / "__init__.py"):
+        try:
+            tree = ast.parse(read_regular(file, 2**24))
+        except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if any(kind in _names(node) for node in tree.body):
+            return True
+    return False

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
+import jax
+import numpy as np
 
 from train.errors import ConfigError
 from train.model import Model
@@ -18,6 +21,7 @@ from train.model.objectives import Objective
 from train.model.own import with_own_network
 from train.settings import CrossbarConfig, NetworkConfig, TrainingConfig
 from train.settings.checks import check_crossbar, check_network, check_training, number, whole
+from train.settings.size import RunSize, raster_size
 from train.settings.units import check_step, short_memory
 from train.tasks.task import Results, Task
 
@@ -75,6 +79,32 @@ class RasterTask(Task):
             check_step(shape.dt, network.tau_mem, network.tau_syn)
         check_crossbar(settings.crossbar)
         check_training(settings.training, self.train_samples(settings))
+
+    def size(self, settings: Any) -> RunSize | None:
+        """Returns the sizes of the data and of the network."""
+        shape, train = self.shape(settings), self.train_samples(settings)
+        leaves = jax.tree.leaves(self.encoder(settings).sample)
+        size = raster_size(
+            settings.network,
+            settings.training,
+            samples=self.samples(settings) if train is None else train * 10 // 8,
+            sample_bytes=sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in leaves),
+            steps=shape.steps,
+            inputs=shape.units,
+            outputs=shape.outputs,
+        )
+        if type(self).network is RasterTask.network:
+            return size
+        # Of a network of one's own only the data and the output are known.
+        return dataclasses.replace(size, neurons=(shape.outputs,), weights=0)
+
+    def samples(self, settings: Any) -> int:
+        """Returns the number of samples of all parts, where `train_samples` does not say it.
+
+        0, the default: it is not known before they are read.
+        """
+        del settings
+        return 0
 
     def remarks(self, settings: Any) -> Iterator[str]:
         """Yields times that are unusual, and time constants shorter than a step."""

@@ -15,6 +15,7 @@ from train.data.parts import Dataset, Part
 from train.errors import ConfigError
 from train.model import Model
 from train.settings import RunOptions
+from train.settings.size import RunSize
 from train.settings.units import unusual
 
 
@@ -121,6 +122,11 @@ class Task(abc.ABC):
           ConfigError: the message names the flag and the remedy.
         """
         del settings
+
+    def size(self, settings: Any) -> RunSize | None:
+        """Returns the sizes that decide what a run needs; ``None``: they are not checked."""
+        del settings
+        return None
 
     def remarks(self, settings: Any) -> Iterator[str]:
         """Yields what the user should know before training: what was read, unusual settings.

@@ -27,6 +27,7 @@ from flax_snn.datasets.sources import content_of, named
 _PACKET = struct.Struct("<HHIIIIII")
 _POLARITY = 1
 _EVENT = 8
+_MOST_WRAPS = 2**31  # 146 000 years; a time in int64 can hold no more
 _VERSION, _END = b"#!AER-DAT3.1", b"#!END-HEADER"
 
 
@@ -137,6 +138,15 @@ def _packet(path: str, content: bytes, position: int, number: int) -> _Packet:
     packet = _Packet(*_PACKET.unpack_from(content, position))
     if packet.kind == _POLARITY and packet.size != _EVENT:
         raise ValueError(checks.error_text(where, "polarity events of 8 bytes", packet.size))
+    if packet.kind == _POLARITY and packet.wraps >= _MOST_WRAPS:
+        raise ValueError(
+            checks.error_text(
+                where,
+                f"times that wrapped fewer than {_MOST_WRAPS} times",
+                packet.wraps,
+                "the file is damaged: download it again",
+            )
+        )
     if packet.number > packet.capacity:
         raise ValueError(
             checks.error_text(

@@ -62,6 +62,7 @@ def read_evt2(path: str | os.PathLike[str], *, sensor: tuple[int, int] | None = 
 
     def columns(block: slice) -> Columns:
         some = pixels[block]
+        # The low bits of the times are unpacked with the columns.
         times[block] |= (some >> np.uint32(22)) & np.uint32(0x3F)
         row = some & np.uint32(0x7FF)
         return (some >> np.uint32(11)) & np.uint32(0x7FF), row, some >> np.uint32(28)

@@ -24,6 +24,9 @@ _SENSORS = {
 }
 
 
+_LARGEST = 65536
+
+
 class Header(NamedTuple):
     """What stands before the data.
 
@@ -69,7 +72,7 @@ def sensor_of(path: str, lines: dict[str, str], given: tuple[int, int] | None) -
                     path, f"sensor={found}, as its header says", given, "leave it out"
                 )
             )
-        return given
+        return _possible("sensor", given)
     if found is None:
         found = _of_camera(lines)
     if found is None:
@@ -81,15 +84,25 @@ def sensor_of(path: str, lines: dict[str, str], given: tuple[int, int] | None) -
                 "give sensor=(height, width)",
             )
         )
-    return found
+    return _possible(f"{path}, header", found)
+
+
+def _possible(name: str, sensor: tuple[int, int]) -> tuple[int, int]:
+    """Returns height and width, of which events have at most 16 bits each."""
+    if not all(1 <= size <= _LARGEST for size in sensor):
+        what = f"a sensor of 1 to {_LARGEST} rows and columns"
+        found = " x ".join(str(size) if size < 10**20 else "a longer number" for size in sensor)
+        raise ValueError(checks.error_text(name, what, found, "give sensor=(height, width)"))
+    return sensor
 
 
 def _in_header(lines: dict[str, str]) -> tuple[int, int] | None:
     text = "; ".join(f"{keyword} {value}" for keyword, value in lines.items())
-    if match := re.search(r"\bgeometry (\d+)x(\d+)", text):
+    # Digits that are too many for a number are too many for a sensor.
+    if match := re.search(r"\bgeometry (\d{1,99})x(\d{1,99})", text, re.ASCII):
         return int(match[2]), int(match[1])
-    height = re.search(r"\bheight[ =](\d+)", text)
-    width = re.search(r"\bwidth[ =](\d+)", text)
+    height = re.search(r"\bheight[ =](\d{1,99})", text, re.ASCII)
+    width = re.search(r"\bwidth[ =](\d{1,99})", text, re.ASCII)
     return (int(height[1]), int(width[1])) if height and width else None
 
 

@@ -11,6 +11,7 @@ Source: LeCun, Cortes, Burges, The MNIST database of handwritten digits.
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import os
 import struct
@@ -26,21 +27,27 @@ _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E:
 _GZIP = b"\x1f\x8b"
 
 
-def read_idx(path: str | os.PathLike[str]) -> Num[np.ndarray, "..."]:
+MAX_BYTES = 2**31
+"""Largest size of an array, in bytes."""
+
+
+def read_idx(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Num[np.ndarray, "..."]:
     """Reads the array of an IDX file.
 
     Args:
       path: the file, compressed by gzip or not.
+      max_bytes: largest size of the array in bytes, 2 GiB by default: a compressed file can become
+        a thousand times as large.
 
     Returns:
       The array in the type that the file names; bytes are uint8.
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: another format, an unknown type, a header that is cut, or more or fewer data than
-        it announces.
+      ValueError: another format, an unknown type, a header that is cut, more or fewer data than it
+        announces, or more than ``max_bytes``.
     """
-    path, content = _content(path)
+    path, content = _content(path, max_bytes)
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES or not content[3]:
         raise ValueError(
             checks.error_text(
@@ -74,16 +81,28 @@ def read_idx(path: str | os.PathLike[str]) -> Num[np.ndarray, "..."]:
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _content(path: str | os.PathLike[str]) -> tuple[str, bytes]:
+def _content(path: str | os.PathLike[str], max_bytes: int) -> tuple[str, bytes]:
     """Returns the path of a file as text, and its bytes, uncompressed."""
+    most = max_bytes + 4 + 4 * 255  # with the longest header
     path, content = content_of(path, what="IDX data")
     if content[:2] != _GZIP:
         return path, content
     try:
-        return path, gzip.decompress(content)
+        with gzip.open(io.BytesIO(content)) as file:
+            found = file.read(most + 1)
     except (EOFError, OSError, zlib.error) as error:
         raise ValueError(
             checks.error_text(
                 path, "a whole gzip file", f"{type(error).__name__}: {error}", "download it again"
             )
         ) from error
+    if len(found) > most:
+        raise ValueError(
+            checks.error_text(
+                path,
+                f"an array of at most {max_bytes} bytes",
+                "more",
+                "pass a larger max_bytes if it is meant to be so large",
+            )
+        )
+    return path, found

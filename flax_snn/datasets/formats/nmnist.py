@@ -24,6 +24,7 @@ from flax_snn.datasets.sources import content_of, named
 _BYTES = 5
 _OVERFLOW_ROW = 240
 _OVERFLOW = 1 << 13  # microseconds
+_MOST_OVERFLOWS = (2**31 - 2**23) // _OVERFLOW  # beyond, times do not fit into an int32
 
 
 def read_nmnist(path: str | os.PathLike[str], *, height: int = 34, width: int = 34) -> Events:
@@ -59,6 +60,15 @@ def read_nmnist(path: str | os.PathLike[str], *, height: int = 34, width: int = 
     times = (words & np.uint32(0x7FFFFF)).view(np.int32)
     polarity = (words >> np.uint32(23)).astype(np.uint8) & np.uint8(1)
     markers = y == _OVERFLOW_ROW
+    if markers.sum() > _MOST_OVERFLOWS:
+        raise ValueError(
+            checks.error_text(
+                path,
+                f"at most {_MOST_OVERFLOWS} overflows of the timer, 35 minutes",
+                int(markers.sum()),
+                "is it another format?",
+            )
+        )
     if markers.any():
         times = times + np.cumsum(markers, dtype=np.int32) * _OVERFLOW
         times, x, y, polarity = (each[~markers] for each in (times, x, y, polarity))

@@ -15,7 +15,7 @@ import numpy as np
 from flax_snn.datasets.events import MICROSECOND, Events, unit_dtype
 from flax_snn.typing import Num
 
-_BLOCK = 1 << 14
+_BLOCK = 1 << 15
 """Events of a block."""
 
 Columns = tuple[Num[np.ndarray, "k"], Num[np.ndarray, "k"], Num[np.ndarray, "k"]]

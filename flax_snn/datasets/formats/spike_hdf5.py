@@ -11,7 +11,9 @@ neural networks, IEEE Transactions on Neural Networks and Learning Systems 33(7)
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ import numpy as np
 from flax_snn import checks
 from flax_snn.datasets.events import Events
 from flax_snn.datasets.sources import Sample, check_labels, existing, named, row_of
+from flax_snn.untrusted_hdf5 import check_stored, foreign_link, stored_elsewhere
 
 
 class SpikeFile:
@@ -54,18 +57,8 @@ class SpikeFile:
         self.shape = (checks.whole_number("units", units),)
         self._open: tuple[int, Any, Any] | None = None  # process, times, units
         h5py = _h5py()
-        try:
-            with h5py.File(self.path, "r") as file:
-                columns, keys = _small(self.path, file, h5py)
-        except (OSError, RuntimeError) as error:
-            raise ValueError(
-                checks.error_text(
-                    self.path,
-                    "an HDF5 file",
-                    error,
-                    "it is cut or of another kind: download it again",
-                )
-            ) from error
+        with _damage_explained(self.path), h5py.File(self.path, "r") as file:
+            columns, keys = _small(self.path, file, h5py)
         self.labels = columns["labels"]
         self.speakers = columns["extra/speaker"]
         self.classes = _class_names(self.path, self.labels, keys, classes)
@@ -78,16 +71,10 @@ class SpikeFile:
 
     def __getitem__(self, row: int) -> Sample:
         row = row_of(row, len(self))
-        times, units = self._columns()
         info = {} if self.speakers is None else {"speaker": int(self.speakers[row])}
-        try:
+        with _damage_explained(f"{self.path}, sample {row}"):
+            times, units = self._columns()
             found = times[row], units[row]
-        except (OSError, RuntimeError) as error:
-            raise ValueError(
-                checks.error_text(
-                    f"{self.path}, sample {row}", "spikes", error, "download the file again"
-                )
-            ) from error
         return Sample(self._events(row, *found), int(self.labels[row]), info)
 
     def _events(self, row: int, times: np.ndarray, units: np.ndarray) -> Events:
@@ -130,38 +117,138 @@ def _h5py() -> Any:
     return h5py
 
 
+class _Damaged(ValueError):
+    """A text that names the file already."""
+
+
+@contextlib.contextmanager
+def _damage_explained(where: str) -> Iterator[None]:
+    """Turns what h5py raises at a damaged file into a sentence."""
+    try:
+        yield
+    except _Damaged:
+        raise
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(
+            checks.error_text(
+                where,
+                "an HDF5 file",
+                error,
+                "it is cut or of another kind: download it again",
+            )
+        ) from error
+
+
+def _data(path: str, file: Any, name: str, h5py: Any) -> Any:
+    """Returns a data set of the file itself, or None if there is none of this name.
+
+    Raises:
+      ValueError: a link or data that lead to another file.
+    """
+    group, parts = file, name.split("/")
+    for part in parts:
+        kind = foreign_link(group, part) if isinstance(group, h5py.Group) else None
+        if kind:
+            raise _Damaged(
+                checks.error_text(
+                    f"{path}, {name}", "data", f"a {kind}", "links are not followed: copy the data"
+                )
+            )
+        group = group.get(part) if isinstance(group, h5py.Group) else None
+    if not isinstance(group, h5py.Dataset):
+        return None
+    if stored_elsewhere(group):
+        raise _Damaged(
+            checks.error_text(
+                f"{path}, {name}", "data in this file", "data in others", "write them into this one"
+            )
+        )
+    return group
+
+
+def _spikes(path: str, file: Any, name: str, kinds: str, h5py: Any) -> Any:
+    """Returns the data set with the times or units of all samples, not read."""
+    data = _data(path, file, name, h5py)
+    if data is None:
+        raise _Damaged(
+            checks.error_text(
+                path,
+                f"{name} in the file",
+                f"only {_names(file)}",
+                "give a file of this layout",
+            )
+        )
+    row = h5py.check_vlen_dtype(data.dtype)
+    axes = 1 if row is not None else 2
+    dtype = data.dtype if row is None else row
+    if data.ndim != axes or not isinstance(dtype, np.dtype) or dtype.kind not in kinds:
+        what = f"a list of {'numbers' if 'f' in kinds else 'integers'} for each sample"
+        found = f"{data.dtype} of shape {data.shape}"
+        raise _Damaged(checks.error_text(f"{path}, {name}", what, found, "convert it"))
+    _check_size(path, name, data)
+    return data
+
+
+def _check_size(path: str, name: str, data: Any) -> None:
+    if wrong := check_stored(data, data.size * data.dtype.itemsize):
+        remedy = "the file is damaged, or was made to exhaust the memory"
+        raise _Damaged(checks.error_text(f"{path}, {name}", "stored values", wrong, remedy))
+
+
+def _numbers(path: str, file: Any, name: str, h5py: Any) -> np.ndarray | None:
+    """Returns an integer for each sample, or None if the file has none of this name."""
+    data = _data(path, file, name, h5py)
+    if data is None:
+        return None
+    if data.ndim != 1 or data.dtype.kind not in "iu":
+        found = f"{data.dtype} of shape {data.shape}"
+        raise _Damaged(
+            checks.error_text(f"{path}, {name}", "integers", found, "give one for each sample")
+        )
+    _check_size(path, name, data)
+    found = data[()]
+    about = np.iinfo(np.int32)
+    wrong = (found < about.min) | (found > about.max)
+    if wrong.any():
+        k = int(np.flatnonzero(wrong)[0])
+        raise _Damaged(
+            checks.error_text(f"{path}, {name}, sample {k}", "an integer of 32 bits", found[k])
+        )
+    return np.asarray(found.astype(np.int32))
+
+
 def _small(path: str, file: Any, h5py: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Reads all but the spikes, and checks that the layout is there and of one length."""
     counts = {}
-    for name in ("spikes/times", "spikes/units", "labels"):
-        if not isinstance(file.get(name), h5py.Dataset):
-            raise ValueError(
-                checks.error_text(
-                    path,
-                    f"{name} in the file",
-                    f"only {_names(file)}",
-                    "give a file of this layout",
-                )
+    for name, kinds in (("spikes/times", "iuf"), ("spikes/units", "iu")):
+        counts[name] = len(_spikes(path, file, name, kinds, h5py))
+    columns = {name: _numbers(path, file, name, h5py) for name in ("labels", "extra/speaker")}
+    if columns["labels"] is None:
+        raise _Damaged(
+            checks.error_text(
+                path, "labels in the file", f"only {_names(file)}", "give a file of this layout"
             )
-        counts[name] = len(file[name])
-    if "extra/speaker" in file:
-        counts["extra/speaker"] = len(file["extra/speaker"])
+        )
+    counts |= {name: len(found) for name, found in columns.items() if found is not None}
     if len(set(counts.values())) > 1 or not counts["labels"]:
-        raise ValueError(
+        raise _Damaged(
             checks.error_text(
                 path, "as many samples in each part, at least one", counts, "download it again"
             )
         )
-    columns = {}
-    for name in ("labels", "extra/speaker"):
-        found = file[name][()] if name in counts else None
-        if found is not None and found.dtype.kind not in "iu":
-            raise ValueError(
-                checks.error_text(f"{path}, {name}", "integers", found.dtype, "convert them")
-            )
-        columns[name] = None if found is None else found.astype(np.int32)
-    keys = file["extra/keys"][()] if "extra/keys" in file else ()
-    return columns, tuple(k.decode() if isinstance(k, bytes) else str(k) for k in keys)
+    return columns, _keys(path, file, h5py)
+
+
+def _keys(path: str, file: Any, h5py: Any) -> tuple[str, ...]:
+    """Returns the names of the classes, none if the file does not name them."""
+    data = _data(path, file, "extra/keys", h5py)
+    if data is None:
+        return ()
+    if data.ndim != 1 or not len(data) <= 65536 or h5py.check_string_dtype(data.dtype) is None:
+        found = f"{data.dtype} of shape {data.shape}"
+        raise _Damaged(checks.error_text(f"{path}, extra/keys", "names of at most 65536", found))
+    _check_size(path, "extra/keys", data)
+    return tuple(k.decode() if isinstance(k, bytes) else str(k) for k in data[()])
 
 
 def _class_names(
@@ -180,5 +267,10 @@ def _class_names(
 
 def _names(file: Any) -> str:
     names: list[str] = []
-    file.visit(names.append)
+
+    def note(name: str) -> bool | None:
+        names.append(name)
+        return True if len(names) == 20 else None  # ends the visit
+
+    file.visit(note)
     return ", ".join(names) or "nothing"

@@ -20,6 +20,7 @@ from flax_snn.datasets.disk import disk_explained
 from flax_snn.datasets.events import Events
 from flax_snn.datasets.formats.spike_hdf5 import _h5py
 from flax_snn.datasets.sources import check_labels, named
+from flax_snn.json_form import parse_json
 
 MADE_WITH = "made_with"
 """Attribute of a file that says with which settings it was made, in JSON."""
@@ -105,7 +106,10 @@ def made_with(path: str | os.PathLike[str]) -> Any:
     """Returns what a file says that it was made with, or None if it does not say."""
     with _h5py().File(path, "r") as file:
         text = file.attrs.get(MADE_WITH)
-    return None if text is None else json.loads(text)
+    if text is None:
+        return None
+    with named(path):
+        return parse_json(checks.instance(MADE_WITH, text, str))
 
 
 def room_for(path: str) -> contextlib.AbstractContextManager[None]:

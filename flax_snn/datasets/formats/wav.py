@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import wave
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flax_snn import checks
-from flax_snn.datasets.sources import existing
+from flax_snn.datasets.sources import content_of
 from flax_snn.typing import Num
 
 
@@ -42,12 +43,13 @@ def read_wav(
       ValueError: no WAV file of linear PCM, a cut one, one without samples, or one of another
         sampling rate or number of channels.
     """
-    path = existing(path, what="sound")
+    path, whole = content_of(path, what="sound")
     try:
-        with wave.open(path, "rb") as file:
+        # From memory: a header that announces more than the file has costs nothing.
+        with wave.open(io.BytesIO(whole), "rb") as file:
             form = file.getparams()
             content = file.readframes(form.nframes)
-    except (wave.Error, EOFError, struct.error) as error:
+    except (wave.Error, EOFError, struct.error, RuntimeError, ValueError, KeyError) as error:
         reason = str(error) or "the end of the file"
         raise ValueError(
             checks.error_text(path, "a WAV file of linear PCM", reason, "copy or convert it")
@@ -60,6 +62,16 @@ def read_wav(
             raise ValueError(
                 checks.error_text(path, f"a {name} of {wanted}", found, "convert it, say with sox")
             )
+    if form.sampwidth not in _TYPES:
+        raise ValueError(
+            checks.error_text(
+                path, "samples of 1 to 4 bytes", f"{form.sampwidth} bytes", "convert it"
+            )
+        )
+    if form.framerate < 1:
+        raise ValueError(
+            checks.error_text(path, "a sampling rate > 0 Hz", form.framerate, "convert it")
+        )
     size = form.nframes * form.nchannels * form.sampwidth
     if not size or len(content) != size:
         raise ValueError(
@@ -76,9 +88,12 @@ def read_wav(
     )
 
 
+_TYPES = {1: "u1", 2: "<i2", 3: "u1", 4: "<i4"}
+
+
 def _decode(content: bytes, width: int) -> np.ndarray:
     if width == 3:
         wide = np.zeros((len(content) // 3, 4), np.uint8)
         wide[:, 1:] = np.frombuffer(content, np.uint8).reshape(-1, 3)
         return wide.view("<i4")[:, 0] >> 8  # the sign comes along
-    return np.frombuffer(content, {1: "u1", 2: "<i2", 4: "<i4"}[width])
+    return np.frombuffer(content, _TYPES[width])

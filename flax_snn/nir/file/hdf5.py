@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from flax_snn.nir.error import NIRError, fail
+from flax_snn.untrusted_hdf5 import check_stored, foreign_link, stored_elsewhere
 
 MAX_BYTES = 2**31
 """Largest total size of all arrays of a file, in bytes."""
 
-_MAX_OBJECTS = 200_000
+_MAX_OBJECTS = 30_000  # some 5000 nodes; reading one takes about half a millisecond
 _MAX_DEPTH = 32
 _MAX_STRING = 2**20
-_SLACK = 2**16  # bytes that an array may declare without storing them
-_RATIO = 1100  # gzip compresses at most 1032 to 1
 
 
 def read_tree(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> dict[str, Any]:
@@ -72,16 +71,13 @@ def read_tree(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> dict[
 
 def _child(group: Any, name: str, where: str) -> Any:
     """Return a member of a group, or None if there is none. Links are refused."""
-    import h5py
-
-    link = group.get(name, getlink=True)
-    if link is None:
+    if group.get(name, getlink=True) is None:
         return None
-    if not isinstance(link, h5py.HardLink):
+    if kind := foreign_link(group, name):
         raise fail(
             f"{where.rstrip('/')}/{name}",
             "data",
-            f"a {type(link).__name__}",
+            f"a {kind}",
             "links are not followed, as they may lead to other files: write the data itself",
         )
     return group[name]
@@ -113,7 +109,7 @@ class _Reader:
 
         if data.shape is None:
             raise fail(where, "a value", "an empty data set")
-        if data.is_virtual or data.external:
+        if stored_elsewhere(data):
             raise fail(
                 where, "data in this file", "data in another one", "write them into this file"
             )
@@ -145,12 +141,11 @@ class _Reader:
 
     def spend(self, size: int, data: Any, where: str) -> None:
         """Count bytes that are about to be read; raise if they exceed what is stored or allowed."""
-        stored = data.id.get_storage_size()
-        if size > _RATIO * stored + _SLACK:
+        if wrong := check_stored(data, size):
             raise fail(
                 where,
                 "stored values",
-                f"{size} bytes declared and {stored} stored",
+                wrong,
                 "the file is damaged, or was made to exhaust the memory",
             )
         self.left -= size

@@ -118,7 +118,7 @@ def _edges(raw: Any, nodes: Mapping[str, Any], where: str) -> tuple[tuple[str, s
             if name not in nodes:
                 raise fail(
                     f"{where}: edge {edge[0]!r} -> {edge[1]!r}",
-                    f"nodes among {', '.join(map(repr, nodes))}",
+                    f"nodes among {', '.join(map(repr, list(nodes)[:20]))}",
                     f"an edge {end} {name!r}, which does not exist",
                     "add the node or remove the edge",
                 )

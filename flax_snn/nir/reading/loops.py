@@ -19,6 +19,8 @@ from flax_snn.nir.reading.grouping import NodeGroup
 from flax_snn.nir.reading.modules import BuiltModule, ModuleBuilder, joined, tree_names
 from flax_snn.nir.wiring import closing_edges, components, is_loop
 
+_MOST_VALUES = 10_000
+
 
 def build_loop(builder: ModuleBuilder, node_group: NodeGroup) -> BuiltModule:
     """Return a cell that advances the nodes of a loop one after the other.
@@ -120,6 +122,12 @@ class _Order:
                         "put a Delay of one step into the feedback",
                     )
                 found += self._value(source, before or late)
+        if len(found) > _MOST_VALUES:
+            raise fail(
+                f"node {name!r}",
+                f"a sum of at most {_MOST_VALUES} values",
+                "more, by Delays of 0 steps that are joined again and again",
+            )
         return tuple(found)
 
     def compute(self, name: str, before: bool) -> None:

@@ -188,7 +188,7 @@ class ModuleBuilder:
         """Return an array in the dtype of the variables.
 
         Raises:
-          NIRError: a value is outside the range of the dtype, or a whole number that it cannot hold.
+          NIRError: a value outside the range of the dtype, or a whole number that it cannot hold.
         """
         array = without_rounding(value, self.param_dtype, where)
         if not np.isfinite(array).all():

@@ -7,6 +7,7 @@ against the networks that had been exported; another version may need another pr
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -271,7 +272,9 @@ def _permute_columns(graph: Graph, nodes: dict[str, Any]) -> None:
             continue
         if flatten_axes(flat, len(shape)) != (0, len(shape) - 1):
             continue
+        if math.prod(shape) != dense["weight"].shape[-1]:  # refused with the other edges
+            continue
         channels, *space = shape
-        order = np.moveaxis(np.arange(np.prod(shape)).reshape(*space, channels), -1, 0).ravel()
+        order = np.moveaxis(np.arange(math.prod(shape)).reshape(*space, channels), -1, 0).ravel()
         weight = dense["weight"][:, order]
         nodes[b] = dataclasses.replace(dense, fields=dense.fields | {"weight": weight})

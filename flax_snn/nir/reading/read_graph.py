@@ -20,6 +20,7 @@ from flax_snn.nir.reading.modules import BuiltModule, ModuleBuilder
 from flax_snn.nir.reading.network import assemble
 from flax_snn.nir.reading.neurons import ReadOptions
 from flax_snn.nir.reading.presets import find_producer, repaired
+from flax_snn.nir.reading.size import check_size
 from flax_snn.nir.wiring import components, is_loop, wire
 from flax_snn.surrogate import Surrogate
 

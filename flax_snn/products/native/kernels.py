@@ -3,16 +3,17 @@
 The rows of a matrix of spikes are compressed into lists of the columns where they are not zero. A
 product then adds up the rows of the kernel that a list names, in registers; the gradient of a
 kernel adds a row of cotangents to the rows that a list names. Wide kernels are worked on in panels
-of columns that stay in cache.
+of columns that stay in cache. Products are cut into blocks of rows, gradients into blocks of
+features, each for a thread (`flax_snn.products.native.threads`).
 
 Functions are built with `flax_snn.products.native.builder`; a function for one dtype takes
 addresses and sizes as 64-bit integers:
 
-    product(x, rows, features, kernel, width, limit, out) -> 1 if it gave up, else 0
-    kernel_gradient(x, rows, features, d_out, width, limit, d_kernel) -> likewise
+    product(x, rows, features, kernel, width, out)
+    kernel_gradient(x, rows, features, d_out, width, d_kernel)
+    denser(x, size, limit) -> 1 if more than ``limit`` of the values are not zero, else 0
 
-They give up where ``x`` has more entries than ``limit``, or where there is no memory for the lists,
-and have not written a result then.
+Where there is no memory for the lists, entries are worked on one by one.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from flax_snn.products.native.builder import (
     pointer,
     splat,
 )
+from flax_snn.products.native.threads import in_blocks
 
 LANES = 8
 """Values of a vector."""
@@ -55,93 +57,163 @@ PANEL_COLUMNS = 8 * LANES
 
 SCALARS: dict[str, Any] = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
 BYTES = {"float32": 4, "float64": 8}
-NAMES = ("product", "kernel_gradient")
+NAMES = ("product", "kernel_gradient", "denser")
 
 
-def add_loops(module: ir.Module, dtype: str) -> dict[str, ir.Function]:
-    """Add the two functions for a dtype to a module, and return them by name."""
+def add_loops(module: ir.Module, dtype: str, threads: int = 1) -> dict[str, ir.Function]:
+    """Add the functions for a dtype to a module, and return them by name."""
     kind = _Kind(module, dtype)
+    product = _over_lists(kind, "product", kind.sum_rows, clears=False)
+    gradient = _over_lists(kind, "kernel_gradient", kind.add_to_rows, clears=True)
     return {
-        "product": _over_lists(kind, "product", kind.sum_rows, clears=False),
-        "kernel_gradient": _over_lists(kind, "kernel_gradient", kind.add_to_rows, clears=True),
+        "product": _product(kind, product, threads),
+        "kernel_gradient": _gradient(kind, gradient, threads),
+        "denser": _denser(kind),
     }
 
 
-def _over_lists(kind: _Kind, name: str, inner: Callable[..., None], *, clears: bool) -> ir.Function:
-    """Return a function that compresses all rows, and then works on them panel by panel."""
-    signature = ir.FunctionType(I64, [I64] * 7)
-    function = ir.Function(kind.module, signature, f"flax_snn_{name}_{kind.dtype}")
-    b = ir.IRBuilder(function.append_basic_block())
-    x, rows, features, matrix, width, limit, out = function.args
-    size = number(kind.bytes)
-    most = b.add(minimum(b, limit, b.mul(rows, features)), b.add(features, number(LANES)))
-    panel = _panel(b, kind.bytes, features, width)
-    sizes = [
-        b.mul(b.add(rows, number(1)), number(8)),
-        b.mul(most, number(4)),
-        b.mul(size, b.mul(features, panel)),
-    ]
-    count, gave_up = b.alloca(I64), b.alloca(I64)
-    starts, columns, packed = _allocated(b, kind, sizes)
-    at = pointer(b, starts, I64)
-    for place in (at, count, gave_up):
-        b.store(number(0), place)
-    with Loop(b, number(0), rows) as row:
-        row_of_x = b.add(x, b.mul(size, b.mul(row, features)))
-        first = b.add(columns, b.mul(number(4), b.load(count)))
-        b.store(b.add(b.load(count), kind.compress(b, row_of_x, features, first)), count)
-        b.store(b.load(count), b.gep(at, [b.add(row, number(1))]))
-        too_many = b.icmp_signed(">", b.load(count), limit)
-        with b.if_then(too_many):
-            b.store(number(1), gave_up)
-        row.stop_if(too_many)
-    with b.if_then(b.icmp_signed("==", b.load(gave_up), number(0))):
-        entries = b.mul(features, width)
-        packs = b.and_(
-            b.icmp_signed(">=", b.mul(size, entries), number(PACKED_BYTES[name])),
-            b.icmp_signed(">=", rows, number(PACKED_ROWS)),
-        )
-        if clears:
-            with b.if_then(b.not_(packs)):
-                _clear(b, kind, out, entries)
-        with Loop(b, number(0), width, panel) as first_column:
-            here = minimum(b, panel, b.sub(width, first_column))
-            offset = b.mul(size, first_column)
-            whole = b.add(out if clears else matrix, offset)
-            with b.if_then(packs):
-                if clears:
-                    _clear(b, kind, packed, b.mul(features, panel))
-                else:
-                    _copy_rows(b, kind, features, here, (packed, panel), (whole, width))
-            by_column, stride = b.select(packs, packed, whole), b.select(packs, panel, width)
-            with Loop(b, number(0), rows) as row:
-                of_row = b.mul(size, b.mul(row, width))
-                start = b.load(b.gep(at, [row]))
-                found = b.sub(b.load(b.gep(at, [b.add(row, number(1))])), start)
-                listed = b.add(columns, b.mul(number(4), start))
-                values = b.add(x, b.mul(size, b.mul(row, features)))
-                by_row = b.add(b.add(matrix if clears else out, of_row), offset)
-                inner(b, by_row, by_column, stride, here, listed, found, values)
-            if clears:
-                with b.if_then(packs):
-                    _copy_rows(b, kind, features, here, (whole, width), (packed, panel))
-    for memory in (starts, columns, packed):
-        b.call(kind.release, [memory])
-    b.ret(b.load(gave_up))
+def _product(kind: _Kind, block: ir.Function, threads: int) -> ir.Function:
+    """Return the product, in blocks of rows."""
+    function, b = _function(kind, "product", ir.VoidType(), 6)
+    x, rows, features, kernel, width, out = function.args
+
+    def arguments(b: ir.IRBuilder, low: Any, high: Any) -> list[Any]:
+        first = b.add(x, b.mul(number(kind.bytes), b.mul(low, features)))
+        to = b.add(out, b.mul(number(kind.bytes), b.mul(low, width)))
+        return [first, features, b.sub(high, low), features, kernel, width, to]
+
+    in_blocks(b, block, arguments, rows, b.mul(rows, b.mul(features, width)), threads)
+    b.ret_void()
     return function
 
 
-def _allocated(b: ir.IRBuilder, kind: _Kind, sizes: list[Any]) -> list[Any]:
-    """Return the addresses of pieces of memory; give up at once where there is not enough."""
-    found = [b.call(kind.allocate, [size]) for size in sizes]
+def _gradient(kind: _Kind, block: ir.Function, threads: int) -> ir.Function:
+    """Return the gradient of the kernel, in blocks of features."""
+    function, b = _function(kind, "kernel_gradient", ir.VoidType(), 6)
+    x, rows, features, d_out, width, out = function.args
+
+    def arguments(b: ir.IRBuilder, low: Any, high: Any) -> list[Any]:
+        first = b.add(x, b.mul(number(kind.bytes), low))
+        to = b.add(out, b.mul(number(kind.bytes), b.mul(low, width)))
+        return [first, features, rows, b.sub(high, low), d_out, width, to]
+
+    in_blocks(b, block, arguments, features, b.mul(rows, b.mul(features, width)), threads)
+    b.ret_void()
+    return function
+
+
+def _denser(kind: _Kind) -> ir.Function:
+    """Return the function that counts values that are not zero until there are too many."""
+    function, b = _function(kind, "denser", I64, 3)
+    x, size, limit = function.args
+    values = pointer(b, x, kind.scalar)
+    count = b.alloca(I64)
+    b.store(number(0), count)
+    whole = b.and_(size, number(-LANES))
+    with Loop(b, number(0), whole, number(LANES)) as first:
+        fires = kind.fires(b, b.gep(values, [first]))
+        b.store(b.add(b.load(count), b.zext(b.ctpop(fires), I64)), count)
+        first.stop_if(b.icmp_signed(">", b.load(count), limit))
+    with Loop(b, whole, size) as k:
+        one = b.fcmp_unordered("!=", b.load(b.gep(values, [k])), ir.Constant(kind.scalar, 0.0))
+        b.store(b.add(b.load(count), b.zext(one, I64)), count)
+    b.ret(b.zext(b.icmp_signed(">", b.load(count), limit), I64))
+    return function
+
+
+def _function(kind: _Kind, name: str, result: Any, count: int) -> tuple[ir.Function, Any]:
+    """Return a function of some 64-bit integers, and a builder at its beginning."""
+    signature = ir.FunctionType(result, [I64] * count)
+    function = ir.Function(kind.module, signature, f"flax_snn_{name}_{kind.dtype}")
+    return function, ir.IRBuilder(function.append_basic_block())
+
+
+def _over_lists(kind: _Kind, name: str, inner: Callable[..., None], *, clears: bool) -> ir.Function:
+    """Return a function that compresses all rows, and then works on them panel by panel.
+
+    Its ``stride`` is the distance between rows of ``x``, which may be part of a wider matrix.
+    """
+    function, b = _function(kind, f"{name}_block", ir.VoidType(), 7)
+    x, stride_of_x, rows, features, matrix, width, out = function.args
+    size = number(kind.bytes)
+    panel = _panel(b, kind.bytes, features, width)
+    entries = b.mul(features, width)
+    packs = b.and_(
+        b.icmp_signed(">=", b.mul(size, entries), number(PACKED_BYTES[name])),
+        b.icmp_signed(">=", rows, number(PACKED_ROWS)),
+    )
+    sizes = [
+        b.mul(b.add(rows, number(1)), number(8)),
+        b.mul(b.add(b.mul(rows, features), number(LANES)), number(4)),
+        b.select(packs, b.mul(size, b.mul(features, panel)), number(1)),
+    ]
+    count = b.alloca(I64)
+    memory = [b.call(kind.allocate, [each]) for each in sizes]
+    starts, columns, packed = memory
     missing = ir.Constant(ir.IntType(1), 0)
-    for memory in found:
-        missing = b.or_(missing, b.icmp_unsigned("==", memory, number(0)))
+    for each in memory:
+        missing = b.or_(missing, b.icmp_unsigned("==", each, number(0)))
     with b.if_then(missing):
-        for memory in found:
-            b.call(kind.release, [memory])  # of nothing does nothing
-        b.ret(number(1))
-    return found
+        for each in memory:
+            b.call(kind.release, [each])  # of nothing does nothing
+        _one_by_one(b, kind, function.args, clears=clears)
+        b.ret_void()
+    at = pointer(b, starts, I64)
+    for place in (at, count):
+        b.store(number(0), place)
+    with Loop(b, number(0), rows) as row:
+        row_of_x = b.add(x, b.mul(size, b.mul(row, stride_of_x)))
+        first = b.add(columns, b.mul(number(4), b.load(count)))
+        b.store(b.add(b.load(count), kind.compress(b, row_of_x, features, first)), count)
+        b.store(b.load(count), b.gep(at, [b.add(row, number(1))]))
+    if clears:
+        with b.if_then(b.not_(packs)):
+            _clear(b, kind, out, entries)
+    with Loop(b, number(0), width, panel) as first_column:
+        here = minimum(b, panel, b.sub(width, first_column))
+        offset = b.mul(size, first_column)
+        whole = b.add(out if clears else matrix, offset)
+        with b.if_then(packs):
+            if clears:
+                _clear(b, kind, packed, b.mul(features, panel))
+            else:
+                _copy_rows(b, kind, features, here, (packed, panel), (whole, width))
+        by_column, stride = b.select(packs, packed, whole), b.select(packs, panel, width)
+        with Loop(b, number(0), rows) as row:
+            of_row = b.mul(size, b.mul(row, width))
+            start = b.load(b.gep(at, [row]))
+            found = b.sub(b.load(b.gep(at, [b.add(row, number(1))])), start)
+            listed = b.add(columns, b.mul(number(4), start))
+            values = b.add(x, b.mul(size, b.mul(row, stride_of_x)))
+            by_row = b.add(b.add(matrix if clears else out, of_row), offset)
+            inner(b, by_row, by_column, stride, here, listed, found, values)
+        if clears:
+            with b.if_then(packs):
+                _copy_rows(b, kind, features, here, (whole, width), (packed, panel))
+    for each in memory:
+        b.call(kind.release, [each])
+    b.ret_void()
+    return function
+
+
+def _one_by_one(b: ir.IRBuilder, kind: _Kind, arguments: Any, *, clears: bool) -> None:
+    """Work on each entry as it is found, which needs no memory."""
+    x, stride_of_x, rows, features, matrix, width, out = arguments
+    size, column = number(kind.bytes), b.alloca(I32)
+    _clear(b, kind, out, b.mul(features if clears else rows, width))
+    with Loop(b, number(0), rows) as row:
+        values = b.add(x, b.mul(size, b.mul(row, stride_of_x)))
+        with Loop(b, number(0), features) as feature:
+            value = b.load(b.gep(pointer(b, values, kind.scalar), [feature]))
+            fires = b.fcmp_unordered("!=", value, ir.Constant(kind.scalar, 0.0))
+            with b.if_then(fires):
+                b.store(b.trunc(feature, I32), column)
+                of_row, of_feature = (b.mul(size, b.mul(k, width)) for k in (row, feature))
+                source = b.add(matrix, of_row if clears else of_feature)
+                target = out if clears else b.add(out, of_row)
+                stride = width if clears else number(0)
+                listed = b.ptrtoint(column, I64)
+                kind.add_to_rows(b, source, target, stride, width, listed, number(1), values)
 
 
 def _clear(b: ir.IRBuilder, kind: _Kind, at: Any, count: Any) -> None:
@@ -199,8 +271,7 @@ class _Kind:
         whole = b.and_(features, number(-LANES))
         wide = ir.VectorType(I32, LANES)
         with Loop(b, number(0), whole, number(LANES)) as first:
-            values = self._load(b, b.gep(row, [first]))
-            byte = b.bitcast(b.fcmp_unordered("!=", values, self.zero), I8)
+            byte = self.fires(b, b.gep(row, [first]))
             word = b.load(b.gep(self.table, [number(0), b.zext(byte, I64)]))
             places = b.zext(b.bitcast(word, ir.VectorType(I8, LANES)), wide)
             found = b.add(places, splat(b, b.trunc(first, I32), wide))
@@ -278,6 +349,10 @@ class _Kind:
                     self._write(b, _times_plus(b, factor, term, before), at, vectors)
 
         _panels(b, width, panel)
+
+    def fires(self, b: ir.IRBuilder, at: Any) -> Any:
+        """Return a byte whose bits say which of eight values are not zero."""
+        return b.bitcast(b.fcmp_unordered("!=", self._load(b, at), self.zero), I8)
 
     def _load(self, b: ir.IRBuilder, at: Any) -> Any:
         return b.load(b.bitcast(at, self.vector.as_pointer()), align=self.bytes)

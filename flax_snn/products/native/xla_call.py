@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,20 @@ def version() -> tuple[int, int] | None:
     return int(found[0][1]), int(found[1][1])
 
 
-def register(dtype: str) -> None:
+def register(dtype: str, threads: int) -> None:
     """Compile the kernels for a dtype, and make them known to XLA on CPUs.
 
-    Each is a target for `jax.ffi.ffi_call` by the name `target`, whose operands are ``x (rows,
-    features)``, a matrix with as many columns as the result, and the limit as int32 ``(1,)``; its
-    results are a matrix and an int32 ``(1,)``, which is 1 if ``x`` had more entries than the limit.
+    Each is a target for `jax.ffi.ffi_call` by the name `target`. Products take ``x (rows,
+    features)`` and a matrix with as many columns as their result; ``denser`` takes ``x`` and a
+    limit as int32 ``(1,)``, and its result is an int32 ``(1,)``.
+
+    Args:
+      dtype: the dtype.
+      threads: threads that a kernel may use.
     """
     module = ir.Module("flax_snn")
-    for function in kernels.add_loops(module, dtype).values():
-        _add_call(module, function)
+    for name, function in kernels.add_loops(module, dtype, threads).items():
+        _add_call(module, function, _limited if name == "denser" else _multiplied)
     engine = _compiled(module)
     make = ctypes.pythonapi.PyCapsule_New
     make.restype = ctypes.py_object
@@ -67,7 +72,7 @@ def target(name: str, dtype: str) -> str:
     return f"flax_snn_{name}_{dtype}"
 
 
-def _add_call(module: ir.Module, kernel: ir.Function) -> None:
+def _add_call(module: ir.Module, kernel: ir.Function, run: Callable[..., None]) -> None:
     """Add the function that XLA calls: from a call frame to a null pointer, which says success."""
     major, minor = version() or KNOWN_VERSIONS[0]
     call = ir.Function(module, ir.FunctionType(I64, [I64]), f"{kernel.name}_call")
@@ -89,15 +94,24 @@ def _add_call(module: ir.Module, kernel: ir.Function) -> None:
                 put(value, metadata, offset)
             b.ret(number(0))
     arguments, results = read(frame, ARGUMENTS), read(frame, RESULTS)
-    x, matrix, limit = (read(arguments, k) for k in range(3))
-    out, gave_up = (read(results, k) for k in range(2))
+    run(b, kernel, read, read(arguments, 0), read(arguments, 1), read(results, 0))
+    b.ret(number(0))
+
+
+def _multiplied(b: Any, kernel: Any, read: Any, x: Any, matrix: Any, out: Any) -> None:
+    """Call a product for its two buffers and that of its result."""
     shape = read(x, DIMENSIONS)
-    most = b.sext(b.load(pointer(b, read(limit, DATA), I32)), I64)
     rows, features, width = read(shape, 0), read(shape, 1), read(read(matrix, DIMENSIONS), 1)
     data = [read(buffer, DATA) for buffer in (x, matrix, out)]
-    flag = b.call(kernel, [data[0], rows, features, data[1], width, most, data[2]])
-    b.store(b.trunc(flag, I32), pointer(b, read(gave_up, DATA), I32))
-    b.ret(number(0))
+    b.call(kernel, [data[0], rows, features, data[1], width, data[2]])
+
+
+def _limited(b: Any, kernel: Any, read: Any, x: Any, limit: Any, out: Any) -> None:
+    """Call the count of a matrix up to a limit."""
+    shape = read(x, DIMENSIONS)
+    most = b.sext(b.load(pointer(b, read(limit, DATA), I32)), I64)
+    flag = b.call(kernel, [read(x, DATA), b.mul(read(shape, 0), read(shape, 1)), most])
+    b.store(b.trunc(flag, I32), pointer(b, read(out, DATA), I32))
 
 
 def _compiled(module: ir.Module) -> Any:

@@ -201,3 +201,42 @@ def test_a_source_is_checked_by_its_first_sample():
         check(source)
     with pytest.raises(ConfigError, match="from 0 to 2, got 7 to 7"):
         check(Source(PLAIN._replace(labels=changed(PLAIN.labels, 0, 7))))
+
+
+@dataclasses.dataclass
+class ManyAtOnce(Source):
+    """Samples that are read several at once."""
+
+    def batch(self, rows: np.ndarray) -> dict[str, Any]:
+        return self[rows]  # type: ignore[index]
+
+
+def test_each_sample_of_a_source_is_checked_when_it_is_read() -> None:
+    sample = jax.ShapeDtypeStruct((STEPS, UNITS), jnp.float32)
+    floats = PADDED._replace(inputs=PLAIN.inputs.astype(np.float32))
+    for kind in (Source, ManyAtOnce):
+        data = Dataset(kind(floats), floats, floats)
+        good = check_dataset(data, sample, (), CLASSES, STEPS).train
+        assert len(good) == 5 and hasattr(good, "batch") == (kind is ManyAtOnce)
+        np.testing.assert_array_equal(good[3]["inputs"], floats.inputs[3])
+
+        def spoiled(field: str, value: float, kind: Any = kind) -> Any:
+            array = np.array(getattr(floats, field))
+            array[4] = value
+            part = floats._replace(**{field: array})
+            return check_dataset(Dataset(kind(part), floats, floats), sample, (), CLASSES, STEPS)
+
+        for field, value, words in (
+            ("inputs", np.nan, "train part, sample 4: expected finite inputs, got nan"),
+            ("labels", 3, "train part, sample 4: expected labels from 0 to 2, got 3 to 3"),
+            ("lengths", 9, "train part, sample 4: expected lengths from 0 to 6 steps"),
+        ):
+            train = spoiled(field, value).train  # the first sample is good
+            assert train[0]["label"] == 0
+            with pytest.raises(ConfigError, match=words):
+                train[4]
+            if kind is ManyAtOnce:
+                rows = np.array([1, 2])
+                np.testing.assert_array_equal(train.batch(rows)["label"], [1, 2])
+                with pytest.raises(ConfigError, match=r"samples \[.*4.*\]: expected"):
+                    train.batch(np.array([0, 4]))

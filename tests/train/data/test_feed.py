@@ -9,8 +9,11 @@ from flax_snn import datasets
 from train.data.feed import fits_on_device, make_feed
 from train.data.order import epoch_order, first_batch
 from train.data.parts import Part
+from train.run.devices import find_devices
+from train.settings import RunOptions
 from train.tasks.randman import Randman, RandmanConfig, RandmanData, load_randman, open_randman
 
+ONE = find_devices(RunOptions())
 DATA = RandmanData(classes=2, units=4, alpha=3.0, steps=20, dt=5e-3, samples_per_class=40)
 
 
@@ -18,9 +21,9 @@ def batches(feed, epochs=(1, 2), first=0):
     """Inputs and labels of each batch of some epochs."""
     found = []
     for epoch in epochs:
-        for samples, order in feed.chunks(epoch, first if epoch == epochs[0] else 0):
+        for count, samples, order in feed.chunks(epoch, first if epoch == epochs[0] else 0):
             assert samples.lengths is None
-            chosen = [samples.take(rows) for rows in order]
+            chosen = [samples.take(rows) for rows in (range(count) if order is None else order)]
             found += [(np.asarray(part.inputs), np.asarray(part.labels)) for part in chosen]
     return found
 
@@ -51,7 +54,7 @@ def folder(tmp_path_factory):
 )
 def test_all_feeds_give_the_batches_of_the_order(source, chunk, folder):
     train = load_randman(DATA).train if source == "memory" else open_randman(DATA, folder).train
-    feed = make_feed(train, 3, 10, chunk)
+    feed = make_feed(train, 3, 10, chunk, ONE)
     assert feed.samples == Randman().train_samples(RandmanConfig(DATA))
     feed.seek(1, 0, None)
     assert_same(batches(feed), expected())
@@ -60,7 +63,7 @@ def test_all_feeds_give_the_batches_of_the_order(source, chunk, folder):
 
 @pytest.mark.parametrize("chunk", [None, 4])
 def test_a_feed_begins_within_an_epoch(chunk):
-    feed = make_feed(load_randman(DATA).train, 3, 10, chunk)
+    feed = make_feed(load_randman(DATA).train, 3, 10, chunk, ONE)
     feed.seek(2, 3, None)
     assert_same(batches(feed, (2, 3), 3), expected((2, 3), 3))
     feed.close()
@@ -68,7 +71,7 @@ def test_a_feed_begins_within_an_epoch(chunk):
 
 def test_a_feed_goes_on_from_its_state():
     train = load_randman(DATA).train
-    feed, other = (make_feed(train, 3, 10, 4) for _ in range(2))
+    feed, other = (make_feed(train, 3, 10, 4, ONE) for _ in range(2))
     feed.seek(1, 0, None)
     chunks = feed.chunks(1, 0)
     next(chunks)

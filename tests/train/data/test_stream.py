@@ -1,5 +1,6 @@
 """Streamed batches: those of an epoch in memory, resumed anywhere, read ahead without a trace."""
 
+import contextlib
 import json
 import runpy
 import subprocess
@@ -72,7 +73,7 @@ def test_several_batches_are_one_after_the_other(count):
     rows = rows_of(3)
     with stream_of() as stream:
         for k in range(0, len(rows) // count * count, count):
-            check(stream.take(count), rows[k : k + count].ravel())
+            check(stream.take(count), rows[k : k + count])
 
 
 @pytest.mark.parametrize("position", range(2 * BATCHES + 1))
@@ -85,6 +86,23 @@ def test_another_stream_goes_on_where_the_first_one_stood(position):
         assert second.get_state() == first.get_state()
         for rows in rows_of(4)[position : position + BATCHES + 1]:
             check(next(second), rows)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_processes_read_their_own_samples_of_the_same_batches(source):
+    """Two that share the batches, and one that takes them up alone: no sample twice, none left."""
+    shares = [np.asarray([0, 1, 2]), np.asarray([3, 4])]
+    with contextlib.ExitStack() as stack:
+        several = [
+            stack.enter_context(stream_of(SOURCES[source], rows=share, threads=1))
+            for share in shares
+        ]
+        for rows in rows_of(1):
+            for stream, share in zip(several, shares, strict=True):
+                check(next(stream), rows[share])
+        alone = stack.enter_context(stream_of(SOURCES[source]))
+        alone.set_state(several[1].get_state())
+        check(next(alone), rows_of(2)[BATCHES])
 
 
 def test_state_is_small_and_says_where_the_data_stand():
@@ -120,7 +138,7 @@ def test_reading_ahead_starts_before_the_first_batch_and_moves_nothing():
 def test_an_epoch_can_be_sought():
     with stream_of() as stream:
         stream.seek(3)
-        check(stream.take(BATCHES), rows_of(3)[-BATCHES:].ravel())
+        check(stream.take(BATCHES), rows_of(3)[-BATCHES:])
         stream.seek(1, 2)
         check(next(stream), rows_of(1)[2])
 
@@ -204,7 +222,7 @@ def test_after_a_failed_read_the_stream_stands_where_it_stood(threads):
             next(stream)
         assert (stream.epoch, stream.batch) == (1, 2)
         gone.clear()
-        check(stream.take(2), rows_of(1)[2:].ravel())
+        check(stream.take(2), rows_of(1)[2:])
 
 
 def test_closing_ends_the_threads():
@@ -239,7 +257,7 @@ def test_lengths_and_trees_travel_with_their_samples(form):
             np.testing.assert_array_equal(batch.labels, LABELS[rows])
             for name, array in part.inputs.items():
                 np.testing.assert_array_equal(batch.inputs[name], array[rows])
-        rows = rows_of(3)[-BATCHES:].ravel()
+        rows = rows_of(3)[-BATCHES:]
         several = stream.take(BATCHES)
         np.testing.assert_array_equal(several.lengths, lengths[rows])
         np.testing.assert_array_equal(several.inputs["unit"], part.inputs["unit"][rows])

@@ -34,6 +34,7 @@ def test_another_seed_gives_other_bits(tiny_run, train_seed_one):
 @pytest.fixture(scope="module")
 def train_seed_one(tmp_path_factory, tiny_flags):
     from conftest import command
+
     from train.tasks.randman import Randman
 
     workdir = tmp_path_factory.mktemp("seeds") / "one"

@@ -42,6 +42,7 @@ def files(run: Path):
 def test_a_run_leaves_its_files(tiny_run):
     assert {p.name for p in tiny_run.iterdir()} == {
         "config.json",
+        "environment.json",
         "metrics.jsonl",
         "result.json",
         "checkpoints",

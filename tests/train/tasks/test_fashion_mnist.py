@@ -17,6 +17,7 @@ from train.command_line import run_command
 from train.errors import ConfigError
 from train.settings import RunOptions
 from train.tasks.fashion_mnist.encoding import Images
+from train.tasks.fashion_mnist.network import _product
 from train.tasks.fashion_mnist.settings import FashionConfig, FashionData
 from train.tasks.fashion_mnist.task import FILES, FashionMNIST
 
@@ -192,3 +193,45 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / f"{FILES[0]}.gz").write_bytes(gzip.compress(header.tobytes() + small[16:]))
     with pytest.raises(ConfigError, match="images of 28 x 28 pixels, got .14, 56."):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("steps", [3, 20])
+def test_the_perceptron_is_its_equations_in_numpy(steps: int) -> None:
+    """Few steps are written out, many are a loop: both against NumPy in float64."""
+    task, settings = FashionMNIST(), FashionConfig()
+    settings = dataclasses.replace(
+        settings,
+        data=dataclasses.replace(settings.data, steps=steps),
+        network=dataclasses.replace(settings.network, hidden=(12,), input_gain=8.0),
+    )
+    model = task.build(settings)
+    params = jax.tree.map(np.array, model.init(jax.random.key(0)))
+    params["readout"]["bias"] += np.arange(10, dtype=np.float32) / 10
+    images = load().test.inputs[:6]
+    output = np.asarray(model.grid.network.apply({"params": params}, model.encode(images)))
+    currents = images / 255.0 @ params["Dense_0"]["kernel"].astype(np.float64)
+    v, read, data = np.zeros((6, 12)), np.zeros((6, 10)), settings.data
+    stays, holds = (
+        np.exp(-data.dt / tau) for tau in (settings.network.tau_mem, settings.network.tau_readout)
+    )
+    fired = 0
+    for step in range(steps):
+        v = stays * v + (1 - stays) * currents
+        spikes = (v > 1).astype(np.float64)
+        v[spikes > 0] = 0.0
+        fired += int(spikes.sum())
+        z = spikes @ params["readout"]["kernel"] + params["readout"]["bias"]
+        read = holds * read + (1 - holds) * z
+        np.testing.assert_allclose(output[:, step], read, rtol=1e-4, atol=1e-5)
+    assert fired > 10
+
+
+def test_the_product_of_the_readout_has_the_derivatives_of_a_product() -> None:
+    rng = np.random.default_rng(0)
+    x, kernel, d_y = (rng.normal(size=s).astype(np.float32) for s in ((4, 3, 7), (7, 2), (4, 3, 2)))
+    y, pullback = jax.vjp(_product, x, kernel)
+    d_x, d_kernel = pullback(d_y)
+    # Sums of up to 12 products of numbers near 1, in float32.
+    np.testing.assert_allclose(y, x.astype(float) @ kernel, atol=1e-5)
+    np.testing.assert_allclose(d_x, d_y.astype(float) @ kernel.T, atol=1e-5)
+    np.testing.assert_allclose(d_kernel, np.einsum("btn,btc->nc", x, d_y), atol=1e-5)

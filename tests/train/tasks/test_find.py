@@ -165,6 +165,17 @@ def test_a_module_of_another_directory_is_not_imported(folder, tmp_path_factory,
     assert not mark.exists() and "mine_elsewhere" not in sys.modules
 
 
+def test_a_script_that_has_no_such_class_is_not_run(folder):
+    mark = folder / "run"
+    write(folder / "mine_script.py", f"open({str(mark)!r}, 'w').close()\n")
+    with pytest.raises(CheckpointError, match=r"no mine_script\.py; .* with a class Good"):
+        find_task("mine_script:Good")
+    write(folder / "mine_script.py", "def Good(:\n")  # no Python
+    with pytest.raises(CheckpointError, match=r"no mine_script\.py"):
+        find_task("mine_script:Good")
+    assert not mark.exists() and "mine_script" not in sys.modules
+
+
 @pytest.mark.parametrize("name", ["os:system", "mine_none.sub:Good", "..mine:Good", "/mine:Good"])
 def test_other_modules_are_refused(folder, name):
     write(folder / "mine.py", GOOD)
@@ -186,7 +197,7 @@ def test_a_file_of_the_right_name_that_is_another_module_is_not_meant(
 
 
 def test_what_is_wrong_with_the_task_of_a_checkpoint_is_a_fault_of_the_checkpoint(folder):
-    write(folder / "mine.py", "raise RuntimeError('not today')\n")
+    write(folder / "mine.py", "raise RuntimeError('not today')\nclass Good: ...\n")
     words = (
         r"checkpoint is of the task 'mine:Good': .*RuntimeError: not today \(.*mine\.py, line 1\)"
     )

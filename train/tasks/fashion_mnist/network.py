@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.nn.initializers import variance_scaling
 
@@ -12,6 +15,9 @@ from train.tasks.fashion_mnist.encoding import SIDE
 from train.tasks.fashion_mnist.settings import FashionNetwork
 
 READOUT = "readout"
+
+UNROLLED = 16
+"""Steps up to which the loop over time is written out, so that XLA fuses all of it."""
 
 
 class ImageNetwork(nn.Module):
@@ -50,7 +56,12 @@ class ImageNetwork(nn.Module):
                 x = self._dropout(x)
             x = nn.Dense(size, kernel_init=init, use_bias=False)(x)
             x, first = self._spikes(x, steps), False
-        readout = nn.Dense(self.outputs, kernel_init=_normal(config.readout_gain), name=READOUT)
+        readout = nn.Dense(
+            self.outputs,
+            kernel_init=_normal(config.readout_gain),
+            dot_general=_narrow_product,
+            name=READOUT,
+        )
         reader = snn.LIDynamics(tau_mem=config.tau_readout, dt=self.dt)
         return snn.LeakyIntegrator(dynamics=reader)(readout(self._dropout(x)))
 
@@ -64,7 +75,12 @@ class ImageNetwork(nn.Module):
             dt=self.dt,
             surrogate=snn.surrogate.superspike(config.surrogate_slope),
         )
-        spikes: Array = snn.LIF(dynamics=neuron)(currents)
+        axes = currents.ndim - 2
+        layer = snn.RNN(
+            snn.LIFCell(None, dynamics=neuron, feature_axes=axes),
+            unroll=steps if steps <= UNROLLED else 1,
+        )
+        spikes: Array = layer(currents)
         return spikes
 
     def _dropout(self, x: Float[Array, "B T F"]) -> Float[Array, "B T F"]:
@@ -79,3 +95,32 @@ class ImageNetwork(nn.Module):
 def _normal(gain: float) -> nn.initializers.Initializer:
     """Returns an initialiser of weights N(0, gain^2 / fan in)."""
     return variance_scaling(gain**2, "fan_in", "normal")
+
+
+def _narrow_product(x: Array, kernel: Array, dimensions: Any, precision: Any = None) -> Array:
+    """Returns ``x @ kernel`` for a kernel of few columns, as `flax.linen.Dense` asks for it."""
+    del dimensions, precision  # those of Dense
+    return _product(x, kernel)
+
+
+@jax.custom_vjp
+def _product(x: Float[Array, "*B N"], kernel: Float[Array, "N C"]) -> Float[Array, "*B C"]:
+    return x @ kernel
+
+
+def _product_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return x @ kernel, (x, kernel)
+
+
+def _product_backward(kept: tuple[Array, Array], d_y: Array) -> tuple[Array, Array]:
+    """Returns the cotangents; that of the kernel is made transposed, (C, N).
+
+    XLA's product for a CPU takes five times as long if the long axis comes first, and it would turn
+    the transposition round: hence the barrier.
+    """
+    x, kernel = kept
+    narrow = d_y.reshape(-1, d_y.shape[-1]).T @ x.reshape(-1, x.shape[-1])
+    return d_y @ kernel.T, jax.lax.optimization_barrier(narrow).T
+
+
+_product.defvjp(_product_forward, _product_backward)

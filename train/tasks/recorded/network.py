@@ -15,7 +15,7 @@ from jax.nn.initializers import variance_scaling
 
 import flax_snn as snn
 from train.errors import ConfigError
-from train.model.cells import HIDDEN_RATE, RECURRENT_SHARE, XI
+from train.model.cells import HIDDEN_RATE, RECURRENT_SHARE, XI, learned_times
 from train.settings import NetworkConfig
 from train.settings.checks import number, share
 from train.tasks.raster import Shape
@@ -150,9 +150,9 @@ def _neuron(config: RecordedNetwork, dt: float) -> tuple[Any, tuple[str, ...]]:
     if config.neuron == "lif":
         surrogate = snn.surrogate.superspike(config.surrogate_slope)
         found: Any = snn.LIFDynamics(
-            tau_mem=config.tau_mem, tau_syn=config.tau_syn, dt=dt, surrogate=surrogate
+            tau_mem=config.tau_mem, tau_syn=config.tau_syn or None, dt=dt, surrogate=surrogate
         )
-        return found, ("tau_mem", "tau_syn")
+        return found, learned_times(config)
     times: dict[str, Any] = {"tau_mem": config.tau_mem, "tau_adapt": config.tau_adapt, "dt": dt}
     if config.neuron == "alif":
         return snn.ALIFDynamics(**times), ("tau_mem", "tau_adapt", "beta")

@@ -7,16 +7,18 @@ they are gone, and never on others.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
-import zipfile
-import zlib
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
+from flax_snn.datasets.unreadable_npz import UNREADABLE_NPZ
 from train.errors import ConfigError
 
 Arrays = Mapping[str, np.ndarray]
@@ -40,7 +42,7 @@ def read_prepared(path: Path) -> Arrays | None:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+    except UNREADABLE_NPZ:
         return None
 
 
@@ -52,11 +54,13 @@ def write_prepared(path: Path, arrays: Arrays) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        _remove_halves(path.parent)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=_HALF)
     except OSError as error:
         raise _unwritable(path, error) from error
     try:
         with os.fdopen(handle, "wb") as file:
+            _lock(file)
             np.savez_compressed(file, **dict(arrays))  # type: ignore[arg-type]
         os.replace(name, path)
     except OSError as error:
@@ -72,6 +76,32 @@ def prepared(path: Path, make: Callable[[], Arrays]) -> Arrays:
         found = make()
         write_prepared(path, found)
     return found
+
+
+_HALF = ".part"
+
+_FRESH = 60.0
+"""Seconds in which a process has locked the file that it has made."""
+
+
+def _remove_halves(folder: Path) -> None:
+    """Removes files that a killed process had not written to their end: nobody has them locked."""
+    for half in folder.glob(f"*{_HALF}"):
+        with contextlib.suppress(OSError), open(half, "rb") as file:
+            old = time.time() - os.fstat(file.fileno()).st_mtime > _FRESH
+            if old and _lock(file):
+                half.unlink()
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Locks a file until it is closed, or its process ends; returns whether that worked."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):  # someone else has it, or the disk knows no locks
+        return False
+    return True
 
 
 def _unwritable(path: Path, error: OSError) -> ConfigError:

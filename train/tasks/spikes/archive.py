@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from flax_snn.datasets.unreadable_npz import UNREADABLE_NPZ
 from train.errors import ConfigError
+from train.settings.size import bytes_in_words, memory
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -28,7 +28,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         if size > memory():
             raise ConfigError(
                 f"--file {path}: its arrays take {bytes_in_words(size)}, this machine has"
-                f" {bytes_in_words(memory())} of memory; save rasters as uint8, or save events"
+                f" {bytes_in_words(memory())} of memory left; save rasters as uint8, or save events"
             )
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
@@ -44,21 +44,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
                 " read; save plain arrays, np.savez(file, raster=..., labels=...)"
             ) from error
         raise _unreadable(path, error) from error
-    except (OSError, EOFError, KeyError, SyntaxError, zlib.error, MemoryError) as error:
+    except UNREADABLE_NPZ as error:
         raise _unreadable(path, error) from error
-    except (NotImplementedError, RuntimeError) as error:  # encrypted, or packed in other ways
-        raise _unreadable(path, error) from error
-
-
-def memory() -> int:
-    """Returns the bytes of main memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def bytes_in_words(size: float) -> str:
-    """Returns a number of bytes in words."""
-    unit, scale = ("GB", 1e9) if size >= 1e9 else ("MB", 1e6)
-    return f"{size / scale:.3g} {unit}"
 
 
 def _unreadable(path: Path, reason: object) -> ConfigError:

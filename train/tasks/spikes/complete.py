@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from train.errors import ConfigError
-from train.settings import NetworkConfig
-from train.tasks.spikes.archive import bytes_in_words, memory
 from train.tasks.spikes.parts import Rows
 from train.tasks.spikes.recordings import Recordings
 from train.tasks.spikes.samples import inputs_of
@@ -78,43 +76,6 @@ def check_sizes(data: SpikesData) -> None:
     if inputs_of(data) > MOST_INPUTS:
         raise ConfigError(
             f"--units: expected at most {MOST_INPUTS} inputs, got {data.units} units; use --pool"
-        )
-
-
-def check_memory(data: SpikesData, network: NetworkConfig, samples: int, batch_size: int) -> None:
-    """Refuses what cannot fit into memory, before anything is allocated.
-
-    Counted is what a run needs at least: all samples, the input and the layers of one batch, and
-    each weight with its gradient and the two moments of the optimizer.
-
-    Args:
-      data: settings of the data, complete.
-      network: settings of the network.
-      samples: number of samples.
-      batch_size: samples per update.
-
-    Raises:
-      ConfigError: the message says what takes how much.
-    """
-    inputs = inputs_of(data)
-    neurons = [*network.hidden, data.outputs * network.population]
-    slot = 4 * data.capacity if data.capacity else data.steps * inputs * (4 if data.analog else 1)
-    weights = sum(a * b for a, b in zip([inputs, *neurons[:-1]], neurons, strict=True))
-    weights += sum(n * n for n in network.hidden) if network.recurrent else 0
-    needs = {
-        f"{samples} samples of {data.steps} steps x {inputs} inputs": samples * slot,
-        f"a batch of {batch_size} of them, {data.steps} steps x {inputs + sum(neurons)} inputs and"
-        " neurons": 4 * batch_size * data.steps * (inputs + sum(neurons)),
-        f"{weights} weights": 16 * weights,
-    }
-    total = sum(needs.values())
-    if total > memory():
-        large = {what: size for what, size in needs.items() if size > 0.05 * total}
-        each = ", ".join(f"{bytes_in_words(size)} for {what}" for what, size in large.items())
-        raise ConfigError(
-            f"--file {data.file}: a run needs at least {each}; this machine has"
-            f" {bytes_in_words(memory())} of memory. Use longer steps (--dt), --pool, fewer"
-            " --units or --outputs, a smaller --batch-size or --hidden"
         )
 
 

@@ -16,12 +16,7 @@ from train.model.objectives import squared_error
 from train.settings import RunOptions
 from train.settings.checks import check_batch_size, number, whole
 from train.tasks.raster import RasterTask, Shape
-from train.tasks.spikes.complete import (
-    check_memory,
-    check_sizes,
-    complete,
-    describe,
-)
+from train.tasks.spikes.complete import check_sizes, complete, describe
 from train.tasks.spikes.parts import Rows, read_parts
 from train.tasks.spikes.recordings import PARTS
 from train.tasks.spikes.samples import inputs_of, part_of
@@ -63,8 +58,6 @@ class Spikes(RasterTask):
         _check_digest(data, found)
         data = complete(data, parts, found)
         check_batch_size(batch_size, len(parts["train"].rows))
-        samples = sum(len(part.rows) for part in parts.values())
-        check_memory(data, settings.network, samples, batch_size)
         self._read = data, parts
         return dataclasses.replace(settings, data=data)
 
@@ -81,6 +74,12 @@ class Spikes(RasterTask):
                 " numbers; if these are, add --predict classes"
             )
         super().check(settings)
+
+    def samples(self, settings: Any) -> int:
+        """Returns the number of samples of the file, once it was read."""
+        if self._read is None or self._read[0] != settings.data:
+            return 0
+        return sum(len(part.rows) for part in self._read[1].values())
 
     def remarks(self, settings: Any) -> Iterator[str]:
         """Yields what was read, and what is unusual about it and the settings."""

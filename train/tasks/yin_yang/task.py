@@ -12,6 +12,7 @@ from flax_snn.datasets.yin_yang import yin_yang
 from train.data.parts import Dataset, Part
 from train.model import Model
 from train.settings import NO_CROSSBAR, RunOptions
+from train.settings.size import RunSize, dense_weights, moments_of
 from train.tasks.task import Renaming, Results, Task
 from train.tasks.yin_yang.checks import check_yin_yang
 from train.tasks.yin_yang.network import build_point_model
@@ -41,6 +42,28 @@ class YinYang(Task):
     def check(self, settings: Any) -> None:
         """Refuses settings that cannot work."""
         check_yin_yang(settings)
+
+    def size(self, settings: Any) -> RunSize:
+        """Returns the sizes; in continuous time, a step is an event."""
+        network, training, data = settings.network, settings.training, settings.data
+        neurons = (*network.hidden, CLASSES)
+        if network.method == "surrogate":
+            steps = round(network.duration / network.dt)
+        else:
+            several = network.budget if network.method == "eventprop" else 1.0
+            # Spikes that a layer receives, which are handled one after the other.
+            steps = int(min(several, 1e18) * max(network.hidden)) + VALUES
+        return RunSize(
+            samples=data.train_samples + 2 * data.test_samples,
+            sample_bytes=4 * VALUES,
+            steps=max(steps, 1),
+            inputs=VALUES,
+            neurons=neurons,
+            weights=dense_weights(VALUES, neurons),
+            batch_size=training.batch_size,
+            epochs=training.epochs,
+            moments=moments_of(training),
+        )
 
     def train_samples(self, settings: Any) -> int:
         """Returns the number of training samples."""

@@ -1,0 +1,1 @@
+"""Fuzzing of everything that reads a file: what it may raise, how long, and in how much memory."""

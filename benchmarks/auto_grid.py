@@ -43,7 +43,7 @@ DENSITY = 0.05
 AGAIN = 2
 """How often a row above the bar is measured again."""
 
-SECONDS = 3.0
+SECONDS = 1.5
 """Time that the rounds of a row take, if that makes no less than five of them."""
 
 

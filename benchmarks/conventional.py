@@ -75,7 +75,8 @@ class Recurrent(nn.Module):
     def __call__(self, x: Array) -> Array:
         """Returns the logits (B, T, C) of spike counts (B, T, F)."""
         for size in self.config.hidden:
-            x = _dropout(self.config, self.training)(nn.RNN(nn.GRUCell(size))(x))
+            hidden: Any = nn.RNN(nn.GRUCell(size))(x)
+            x = _dropout(self.config, self.training)(hidden)
         return nn.Dense(self.outputs, name="readout")(x)
 
 

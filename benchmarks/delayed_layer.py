@@ -47,7 +47,8 @@ def ours(arrays: dict[str, np.ndarray]) -> Any:
     others = {name: value for name, value in variables.items() if name != "params"}
 
     def loss(params: Any, x: Any) -> Any:
-        return jnp.sum(layer.apply({"params": params, **others}, x) * weight)
+        out: Any = layer.apply({"params": params, **others}, x)
+        return jnp.sum(out * weight)
 
     step = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(variables["params"], x).compile()
     return step, (variables["params"], x)

@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -243,13 +243,14 @@ def memory(folder: Path) -> dict[str, Any]:
 
 def checkpoints(folder: Path) -> dict[str, Any]:
     """Return the share of a run of the default Randman that goes into checkpoints."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, every in (("every epoch", 0.0), ("at the end", 1e9)):
         line = [sys.executable, "-m", "benchmarks.devices", "checkpoints", str(every)]
         line.append(str(folder / name.replace(" ", "_")))
         done = subprocess.run(line, capture_output=True, text=True, check=True)
         found[name] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    every, last = (found[name]["processor_seconds"] for name in ("every epoch", "at the end"))
+    return {**found, "share_of_processor_time": round((every - last) / every, 4)}
 
 
 def _one_run(every: str, folder: str) -> dict[str, Any]:
@@ -301,15 +302,17 @@ def _in_process(what: str, devices: int) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _results(folder: Path) -> Iterator[tuple[str, Any]]:
-    yield "updates", _in_process("updates", max(COUNTS))
-    yield "processes", over_processes(folder)
-    yield "memory", memory(folder)
-    yield "checkpoints", checkpoints(folder)
+PARTS: dict[str, Callable[[Path], Any]] = {
+    "updates": lambda folder: _in_process("updates", max(COUNTS)),
+    "processes": over_processes,
+    "memory": memory,
+    "checkpoints": checkpoints,
+}
+"""What is measured, each on its own with ``--only NAME``."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure all, or in a process of its own what is named."""
+    """Measure all, what stands behind ``--only``, or in a process of its own one number."""
     if arguments[:1] == ["updates"]:
         print(json.dumps(differences(arguments[1:] or list(CASES))))
         return
@@ -319,10 +322,11 @@ def main(arguments: Sequence[str]) -> None:
     from benchmarks.machine import write_results
 
     with tempfile.TemporaryDirectory() as folder:
-        results: dict[str, Any] = {}
-        for name, found in _results(Path(folder)):
-            results[name] = found
-            print(name, json.dumps(found, indent=2))
+        stored = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+        results = {name: stored[name] for name in PARTS if name in stored}
+        for name in arguments[1:] or PARTS:
+            results[name] = PARTS[name](Path(folder))
+            print(name, json.dumps(results[name], indent=2))
             write_results(RESULT, "python -m benchmarks.devices", results)
 
 

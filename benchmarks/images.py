@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.machine import write_results
@@ -44,7 +45,7 @@ RESULTS = Path(__file__).parent / "results" / "images.json"
 COMMAND = "python -m benchmarks.images --data-dir FOLDER --peers PEERS"
 FLAGS = (
     "--hidden 512 --steps 8 --batch-size 250 --pixel-shift 0 --no-flip --dropout 0 --init gains"
-    " --input-gain 8 --no-learn-tau"
+    " --input-gain 8 --no-learn-tau --learning-rate 2e-3"
 )
 EPOCHS, SEEDS, BATCHES, ROUNDS = 3, (0, 1, 2), 20, 9
 
@@ -77,17 +78,17 @@ def peer_settings(settings: Any, hidden: int, file: Path, updates: int) -> dict[
 
 def write_arrays(file: Path, data: Dataset, params: Any) -> None:
     """Writes images, labels and first weights for the peer."""
-    parts = {
+    parts: dict[str, Any] = {
         f"{name}_{field}": np.asarray(getattr(part, field))
         for name, part in zip(Dataset._fields, data, strict=True)
         for field in ("inputs", "labels")
     }
-    weights = {
-        "first": params["Dense_0"]["kernel"],
-        "readout": params["readout"]["kernel"],
-        "bias": params["readout"]["bias"],
+    parts |= {
+        "first": np.asarray(params["Dense_0"]["kernel"]),
+        "readout": np.asarray(params["readout"]["kernel"]),
+        "bias": np.asarray(params["readout"]["bias"]),
     }
-    np.savez(file, **parts, **{name: np.asarray(array) for name, array in weights.items()})
+    np.savez(file, **parts)
 
 
 def seconds(ours: Callable[[], Any], peer: Worker) -> dict[str, Any]:
@@ -162,7 +163,7 @@ def main() -> None:
     data, model, training = task.dataset(settings, where), task.build(settings), settings.training
     samples = len(data.train.labels)
     updates = samples // training.batch_size * EPOCHS
-    state = create_state(model, training, updates, np.uint32(0))
+    state = create_state(model, training, updates, jnp.uint32(0))
     part = jax.device_put(data.train)
     order = epoch_order(0, 1, samples, training.batch_size)[:BATCHES]
     step = jax.jit(functools.partial(train_batches, model, training))
@@ -176,7 +177,9 @@ def main() -> None:
         logits = np.array(peer.ask({"do": "logits", "count": 200})["logits"])
         own = model.apply(state.params, data.test.inputs[:200], jax.random.key(0)).z
         found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        kept = {name: found[name] for name in ("seconds", "accuracy") if name in found}
+        kept: dict[str, Any] = {
+            name: found[name] for name in ("seconds", "accuracy") if name in found
+        }
         far = np.abs(np.asarray(own) - logits).max(axis=1)
         kept["same_network"] = {
             "images": len(far),

@@ -151,8 +151,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.online_learning")
     parser.add_argument("--sparx", help="interpreter of an environment with sparx")
     parser.add_argument("--steps", nargs="*", type=int, default=[100, 1000, 10000])
+    parser.add_argument("--resets", nargs="*", default=["soft", "hard"])
     given = parser.parse_args()
-    for reset in ("soft", "hard"):
+    for reset in given.resets:
         for steps in given.steps:
             row = measure(steps, reset, given.sparx)
             stored = json.loads(RESULTS.read_text())["lengths"] if RESULTS.exists() else {}

@@ -43,9 +43,9 @@ html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
 
 # Pages are Markdown; a page is a notebook if its header says so. A notebook that fails stops the
-# build, and so does one that runs for longer than a newcomer would wait.
+# build, and so does a cell of more than ten minutes, on however busy a machine.
 nb_execution_mode = "cache"
-nb_execution_timeout = 240
+nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True

@@ -108,7 +108,7 @@ def main() -> None:
     axes.plot(seconds, smoothed(stopped, window), color="0.6", label="stops learning at the change")
     axes.plot(seconds, smoothed(learning, window), color="C0", label=f"learns on ({given.rule})")
     axes.axvline(half * 1e-3, color="k", linestyle=":", linewidth=1)
-    place = {"xy": (half * 1e-3, 0.96), "xycoords": ("data", "axes fraction")}
+    place: dict[str, Any] = {"xy": (half * 1e-3, 0.96), "xycoords": ("data", "axes fraction")}
     axes.annotate("the task changes ", **place, ha="right", va="top")
     axes.set(xlabel="time (s)", ylabel="squared error / variance of the target")
     axes.set_ylim(bottom=0.0)

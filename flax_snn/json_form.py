@@ -31,7 +31,6 @@ __all__ = [
     "MAX_BYTES",
     "MAX_DEPTH",
     "Object",
-    "Reference",
     "anything",
     "check_form",
     "count",

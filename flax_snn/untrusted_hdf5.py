@@ -15,7 +15,6 @@ from typing import Any
 __all__ = [
     "RATIO",
     "SLACK",
-    "Source",
     "check_stored",
     "foreign_link",
     "stored_elsewhere",

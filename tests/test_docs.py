@@ -36,12 +36,15 @@ def test_the_python_of_the_page_on_events_runs(capsys: Any) -> None:
     assert bool(jnp.isfinite(gradient).all()) and float(jnp.abs(gradient).max()) > 0
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+PAGES = sorted(DOCS.rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
 def test_pages_link_to_files_that_exist(page: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
     local = {link.split("#")[0] for link in links if "://" not in link} - {""}
-    missing = sorted(link for link in local if not (DOCS / link).exists())
-    assert not missing, f"docs/{page.name} links to {missing}"
+    missing = sorted(link for link in local if not (page.parent / link).exists())
+    assert not missing, f"{page.relative_to(ROOT)} links to {missing}"
 
 
 def test_contributing_is_short_and_names_what_is_there() -> None:

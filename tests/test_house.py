@@ -48,7 +48,7 @@ LEANS_ON: dict[str, set[str]] = {
     "layers": {"cells"},
     "runners": {"cells"},
     "initializers": {"cells"},
-    "diagnosis": {"initializers"},
+    "diagnosis": {"cells", "initializers", "products"},
     "event": {"dynamics", "cells"},
     "learn": {"dynamics", "cells", "products", "time_loop"},
     "losses": set(),

@@ -1,4 +1,4 @@
-"""Learned values stay finite, whatever their logarithm becomes; what a dtype cannot hold is refused."""
+"""Learned values stay finite, whatever their logarithm becomes; others are refused."""
 
 from __future__ import annotations
 

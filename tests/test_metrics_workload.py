@@ -249,7 +249,7 @@ def test_padding_counts_in_no_figure(time_major: bool) -> None:
 
 
 def test_sums_are_exact_where_float32_is_not() -> None:
-    inputs, outputs, steps = 1025, 4099, 5  # an odd number above 2^24 in all
+    inputs, outputs, steps = 257, 1025, 65  # an odd number above 2^24 in all
     model = nn.Sequential([nn.Dense(outputs, use_bias=False), snn.LIF(FAST)])
     x = jnp.ones((1, steps, inputs))
     variables = {"params": {"layers_0": {"kernel": np.ones((inputs, outputs), np.float32)}}}

@@ -197,8 +197,10 @@ def test_wrong_arguments_of_the_product_are_named(unchecked: None) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_without_memory_kernels_give_up(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The compiled loops say that they have written nothing, instead of writing to address 0."""
+def test_without_memory_entries_are_worked_on_one_by_one(
+    dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of the three pieces of memory is missing, the result is that of NumPy."""
     from llvmlite import binding, ir
 
     from flax_snn.products.native import kernels, xla_call
@@ -217,33 +219,64 @@ def test_without_memory_kernels_give_up(dtype: str, monkeypatch: pytest.MonkeyPa
     module = ir.Module("scarce")
     names = {name: each.name for name, each in kernels.add_loops(module, dtype).items()}
     engine = xla_call._compiled(module)
-    x = np.eye(9, dtype=dtype)
-    matrix = np.arange(81, dtype=dtype).reshape(9, 9)
-    for name in names.values():
-        loop = ctypes.CFUNCTYPE(number, *[number] * 7)(engine.get_function_address(name))
+    rng = np.random.default_rng(0)
+    x = ((rng.random((7, 9)) < 0.4) * 2.0).astype(dtype)
+    for name, rows, result in (("product", 9, (7, 70)), ("kernel_gradient", 7, (9, 70))):
+        matrix = rng.normal(size=(rows, 70)).astype(dtype)
+        expected = x @ matrix if name == "product" else x.T @ matrix
+        loop = ctypes.CFUNCTYPE(None, *[number] * 6)(engine.get_function_address(names[name]))
         for pieces in range(4):
-            left[0], out = pieces, np.full((9, 9), -1, dtype)
-            gave_up = loop(x.ctypes.data, 9, 9, matrix.ctypes.data, 9, 81, out.ctypes.data)
-            assert gave_up == (pieces < 3)
-            np.testing.assert_array_equal(out, matrix if pieces == 3 else -1)
+            left[0], out = pieces, np.full(result, np.nan, dtype)
+            loop(x.ctypes.data, 7, 9, matrix.ctypes.data, 70, out.ctypes.data)
+            # Sums of up to seven numbers of order 2, in another order.
+            np.testing.assert_allclose(out, expected, atol=20 * np.finfo(dtype).eps)
 
 
-@pytest.mark.parametrize("share", [0.2, 1.0])
-def test_kernels_that_give_up_leave_it_to_the_dense_product(
-    share: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At any share: there may be no memory, or more entries than the limit can count."""
-    from flax_snn.products import event
+def test_threads_share_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of rows or of features for three threads, one of which cannot be started."""
+    from llvmlite import binding, ir
 
-    def gives_up(name: str, x: Any, matrix: Any, limit: int, shape: Any) -> Any:
-        return jnp.full(shape, jnp.nan, x.dtype), jnp.ones((1,), jnp.int32)
+    from flax_snn.products.native import kernels, threads, xla_call
 
-    monkeypatch.setattr(event, "call", gives_up)
-    x, kernel, d_out = matrices(31, 37, 43, 0.1, "float32")
-    with jax.disable_jit(False):
-        found = jax.jit(lambda *a: (event_product(*a[:2], share), gradient(*a)))(x, kernel, d_out)
-    np.testing.assert_allclose(found[0], x @ kernel, atol=1e-5)
-    np.testing.assert_allclose(found[1], x.T @ d_out, atol=1e-5)
+    number, place = ctypes.c_int64, ctypes.c_void_p
+    system = ctypes.CDLL(None)
+    calls: list[int] = []
+
+    def create(name: int, options: int, entry: int, packed: int) -> int:
+        calls.append(packed)
+        return 11 if len(calls) % 2 else system.pthread_create(*map(place, arguments(locals())))
+
+    def arguments(given: dict[str, Any]) -> list[Any]:
+        return [given[key] for key in ("name", "options", "entry", "packed")]
+
+    kind = ctypes.CFUNCTYPE(ctypes.c_int32, *[place] * 4)
+    callback = kind(create)
+    binding.add_symbol("some_threads", ctypes.cast(callback, place).value)
+    monkeypatch.setattr(threads, "CREATE", "some_threads")
+    monkeypatch.setattr(threads, "WORK", 1000)
+    module = ir.Module("threads")
+    names = {n: f.name for n, f in kernels.add_loops(module, "float64", threads=3).items()}
+    engine = xla_call._compiled(module)
+    rng = np.random.default_rng(1)
+    x = (rng.random((50, 41)) < 0.2) * rng.normal(size=(50, 41))
+    for name, rows, result in (("product", 41, (50, 70)), ("kernel_gradient", 50, (41, 70))):
+        matrix = rng.normal(size=(rows, 70))
+        expected = x @ matrix if name == "product" else x.T @ matrix
+        loop = ctypes.CFUNCTYPE(None, *[number] * 6)(engine.get_function_address(names[name]))
+        out = np.full(result, np.nan)
+        loop(x.ctypes.data, 50, 41, matrix.ctypes.data, 70, out.ctypes.data)
+        np.testing.assert_allclose(out, expected, atol=1e-13)
+    assert len(calls) == 4  # two threads besides the caller, twice
+
+
+def test_entries_are_counted_up_to_a_limit() -> None:
+    from flax_snn.products.native import denser
+
+    x = np.zeros((13, 11), np.float32)
+    x.flat[::7] = 1.0  # 21 entries, the last one behind the last whole vector
+    x[0, 0] = np.nan
+    for limit in (0, 1, 20, 21, 22, 2**40):
+        assert int(jax.jit(lambda x, limit=limit: denser(x, limit))(x)[0]) == (21 > limit)
 
 
 def gradient(x: Any, kernel: Any, d_out: Any) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import flax_snn as snn
-from flax_snn.time_loop import chunks
+from flax_snn.time_loop import chunks, fused
 from tests.cell_table import case
 from tests.covering_rows import covered_by
 
@@ -186,15 +186,62 @@ def gradient_memory(steps: int, runner: Any) -> float:
     return float(compiled.memory_analysis().temp_size_in_bytes)
 
 
-def test_memory_hardly_grows_with_the_steps() -> None:
-    fused = {steps: gradient_memory(steps, snn.RNN) for steps in (500, 5000)}
+KEEPING = {"whole": (2**23, 512, 2**26), "in chunks": (0, 0, 2**26), "nothing": (0, 512, 0)}
+KEPT_CELLS: dict[str, Any] = {
+    "recurrent": lambda: [
+        snn.RecurrentLIFCell(5, dynamics=snn.LIFDynamics(tau_syn=4e-3), param_dtype=jnp.float64),
+        snn.LIFCell(4, learn=("tau_mem",), param_dtype=jnp.float64),
+    ],
+    "adaptive": lambda: [
+        snn.ALIFCell(5, param_dtype=jnp.float64),
+        snn.LIFCell(4, param_dtype=jnp.float64),
+    ],
+}
+
+
+@pytest.mark.parametrize("keeping", KEEPING)
+@pytest.mark.parametrize("cells", KEPT_CELLS)
+def test_gradients_do_not_depend_on_what_is_kept(
+    cells: str, keeping: str, x64: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against nn.RNN; traces count in the loss, and the last chunk overlaps the one before it."""
+    sizes = ("KEPT_BYTES", "KEPT_FEATURES", "KEPT_WIDE_BYTES")
+    for name, value in zip(sizes, KEEPING[keeping], strict=True):
+        monkeypatch.setattr(fused, name, value)
+    chain = snn.Chain(KEPT_CELLS[cells]())
+    x = 2.0 * jax.random.normal(jax.random.key(0), (3, 67, 6), jnp.float64)
+    variables = nn.RNN(chain).init(jax.random.key(1), x)
+    variables = jax.tree.map(lambda a: 2.0 * a if a.ndim == 2 else a, variables)
+    runners = {
+        "ours": snn.RNN(chain, implementation="fused"),
+        "reference": nn.RNN(chain, variable_axes={"intermediates": 1}),
+    }
+    found = {}
+    for name, runner in runners.items():
+
+        def loss(variables: Any, x: Any, runner: Any = runner) -> Any:
+            out, traces = runner.apply(variables, x, mutable=["intermediates"])
+            seen = traces["intermediates"]["cell"]["cells_0"]
+            return jnp.sum(out**2) + jnp.mean(jnp.sin(seen["v"][0])) + jnp.mean(seen["spikes"][0])
+
+        found[name] = jax.jit(jax.value_and_grad(loss, (0, 1)))(variables, x)
+    assert float(jnp.abs(found["ours"][1][1]).sum()) > 0.1
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), *found.values()
+    )
+
+
+def test_memory_hardly_grows_with_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "KEPT_BYTES", 0)  # steps that are this few would be kept
+    ours = {steps: gradient_memory(steps, snn.RNN) for steps in (500, 5000)}
     scan = gradient_memory(500, functools.partial(snn.RNN, implementation="scan"))
     # Per step one state in 50 remains: 3 membranes of 4 x 32 numbers.
-    assert fused[5000] - fused[500] < 1.3 * (4500 / 50) * (3 * 32 + 4) * 4 * 4
-    assert fused[5000] < scan
+    assert ours[5000] - ours[500] < 1.3 * (4500 / 50) * (3 * 32 + 4) * 4 * 4
+    assert ours[5000] < scan
 
 
-def test_inputs_stay_bytes_until_a_chunk_needs_them() -> None:
+def test_inputs_stay_bytes_until_a_chunk_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "KEPT_BYTES", 0)
     chain = snn.Chain([snn.LIFCell(8), snn.LeakyIntegratorReadout(2)])
     net = snn.RNN(chain)
     x = jnp.ones((4, 2000, 64), jnp.uint8)

@@ -108,6 +108,22 @@ def test_an_object_in_a_file_is_never_made(kind: str, tmp_path: Path) -> None:
     assert not mark.exists()
 
 
+def test_a_member_that_is_no_array_and_a_pipe_are_no_archive(tmp_path: Path) -> None:
+    from train.errors import ConfigError
+    from train.tasks.recorded.prepared import read_prepared
+    from train.tasks.spikes.recordings import read_file
+
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("labels", b"0 1 0 1")
+    with pytest.raises(ConfigError, match="its member labels is no array of NumPy"):
+        read_file(path, 1e-3, 0)
+    assert read_prepared(path) is None
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(ConfigError, match="expected a regular file, got a pipe"):
+        read_file(tmp_path / "pipe.npz", 1e-3, 0)
+
+
 # Prepared folders.
 
 SPLIT = {"name": "train", "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"}
@@ -364,30 +380,3 @@ def test_a_pipe_in_place_of_a_recording_is_not_waited_for(tmp_path: Path) -> Non
         with pytest.raises((ValueError, OSError), match="got a pipe|no such file"):
             read(path)
     assert time.monotonic() - began < 5.0
-
-
-# Mutations of files that are read, a few for each reader; `python -m benchmarks.fuzz` does many.
-
-
-def fuzz_targets() -> list[str]:
-    from benchmarks.fuzz.targets import TARGETS
-
-    return [name for name in TARGETS if name not in ("nir", "nir_tree")]
-
-
-@pytest.mark.parametrize("name", fuzz_targets())
-def test_mutated_files_are_read_or_refused(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from benchmarks.fuzz.targets import TARGETS
-    from benchmarks.fuzz.worker import Session, mutations
-
-    session = Session(TARGETS[name], tmp_path)
-    seeds = TARGETS[name].seeds()
-    assert seeds
-    for k, content in enumerate(mutations(seeds, TARGETS[name].words, 0)):
-        session.run(content)
-        if k == 60:
-            break
-    assert session.findings == {} and session.inputs == 61
-    assert session.read, "none of the seeds is read"

@@ -24,13 +24,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from train.chips.ages import parse_times
-from train.errors import ConfigError, RunDirectoryError, exit_code
+from train.errors import ConfigError, NotFiniteError, RunDirectoryError, exit_code
 from train.flags import quiet_pipe, read_flags
 from train.progress.health import lost_spikes
 from train.progress.report import format_score
@@ -131,6 +132,9 @@ def evaluate_network(trained: Restored, path: Path, part: str = "test") -> dict[
       per neuron and ``slot``, a time step or a sample) of each layer that spikes, ``lost_spikes``
       where layers have limited room, ``chip`` where weights were on one, and what was evaluated:
       ``task``, ``checkpoint``, ``epoch``, ``part``, ``samples``.
+
+    Raises:
+      NotFiniteError: the loss is no number.
     """
     from flax_snn import metrics
     from train.run.record import activity_of, rates_hz, share
@@ -138,6 +142,12 @@ def evaluate_network(trained: Restored, path: Path, part: str = "test") -> dict[
     model, data = trained.model, getattr(trained.load_data(), part)
     scored = trained.evaluate(data)
     score, sums = model.objective.score, scored.sums
+    loss = float(sums.loss / sums.samples)
+    if not math.isfinite(loss):
+        raise NotFiniteError(
+            f"{path}: expected a finite loss on the {part} part, got {loss}: a layer computes NaN"
+            " or infinity; flax_snn.diagnosis.first_not_finite says which"
+        )
     found = {
         "task": trained.task.name,
         "checkpoint": str(path),
@@ -146,7 +156,7 @@ def evaluate_network(trained: Restored, path: Path, part: str = "test") -> dict[
         "samples": len(data.labels),
         "score": score,
         f"{part}_{score}": share(sums.points, sums.samples),
-        f"{part}_loss": float(sums.loss / sums.samples),
+        f"{part}_loss": loss,
         "rates_hz": rates_hz(model, sums),
         "activity": {k: float(v.mean()) for k, v in activity_of(model, sums).items()},
         "slot": model.slot_name,

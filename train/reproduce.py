@@ -32,7 +32,7 @@ from train.flags import quiet_pipe, read_flags
 from train.progress.report import Progress
 from train.settings import RunOptions
 from train.store import environment, run_directory
-from train.store.layout import CONFIG, RESULT
+from train.store.layout import CONFIG, ENVIRONMENT, RESULT
 from train.store.lock import locked
 from train.store.settings_json import from_json, task_of
 from train.tasks import Task, find_task
@@ -90,8 +90,9 @@ def reproduce(options: ReproduceOptions) -> dict[str, Any]:
       ``same``; ``epochs`` that were repeated; ``difference``, the first one: ``where``, ``key``,
       ``run``, ``now``, or None; ``checkpoints``, for each epoch whose arrays both runs have saved
       the number of ``arrays`` and those that are ``different``; whether the ``result`` was
-      compared; ``environment``, names with the value in the run and the one now; ``workdir`` where
-      the repeated run is kept, or None.
+      compared; ``environment``, names with the value in the run and the one now, and whether all of
+      it is ``environment_known`` or only the versions; ``workdir`` where the repeated run is kept,
+      or None.
 
     Raises:
       InputError: no run, one of a task that is not here, or whose data are others now.
@@ -115,6 +116,7 @@ def reproduce(options: ReproduceOptions) -> dict[str, Any]:
             list(each)
             for each in environment.differences(_recorded(options.run, entries, now), now)
         ]
+        report["environment_known"] = bool(entries)
         report["workdir"] = str(path)
         if report["same"] and options.workdir is None:
             shutil.rmtree(path)
@@ -233,11 +235,17 @@ def describe(report: Mapping[str, Any], run: Path) -> str:
                     + (", ..." if len(each["different"]) > 4 else "")
                 )
     changed = report["environment"]
+    if not report["environment_known"]:
+        lines.append(
+            f"{run} has no {ENVIRONMENT}, which older releases did not write: of its environment"
+            " only the versions are known, from its checkpoint"
+        )
     if changed:
         lines.append("the environment differs:")
         lines += [f"  {name}: {old} in the run, {new} now" for name, old, new in changed]
     else:
-        lines.append("the environment is the same")
+        known = "environment is" if report["environment_known"] else "versions are"
+        lines.append(f"the {known} the same")
     if report["workdir"]:
         lines.append(f"repeated in {report['workdir']}")
     return "\n".join(lines)

@@ -189,7 +189,7 @@ def _as_stored(value: Any) -> Any:
             array = np.array(value)
         except (ValueError, OverflowError) as error:
             raise ValueError("no array") from error
-        return array if array.dtype.kind in "fiubc" else [str(each) for each in value]
+        return array if array.dtype.kind in "fiubc" else array.astype(str).tolist()
     return "" if value is None else value
 
 

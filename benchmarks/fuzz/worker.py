@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,19 @@ SECONDS = 10.0
 
 BYTES = 10**9
 """Memory above that of the process before the first input, after which one is a finding."""
+
+INSTRUMENTED = [
+    "flax_snn.datasets",
+    "flax_snn.json_form",
+    "flax_snn.nir",
+    "numpy.lib",
+    "train.settings",
+    "train.store",
+    "train.tasks.spikes",
+    "wave",
+    "zipfile",
+]
+"""Modules whose coverage guides the inputs; to instrument all would take longer than a run."""
 
 LONGEST = 2**16
 """Largest input in bytes."""
@@ -46,6 +59,7 @@ class Session:
     Attributes:
       target: the reader.
       folder: where the input that runs, the findings and the figures are written.
+      seconds: processor time after which the session is over.
       inputs: inputs that were run.
       read: inputs that were read without an error.
       findings: one finding of each place in the code.
@@ -53,6 +67,7 @@ class Session:
 
     target: Target
     folder: Path
+    seconds: float = float("inf")
     inputs: int = 0
     read: int = 0
     findings: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
@@ -62,6 +77,12 @@ class Session:
         self.base = _peak()
         self.allowed = allowed()
         self.saved = time.monotonic()
+        self.begun = time.process_time()
+
+    @property
+    def spent(self) -> float:
+        """Processor time so far."""
+        return time.process_time() - self.begun
 
     def run(self, content: bytes) -> None:
         """Runs one input; what it does wrong is kept."""
@@ -89,6 +110,7 @@ class Session:
         figures = {
             "inputs": self.inputs,
             "read": self.read,
+            "seconds": round(self.spent, 1),
             "findings": list(self.findings.values()),
         }
         beside = self.folder / "figures.tmp"
@@ -165,26 +187,25 @@ def main(name: str, seconds: float, folder: Path, seed: int, engine: str) -> Non
     if engine == "atheris":
         _guided(target, seeds, seconds, folder, seed)
         return
-    session = _warmed(target, seeds, folder)
-    end = time.monotonic() + seconds
+    session = _warmed(target, seeds, folder, seconds)
     for content in mutations(seeds, target.words, seed):
         session.run(content)
-        if time.monotonic() > end:
+        if session.spent > seconds:
             break
     session.save()
 
 
-def _warmed(target: Target, seeds: list[bytes], folder: Path) -> Session:
+def _warmed(target: Target, seeds: list[bytes], folder: Path, seconds: float) -> Session:
     """Returns a session after one input: what is imported and compiled counts for no input."""
     path = folder / f"warm{target.suffix}"
     path.write_bytes(seeds[0])
     with contextlib.suppress(Exception):
         target.read(path)
-    return Session(target, folder)
+    return Session(target, folder, seconds)
 
 
 def _guided(target: Target, seeds: list[bytes], seconds: float, folder: Path, seed: int) -> None:
-    import atheris
+    import atheris  # type: ignore[import-untyped]
 
     corpus = folder / "corpus"
     corpus.mkdir(exist_ok=True)
@@ -192,25 +213,26 @@ def _guided(target: Target, seeds: list[bytes], seconds: float, folder: Path, se
         (corpus / f"seed_{k}").write_bytes(content)
     words = folder / "words"
     words.write_text("".join(f'"{_escaped(word)}"\n' for word in target.words))
-    included = ["flax_snn", "train", "wave", "zipfile", "json", "gzip", "numpy.lib"]
-    with atheris.instrument_imports(include=included):
-        session = _warmed(target, seeds, folder)
-    run: Callable[[bytes], None] = session.run
+    with atheris.instrument_imports(include=INSTRUMENTED):
+        session = _warmed(target, seeds, folder, seconds)
+
+    def run(content: bytes) -> None:
+        session.run(content)
+        if session.spent > seconds:
+            session.save()
+            os._exit(0)
+
     flags = [
-        f"-max_total_time={int(seconds)}",
         f"-max_len={LONGEST}",
         f"-seed={seed}",
         f"-artifact_prefix={folder}/",
-        "-timeout=60",
+        "-timeout=600",
         "-rss_limit_mb=0",
         "-print_final_stats=0",
         "-verbosity=0",
         *([f"-dict={words}"] if target.words else []),
     ]
     atheris.Setup([sys.argv[0], *flags, str(corpus)], run)
-    import atexit
-
-    atexit.register(session.save)
     atheris.Fuzz()
 
 

@@ -7,10 +7,11 @@ reStructuredText takes for markup, as in ``(*B, T, F)`` or ``|x|``, are escaped 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from docutils import nodes
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
 
 CODE = re.compile(r"(``.+?``|`[^`]+`|\S+://\S+)")
 MARKUP = re.compile(r"([*|\\]|_(?=\W|$))")
@@ -20,20 +21,12 @@ TABLE = re.compile(r"^\s*=[= ]+$")
 def setup(app: Sphinx) -> dict[str, Any]:
     """Registers the extension, to act before napoleon does."""
     app.connect("autodoc-process-docstring", process, priority=400)
-    app.connect("doctree-read", name_attributes)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Rewrites the lines of a docstring in place."""
     lines[:] = readable(lines)
-
-
-def name_attributes(app: Sphinx, doctree: nodes.document) -> None:
-    """Calls the section of attributes what the docstrings call it, not "Variables"."""
-    for name in doctree.findall(nodes.field_name):
-        if name.astext() == "Variables":
-            name.children[:] = [nodes.Text("Attributes")]
 
 
 def readable(lines: list[str]) -> list[str]:

@@ -66,7 +66,8 @@ def expression(text: str) -> str:
         elif match["sign"]:
             result += SIGNS.get(token, token)
         else:
-            result += r"\, "
+            beside = text[match.start() - 1] + text[position : position + 1]
+            result += " " if set(beside) & set("<>=+-/") else r"\, "
     return result
 
 

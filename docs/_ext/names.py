@@ -20,6 +20,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Registers the extension."""
     app.add_role("name", name_role)
     app.connect("missing-reference", resolve)
+    app.connect("doctree-read", name_attributes)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -35,7 +36,7 @@ def resolve(app: Sphinx, env: Any, node: Any, contnode: Any) -> Any:
     """Returns a link to the one thing that has the name, or the name as it is."""
     written = node.get("reftype") == "name"
     if not written and not in_signature(node):
-        # Base classes and aliases that autodoc spells out: those of other packages stay as they are.
+        # Base classes and aliases that autodoc spells out; those of other packages stay.
         elsewhere = node.get("reftype") in {"class", "obj"} and not is_ours(node["reftarget"])
         return contnode if elsewhere else None
     target = node["reftarget"].removesuffix("()").removeprefix("snn.").removeprefix("flax_snn.")
@@ -61,3 +62,10 @@ def in_signature(node: nodes.Node) -> bool:
         if isinstance(node, (addnodes.desc_signature, nodes.field)):
             return True
     return False
+
+
+def name_attributes(app: Sphinx, doctree: nodes.document) -> None:
+    """Calls the section of attributes what the docstrings call it, not "Variables"."""
+    for name in doctree.findall(nodes.field_name):
+        if name.astext() == "Variables":
+            name.children[:] = [nodes.Text("Attributes")]

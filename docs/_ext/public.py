@@ -21,8 +21,8 @@ from sphinx.util.docutils import SphinxDirective
 import flax_snn
 
 OPTIONS = {
-    "class": [":members:", ":show-inheritance:", ":special-members: __call__"],
-    "exception": [":show-inheritance:"],
+    "class": [":members:", ":exclude-members: neuron", ":special-members: __call__"],
+    "exception": [],
     "function": [],
 }
 
@@ -58,7 +58,10 @@ def package(name: str) -> list[str]:
         if kind == "data":
             lines += [f".. py:data:: {full}", "", *indented(words_after(name, member)), ""]
         elif thing.__module__.startswith(f"{name}.") or thing.__module__ == name:
-            lines += [f".. auto{kind}:: {full}", *indented(OPTIONS[kind]), ""]
+            options = [*OPTIONS[kind]]
+            if inspect.isclass(thing) and thing.__bases__ != (object,):
+                options.append(":show-inheritance:")
+            lines += [f".. auto{kind}:: {full}", *indented(options), ""]
         else:
             lines += [f"- `{member}`: the same as `{full}`", ""]
     return lines

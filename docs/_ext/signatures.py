@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 ADDED_BY_FLAX = {"parent", "name"}
 
@@ -70,7 +71,7 @@ def text_of(annotation: Any) -> str:
     """Returns an annotation as text, with the last part of each dotted name."""
     if not isinstance(annotation, str):
         annotation = inspect.formatannotation(annotation)
-    text = re.sub(r"<class '([^']+)'>", r"\1", annotation)
+    text = re.sub(r"(?:<class |ForwardRef\()'([^']+)'[>)]", r"\1", annotation)
     return re.sub(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])", "", text.replace("~", ""))
 
 

@@ -57,7 +57,7 @@ def check_cards(folder: str) -> None:
 
 def _features(name: str, value: Any) -> Any:
     """Checks that all classes of features are those of TFDS."""
-    waiting = [(name, Object(others=anything)(name, value))]
+    waiting: list[tuple[str, Any]] = [(name, Object(others=anything)(name, value))]
     while waiting:
         where, found = waiting.pop()
         inner = found.items() if isinstance(found, dict) else enumerate(found)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flax_snn import checks
+from flax_snn.diagnosis.event_density import DensityRecorder, density_notes
 from flax_snn.diagnosis.verdict import SATURATED, advice_on, verdict_of
 from flax_snn.initializers.normalisation import padding_notes
 from flax_snn.initializers.recording import (
@@ -94,6 +95,8 @@ class Diagnosis:
         the mask of a padded batch.
       padding_included: names of those whose statistics may include padding, since their inputs do
         not have the axes of the mask.
+      event_densities: names of the layers whose products were asked to be event-driven, each with
+        the share of its inputs that is not zero, padding included.
     """
 
     layers: tuple[LayerDiagnosis, ...]
@@ -101,6 +104,7 @@ class Diagnosis:
     batch_norms: tuple[tuple[str, bool], ...] = ()
     padding_left_out: tuple[str, ...] = ()
     padding_included: tuple[str, ...] = ()
+    event_densities: tuple[tuple[str, float], ...] = ()
 
     @property
     def healthy(self) -> bool:
@@ -178,12 +182,15 @@ def diagnose(
     layers = watched.layers(variables, inputs)
     seen: list[Recorder] = []
 
-    def measure(variables: Any, inputs: Array) -> list[dict[str, Array]]:
-        recorder, traces = watched.run(variables, inputs)
+    def measure(variables: Any, inputs: Array) -> tuple[list[dict[str, Array]], dict[str, Array]]:
+        densities = DensityRecorder()
+        with nn.intercept_methods(densities):
+            recorder, traces = watched.run(variables, inputs)
         seen.append(recorder)
-        return [_figures(layer, variables, traces, is_data) for layer in layers]
+        figures = [_figures(layer, variables, traces, is_data) for layer in layers]
+        return figures, densities.shares(traces)
 
-    figures = jax.device_get(jax.jit(measure)(variables, jnp.asarray(inputs)))
+    figures, shares = jax.device_get(jax.jit(measure)(variables, jnp.asarray(inputs)))
     judged = tuple(
         _judged(layer, {name: float(x) for name, x in values.items()}, dt)
         for layer, values in zip(layers, figures, strict=True)
@@ -196,6 +203,7 @@ def diagnose(
         batch_norms=tuple(statistics.batch_norms.items()),
         padding_left_out=tuple(statistics.padding_left_out),
         padding_included=tuple(statistics.padding_included),
+        event_densities=tuple((name, float(share)) for name, share in shares.items()),
     )
 
 
@@ -291,7 +299,8 @@ def _notes(diagnosis: Diagnosis) -> list[str]:
             notes.append(
                 f"BatchNorm ({', '.join(names)}): {text}: use_running_average={not running}"
             )
-    return notes + padding_notes(diagnosis.padding_left_out, diagnosis.padding_included)
+    notes += padding_notes(diagnosis.padding_left_out, diagnosis.padding_included)
+    return notes + density_notes(dict(diagnosis.event_densities))
 
 
 def _not_covered(

@@ -11,9 +11,10 @@ and pieces of the input add up by
         = (E1 E2, E2 K1 + K2 F1, F1 F2, E2 v1 + K2 i1 + v2, F2 i1 + i2)
 
 which is associative, so that all sums can be taken in one parallel prefix scan; every exponent is
-negative, for windows of any length and any ratio of the time constants. On a CPU one sum after the
-other is faster, all neurons and samples at once. The first spike lies behind the first input after
-which the existence test of `flax_snn.event.crossing` holds; only there the crossing is computed.
+negative, for windows of any length and any ratio of the time constants. The first spike lies behind
+the first input after which the existence test of `flax_snn.event.crossing` holds; only there the
+crossing is computed. On a CPU one sum after the other is faster, all neurons and samples at once,
+with the test of each; inputs that arrive together in all samples need one test, behind the last.
 
 Source: the causal sets of Göltz et al., *Fast and energy-efficient neuromorphic deep learning with
 first-spike times*, 2021; Blelloch, *Prefix sums and their applications*, 1990.
@@ -70,6 +71,16 @@ def prefixes(
     rows = jax.tree.map(lambda x: x[None, None, :], numbers)
     if time.shape[1] == 0:
         return Prefixes(time, time, jumps, jumps)
+    time, lasts, flow = _timing(rows, time, duration)
+    v, i = jax.lax.platform_dependent(flow, jumps, cpu=summed_in_turn, default=summed_in_parallel)
+    if rows.start is not None:
+        v = v + rows.start * jnp.exp(-time / rows.tau_mem)
+    # Else the compiler takes the sums apart and computes them anew wherever they are read.
+    return jax.lax.optimization_barrier(Prefixes(time, lasts, v, i))
+
+
+def _timing(rows: Physics, time: Array, duration: float) -> tuple[Array, Array, _Flow]:
+    """Returns finite arrival times, how long the states behind them last, and the flow before."""
     real = jnp.isfinite(time)
     last = jnp.max(jnp.where(real, time, 0.0), axis=1, keepdims=True)
     following = jnp.pad(time[:, 1:], ((0, 0), (0, 1), (0, 0)), constant_values=jnp.inf)
@@ -77,11 +88,7 @@ def prefixes(
     lasts = jnp.where(real, jnp.minimum(following, duration) - time, 0.0)
     since = jnp.diff(time, axis=1, prepend=time[:, :1])
     flow = (jnp.exp(-since / rows.tau_mem), kernel(since, rows), jnp.exp(-since / rows.tau_syn))
-    v, i = jax.lax.platform_dependent(flow, jumps, cpu=summed_in_turn, default=summed_in_parallel)
-    if rows.start is not None:
-        v = v + rows.start * jnp.exp(-time / rows.tau_mem)
-    # Else the compiler takes the sums apart and computes them anew wherever they are read.
-    return jax.lax.optimization_barrier(Prefixes(time, lasts, v, i))
+    return time, lasts, flow
 
 
 def summed_in_turn(flow: _Flow, jumps: Float[Array, "B M N"]) -> tuple[Array, Array]:
@@ -130,6 +137,77 @@ def first_crossings(
     if arrivals.time.shape[1] == 1:  # the infinite last one alone
         none = jnp.zeros((arrivals.batch, arrivals.neurons), arrivals.time.dtype)
         return none + jnp.inf, none
+    found = jax.lax.platform_dependent(
+        numbers,
+        arrivals,
+        cpu=functools.partial(_first_in_turn, duration=duration),
+        default=functools.partial(_first_at_once, duration=duration),
+    )
+    delay = delay_until(found.exists, found.v, found.i, found.lasts, rows)
+    time = jnp.where(found.exists, found.time + delay, jnp.inf)
+    return time, current_after(found.i, delay, rows)
+
+
+class _Before(NamedTuple):
+    """What each neuron crosses its threshold from, ``(B, N)``; arbitrary where it does not.
+
+    Attributes:
+      exists: whether it does.
+      time: time of the last arrival before.
+      lasts: time from there until the next one.
+      v: potential behind that arrival.
+      i: synaptic current behind it.
+    """
+
+    exists: Array
+    time: Array
+    lasts: Array
+    v: Array
+    i: Array
+
+
+def _first_in_turn(numbers: Physics, arrivals: Arrivals, *, duration: float) -> _Before:
+    """Goes from arrival to arrival; tests only where some state lasts."""
+    rows = numbers.lanes()
+    each = jax.tree.map(lambda x: x[None, None, :], numbers)
+    given = arrivals.time[:, :-1]
+    time, lasts, flow = _timing(each, given, duration)
+
+    def step(loop: Any, arrival: Any) -> tuple[Any, None]:
+        v, i, before = loop
+        time, lasts, real, (e, k, f), source = arrival
+        v, i = e * v + k * i, f * i + jnp.where(real, _weights(arrivals, source), 0.0) * rows.gain
+        free = v if rows.start is None else v + rows.start * jnp.exp(-time / rows.tau_mem)
+
+        def tested() -> _Before:
+            horizon = jnp.broadcast_to(lasts, free.shape)
+            new = crosses(free, i, horizon, rows) & ~before.exists
+            values = (jnp.broadcast_to(time, free.shape), horizon, free, i)
+            parts = [jnp.where(new, a, b) for a, b in zip(values, before[1:], strict=True)]
+            return _Before(before.exists | new, *parts)
+
+        return (v, i, jax.lax.cond(jnp.any(lasts > 0), tested, lambda: before)), None
+
+    none = jnp.zeros((arrivals.batch, arrivals.neurons), time.dtype)
+    before = _Before(none > 0, none, none, none, none)
+    sources = arrivals.source[:, :-1]
+    by_arrival = jax.tree.map(
+        lambda x: jnp.moveaxis(x, 1, 0), (time, lasts, jnp.isfinite(given), flow, sources)
+    )
+    (_, _, before), _ = jax.lax.scan(step, (none, none, before), by_arrival)
+    return before
+
+
+def _weights(arrivals: Arrivals, source: Array) -> Array:
+    """Returns the weights ``(B, N)`` of one arrival, of sources ``(B, 1)`` or ``(B, N)``."""
+    if source.shape[1] == 1:
+        return arrivals.kernel[source[:, 0]]
+    return arrivals.kernel[source, jnp.arange(arrivals.neurons, dtype=jnp.int32)[None, :]]
+
+
+def _first_at_once(numbers: Physics, arrivals: Arrivals, *, duration: float) -> _Before:
+    """Takes all sums in parallel, and looks for the first that crosses."""
+    rows = numbers.lanes()
     jumps = arrivals.weights() * rows.gain[None]
     behind = prefixes(numbers, arrivals.time[:, :-1], jumps, duration)
     lasts = jnp.broadcast_to(behind.lasts, behind.v.shape)
@@ -139,14 +217,11 @@ def first_crossings(
     at = jnp.where(exists, at, 0)
     row = jnp.arange(found.shape[0], dtype=jnp.int32)[:, None]
     column = jnp.arange(found.shape[2], dtype=jnp.int32)[None, :]
-
-    def chosen(x: Array) -> Array:
-        return x[row, at, column if x.shape[2] > 1 else 0]
-
-    i = chosen(behind.i)
-    delay = delay_until(exists, chosen(behind.v), i, chosen(behind.lasts), rows)
-    time = jnp.where(exists, chosen(behind.time) + delay, jnp.inf)
-    return time, current_after(i, delay, rows)
+    parts = [
+        x[row, at, column if x.shape[2] > 1 else 0]
+        for x in (behind.time, behind.lasts, behind.v, behind.i)
+    ]
+    return _Before(exists, *parts)
 
 
 def first_row(found: Bool[Array, "B M N"]) -> Int[Array, "B N"]:

@@ -96,22 +96,20 @@ def _by_samples(parts: Components, border: Border) -> Crossed:
     assert rows is not None and driven is not None
 
     def sample(sums: list[Array], now: Any) -> Any:
-        b, mine, arriving, moving = now
+        inputs, outputs, mine, arriving, moving = now
         added = list(sums)
         for k, row in enumerate(arriving):
             for trace, each in zip(mine, row, strict=True):
                 added[k] = added[k] + trace * each[None]
-        inputs = lax.dynamic_index_in_dim(rows, b, 1, keepdims=False)
-        product = inputs.T @ lax.dynamic_index_in_dim(driven, b, 1, keepdims=False)
         after = []
-        for k, total in enumerate(jnp.split(product, len(mine), axis=-1)):
+        for k, total in enumerate(jnp.split(inputs.T @ outputs, len(mine), axis=-1)):
             for m in _sources(parts, k):
                 total = total + mine[m] * moving[k][m][None]
             after.append(total)
         return added, tuple(after)
 
     none = [jnp.zeros_like(border.held[0][0]) for _ in border.arriving]
-    samples = jnp.arange(rows.shape[1], dtype=jnp.int32)
-    every = (samples, border.held, border.arriving, border.moving)
+    by_sample = (jnp.moveaxis(rows, 1, 0), jnp.moveaxis(driven, 1, 0))
+    every = (*by_sample, border.held, border.arriving, border.moving)
     result: Crossed = lax.scan(sample, none, every)
     return result

@@ -21,6 +21,10 @@ from flax_snn.typing import Array
 SHORTEST, LONGEST = 32, 64
 """Bounds of the steps of a chunk: its products want rows, its arrays should stay in cache."""
 
+WHOLE = 128
+"""Sequences of up to so many steps are one chunk: without a border they need no traces, which take
+more memory and time than a longer chunk does."""
+
 
 def run_sequence(
     rule: Any,
@@ -92,11 +96,10 @@ def length_of_chunks(steps: int, chunk: int | None) -> int:
     if chunk is not None:
         checks.whole_number("chunk", chunk, remedy="give the time steps of a chunk")
         return min(chunk, steps)
-    if steps <= SHORTEST:
+    if steps <= WHOLE:
         return steps
-    longest = min(steps, LONGEST)
-    whole = [n for n in range(longest, SHORTEST - 1, -1) if steps % n == 0]
-    return whole[0] if whole else longest
+    whole = [n for n in range(LONGEST, SHORTEST - 1, -1) if steps % n == 0]
+    return whole[0] if whole else LONGEST
 
 
 def check_variables(name: str, variables: Any) -> None:

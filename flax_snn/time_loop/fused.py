@@ -48,7 +48,12 @@ RECORDED_BYTES = 2**26
 """Most bytes of recurrent currents that are recorded instead of computed twice."""
 
 KEPT_BYTES = 2**23
-"""Most bytes of the states and currents of all steps that are kept instead of computed twice."""
+"""Most bytes of the states and currents of all steps that are kept instead of computed twice, in
+one chunk: what a cache holds."""
+
+KEPT_FEATURES, KEPT_WIDE_BYTES = 512, 2**26
+"""The same where products are what costs: in recurrent layers, and in those with as many inputs or
+more. Chunks are as without."""
 
 
 class Fused:
@@ -107,24 +112,30 @@ def _program(run: Run) -> Program:
         devices=jax.device_count(),
         arrays=arrays,
     )
-    if _keeps(run):
+    kept = _kept_bytes(run)
+    dear = recurrent or all(
+        w.kernel is not None and w.kernel.shape[0] >= KEPT_FEATURES for w in run.weights
+    )
+    # Not where the user sets the length of chunks, so that what a chunk computes does not depend on
+    # the length of the sequence.
+    may = run.chunk is None and not is_explicit(run.inputs)
+    whole = may and kept <= KEPT_BYTES
+    if whole:
         chunks = dataclasses.replace(chunks, length=run.steps, tile=run.batch)
+    if may and (whole or (dear and kept <= KEPT_WIDE_BYTES)):
         return Program(run.layers, chunks, run.traced, (False,) * len(run.layers), kept=True)
     return Program(run.layers, chunks, run.traced, _recorded(run))
 
 
-def _keeps(run: Run) -> bool:
-    """Return whether the forward pass keeps what the reverse pass reads of all steps.
-
-    As with recurrent currents, not where the user sets the length of chunks.
-    """
-    arrays = 0
+def _kept_bytes(run: Run) -> int:
+    """Return the bytes of the states and currents of all steps."""
+    step = 0
     for layer, weights, state in zip(run.layers, run.weights, run.states, strict=True):
         v = layer.neuron.membrane(state)
-        blocks = (weights.kernel is not None) + (weights.recurrent_kernel is not None)
-        arrays += sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-        arrays += v.size * v.dtype.itemsize * layer.neuron.blocks * blocks
-    return run.steps * arrays <= KEPT_BYTES and run.chunk is None and not is_explicit(run.inputs)
+        products = (weights.kernel is not None) + (weights.recurrent_kernel is not None)
+        step += sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+        step += v.size * v.dtype.itemsize * layer.neuron.blocks * products
+    return run.steps * step
 
 
 def _recorded(run: Run) -> tuple[bool, ...]:

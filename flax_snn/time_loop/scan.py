@@ -103,9 +103,12 @@ def steps(
     Returns:
       States after the last step, outputs, and the traces or None.
     """
-    alone = len(layers) == 1
+    # One product for all steps. Whole chains project step by step, in less memory; so does a large
+    # batch, whose products of single steps are as fast and stay in cache.
+    batch = inputs.shape[1 - axis]
+    alone = len(layers) == 1 and not (isinstance(batch, int) and batch >= NARROW_BATCH)
     sequence = jnp.moveaxis(inputs, axis, 0)
-    if alone:  # one product for all steps; whole chains project step by step, in less memory
+    if alone:
         sequence = layers[0].project(sequence, weights[0])
 
     def step(states: Any, x: Array) -> Any:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from flax_snn.datasets import randman
-from train.evaluate import describe, evaluate_checkpoint, main
+from train.errors import NotFiniteError
+from train.evaluate import describe, evaluate_checkpoint, evaluate_network, main
+from train.restored.run import restore
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "checkpoints" / "randman_reference"
@@ -102,3 +104,13 @@ def test_the_reference_checkpoint_is_small_and_names_no_machine():
         content = path.read_bytes()
         for word in (b"/home/", b"/root/", b"/tmp/", b"/Users/"):
             assert word not in content, path
+
+
+def test_a_loss_that_is_no_number_is_refused(tiny_run, monkeypatch):
+    trained = restore(tiny_run)
+    scored = trained.evaluate(trained.data("test"))
+    broken = scored._replace(sums=scored.sums._replace(loss=np.float32(np.nan)))
+    monkeypatch.setattr(type(trained), "evaluate", lambda self, part: broken)
+    with pytest.raises(NotFiniteError, match="expected a finite loss on the test part, got nan"):
+        evaluate_network(trained, tiny_run)
+    assert main(["--checkpoint", str(tiny_run)]) == 2

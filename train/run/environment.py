@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import jax
-import jax.numpy as jnp
-
-from flax_snn.time_loop import loops_noted
 from train import processes
 from train.data.digest import samples_digest
 from train.run.prepare import Run
@@ -34,7 +29,7 @@ def record_environment(
     streamed = run.chunk is not None
     entry = environment.surroundings() | {
         "mesh": {"data": run.devices.data, "model": run.devices.model},
-        "time_loop": {"asked": options.time_loop, "taken": _loops(run)},
+        "time_loop": {"asked": options.time_loop, "taken": list(run.loops)},
         "feeding": {
             "data": options.data,
             "feed": "streamed" if streamed else "resident",
@@ -47,18 +42,3 @@ def record_environment(
     }
     epochs = run.training.epochs
     environment.record(run.path, entry, note, epochs_done=epochs_done, epochs=epochs)
-
-
-def _loops(run: Run) -> list[str]:
-    """Returns the time loops that the network takes for a batch, none in continuous time."""
-    size = run.training.batch_size
-    inputs = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((size, *x.shape), x.dtype), run.model.encode.sample
-    )
-
-    def outputs(params: Any, inputs: Any) -> Any:
-        return run.model.apply(params, inputs, jax.random.key(jnp.uint32(0))).z
-
-    with loops_noted() as names:
-        jax.eval_shape(outputs, run.first.params, inputs)
-    return names

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flax_snn.time_loop import loops_noted
 from train import processes
 from train.data.check import check_dataset
 from train.data.feed import Feed, fits_on_device, make_feed
@@ -46,6 +47,7 @@ class Run:
       feed: where the batches come from.
       train: compiled `train_batches` of the model.
       program: what XLA has compiled of it for a whole chunk, for those who look into it.
+      loops: names of the time loops in it, none in continuous time.
       evaluate: `evaluate` of the model, compiled at its first call.
       path: the run directory.
       settings: settings of the whole run, for JSON.
@@ -63,6 +65,7 @@ class Run:
     feed: Feed
     train: Callable[..., tuple[TrainState, Sums]]
     program: jax.stages.Compiled
+    loops: tuple[str, ...]
     evaluate: Callable[..., Evaluation]
     path: Path
     settings: dict[str, Any]
@@ -223,7 +226,9 @@ def prepare(
         else:
             order = jax.ShapeDtypeStruct((batches, size), np.int32, sharding=devices.batch(1))
             shapes = _samples_of(model, (samples,), lengths, devices.everywhere), order
-        compiled = train.lower(first, *shapes).compile()
+        with loops_noted() as loops:
+            lowered = train.lower(first, *shapes)
+        compiled = lowered.compile()
         loaded: Dataset = loading.result()
     loaded = _check_data(loaded, model)
 
@@ -244,6 +249,7 @@ def prepare(
         feed=make_feed(train_part, training.seed, size, chunk, devices),
         train=watched(call, model, training) if options.check_numbers else call,
         program=compiled,
+        loops=tuple(loops),
         evaluate=jax.jit(functools.partial(evaluate, model), out_shardings=devices.everywhere),
         path=path,
         settings=to_json(task.name, settings),

@@ -169,16 +169,17 @@ def check_size(
         large = {what: need for what, need in needs.items() if 20 * need > total}
         each = ", ".join(f"{bytes_in_words(need)} for {what}" for what, need in large.items())
         raise ConfigError(
-            f"--steps, --batch-size, --hidden: a run needs at least {each}; this machine has {bytes_in_words(free)} of memory left."
-            " Use less of them, longer steps (--dt), or fewer inputs or samples; or go on with"
-            " --no-size-limit"
+            f"--steps, --batch-size, --hidden: a run needs at least {each}; this machine has"
+            f" {bytes_in_words(free)} of memory left. Use less of them, longer steps (--dt), or"
+            " fewer inputs or samples; or go on with --no-size-limit"
         )
     seconds = size.seconds(training)
     if seconds > MOST_SECONDS:
         raise ConfigError(
-            f"--epochs, --steps, --hidden: a run takes at least {days_in_words(seconds)}, even at {RATE:g} multiplications a"
-            f" second: {size.weights} weights, {size.steps} steps, {size.samples} samples,"
-            f" {size.epochs} epochs. Use less of any of them, or go on with --no-size-limit"
+            f"--epochs, --steps, --hidden: a run takes at least {days_in_words(seconds)}, even at"
+            f" {RATE:g} multiplications a second: {size.weights} weights, {size.steps} steps,"
+            f" {size.samples} samples, {size.epochs} epochs. Use less of any of them, or go on with"
+            " --no-size-limit"
         )
 
 

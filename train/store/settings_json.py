@@ -141,7 +141,7 @@ def _whole(name: str, value: Any) -> int:
     return value
 
 
-_LEAVES = {float: checks.number, int: _whole, bool: truth, str: text}
+_LEAVES: dict[Any, Check] = {float: checks.number, int: _whole, bool: truth, str: text}
 
 
 def _build_dataclass(kind: Any, value: Any, where: str) -> Any:

@@ -51,7 +51,8 @@ def find_task(name: str) -> Any:
     if module not in sys.modules and not _stands_here(module, kind):
         raise CheckpointError(
             f"the checkpoint is of the task {name!r}, and the current directory has no"
-            f" {module.replace('.', '/')}.py; go to the directory that holds it, with a class {kind}"
+            f" {module.replace('.', '/')}.py; go to the directory that holds it, with a class"
+            f" {kind}"
         )
     try:
         return import_task(name)

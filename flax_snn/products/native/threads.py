@@ -20,11 +20,13 @@ WORK = 2**24
 MOST = 64
 """Most threads."""
 
+CREATE, JOIN = "pthread_create", "pthread_join"
+"""Functions of the C library that start a thread and wait for its end."""
+
 
 def available() -> bool:
     """Return whether the C library has the threads of POSIX."""
-    names = ("pthread_create", "pthread_join")
-    return all(binding.address_of_symbol(name) is not None for name in names)
+    return all(binding.address_of_symbol(name) is not None for name in (CREATE, JOIN))
 
 
 def in_blocks(
@@ -58,10 +60,8 @@ def in_blocks(
         started = b.alloca(I32, number(MOST))
     entry = _entry(module, block)
     bytes_at = I8.as_pointer()
-    create = external(
-        module, "pthread_create", I32, [I64.as_pointer(), bytes_at, entry.type, bytes_at]
-    )
-    join = external(module, "pthread_join", I32, [I64, bytes_at.as_pointer()])
+    create = external(module, CREATE, I32, [I64.as_pointer(), bytes_at, entry.type, bytes_at])
+    join = external(module, JOIN, I32, [I64, bytes_at.as_pointer()])
     nothing = ir.Constant(bytes_at, None)
     with Loop(b, number(0), blocks) as k:
         low = b.sdiv(b.mul(length, k), blocks)

@@ -25,6 +25,7 @@ def test_another_process_gives_the_same_bits(tiny_run, tiny_flags, tmp_path):
     assert_same_run(tiny_run, train(tmp_path / "other", tiny_flags))
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_bits(tiny_run, train_seed_one):
     assert records(tiny_run)[0] != records(train_seed_one)[0]
     (arrays, _), (others, _) = last_state(tiny_run), last_state(train_seed_one)

@@ -76,17 +76,17 @@ def test_several_processes_train_as_one(
 
 def test_a_signal_to_one_process_stops_all(train: Callable[..., int], tmp_path: Path) -> None:
     run, one = tmp_path / "run", tmp_path / "one"
-    flags = ["--epochs", "20", "--save-every", "0"]
+    flags = ["--epochs", "8", "--save-every", "0"]
     with Processes(tmp_path, [*COMMAND, *flags, "--workdir", str(run)], 2) as processes:
-        processes.wait_for("epoch 2/20")
+        processes.wait_for("epoch 2/8")
         processes.running[1].send_signal(signal.SIGTERM)
         assert processes.codes() == [143, 143], processes.text(0)
         assert processes.text(0).count("stopped early; all that was computed is saved") == 1
     done = len(records(run))
-    assert 2 <= done < 20
-    assert train(run, "--resume") == 0
+    assert 2 <= done < 8
+    assert train(run, "--resume", *flags) == 0
     assert train(one, *flags) == 0
-    assert [record["epoch"] for record in records(run)] == list(range(1, 21))
+    assert [record["epoch"] for record in records(run)] == list(range(1, 9))
     for ours, right in zip(records(run), records(one), strict=True):
         assert ours["train_loss"] == pytest.approx(right["train_loss"], rel=1e-5)
 
@@ -96,9 +96,9 @@ def test_a_process_that_dies_ends_all_and_the_run_goes_on(
     train: Callable[..., int], tmp_path: Path, victim: int
 ) -> None:
     run = tmp_path / "run"
-    flags = ["--epochs", "30", "--save-every", "0", "--workdir", str(run)]
-    with Processes(tmp_path, [*COMMAND, *flags], 2) as processes:
-        processes.wait_for("epoch 3/30")
+    flags = ["--epochs", "10", "--save-every", "0"]
+    with Processes(tmp_path, [*COMMAND, *flags, "--workdir", str(run)], 2) as processes:
+        processes.wait_for("epoch 3/10")
         processes.running[victim].kill()
         died = time.monotonic()
         codes = processes.codes()
@@ -108,9 +108,9 @@ def test_a_process_that_dies_ends_all_and_the_run_goes_on(
         if victim == 1:
             assert "start all processes again with --resume" in processes.text(0)
     saved = len(records(run))
-    assert 2 <= saved < 30
-    assert train(run, "--resume") == 0
-    assert [record["epoch"] for record in records(run)] == list(range(1, 31))
+    assert 2 <= saved < 10
+    assert train(run, "--resume", *flags) == 0
+    assert [record["epoch"] for record in records(run)] == list(range(1, 11))
 
 
 def slurm(k: int) -> dict[str, str]:

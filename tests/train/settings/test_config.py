@@ -64,7 +64,7 @@ def changed(path, value):
         ("config.network.hidden", [1.5], r"hidden\[0\]: expected a whole number, got 1.5"),
         ("config.network.readout", "vote", "readout: expected one of"),
         ("config.training.epochs", True, "epochs: expected a whole number, got true"),
-        ("config.training.learning_rate", "fast", "learning_rate: expected a finite number, got 'fast'"),
+        ("config.training.learning_rate", "fast", "rate: expected a finite number, got 'fast'"),
         ("config.training", [], "config.training: expected an object"),
         ("task", None, "expected the key 'task', got the keys 'version', 'config'"),
     ],

@@ -235,3 +235,16 @@ def test_the_product_of_the_readout_has_the_derivatives_of_a_product() -> None:
     np.testing.assert_allclose(y, x.astype(float) @ kernel, atol=1e-5)
     np.testing.assert_allclose(d_x, d_y.astype(float) @ kernel.T, atol=1e-5)
     np.testing.assert_allclose(d_kernel, np.einsum("btn,btc->nc", x, d_y), atol=1e-5)
+
+
+def test_what_the_cells_of_convolutions_do_comes_in_their_order() -> None:
+    task, settings = FashionMNIST(), FashionConfig()
+    network = dataclasses.replace(
+        settings.network, architecture="conv", channels=(2, 3), hidden=(5,), input_gain=8.0
+    )
+    settings = dataclasses.replace(settings, network=network)
+    model = task.build(settings)
+    found = model.run(model.init(jax.random.key(0)), load().test.inputs[:2], jax.random.key(0))
+    neurons = [28 * 28 * 2, 14 * 14 * 3, 5, 10]
+    assert [cell["v"][0].shape[-1] for cell in found.cells] == neurons
+    assert ["spikes" in cell for cell in found.cells] == [True, True, True, False]

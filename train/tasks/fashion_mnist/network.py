@@ -63,7 +63,12 @@ class ImageNetwork(nn.Module):
             name=READOUT,
         )
         reader = snn.LIDynamics(tau_mem=config.tau_readout, dt=self.dt)
-        return snn.LeakyIntegrator(dynamics=reader)(readout(self._dropout(x)))
+        # What cells do is found by the numbers in their names: the readout is the last one.
+        spiking = len(config.hidden) + (
+            len(config.channels) if config.architecture == "conv" else 0
+        )
+        name = f"LeakyIntegrator_{spiking}"
+        return snn.LeakyIntegrator(dynamics=reader, name=name)(readout(self._dropout(x)))
 
     def _spikes(self, currents: Float[Array, "B T *F"], steps: int) -> Float[Array, "B T *F"]:
         """Returns the spikes of neurons that are driven by currents, constant ones if T = 1."""

@@ -41,9 +41,11 @@ def read_prepared(path: Path) -> Arrays | None:
     """Returns prepared samples, or None if they are not there or damaged: each array has a sum."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            found = {name: arrays[name] for name in arrays.files}
     except UNREADABLE_NPZ:
         return None
+    # Of a member that is no array NumPy gives the bytes.
+    return found if all(isinstance(each, np.ndarray) for each in found.values()) else None
 
 
 def write_prepared(path: Path, arrays: Arrays) -> None:

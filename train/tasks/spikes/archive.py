@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from flax_snn.datasets.unreadable_npz import UNREADABLE_NPZ
+from flax_snn.regular_file import check_regular
 from train.errors import ConfigError
 from train.settings.size import bytes_in_words, memory
 
@@ -23,6 +24,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         Python objects in it.
     """
     try:
+        check_regular(path.stat().st_mode)
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
         if size > memory():
@@ -31,7 +33,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
                 f" {bytes_in_words(memory())} of memory left; save rasters as uint8, or save events"
             )
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            return {name: _array(name, arrays[name]) for name in arrays.files}
     except zipfile.BadZipFile as error:
         what = (
             "it is empty" if not path.stat().st_size else f"it is cut, or of another kind: {error}"
@@ -46,6 +48,13 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise _unreadable(path, error) from error
     except UNREADABLE_NPZ as error:
         raise _unreadable(path, error) from error
+
+
+def _array(name: str, found: object) -> np.ndarray:
+    """Returns a member of an archive that is an array; NumPy gives the bytes of any other."""
+    if not isinstance(found, np.ndarray):
+        raise ValueError(f"its member {name} is no array of NumPy")
+    return found
 
 
 def _unreadable(path: Path, reason: object) -> ConfigError:

@@ -334,3 +334,33 @@ def test_batch_norm_has_two_modes(fixed: bool | None) -> None:
     assert after.spread == pytest.approx(1.0, abs=0.02)
     with pytest.raises(ValueError, match="input that moves its membrane|finite membrane"):
         snn.initializers.lsuv(net, variables, 0 * x, use_running_average=True)
+
+
+def test_layers_too_dense_for_the_events_that_were_asked_for_are_named() -> None:
+    """Shares against NumPy; the result is right at any density, so no layer is unhealthy."""
+    chain = snn.Chain([snn.LIFCell(9), snn.LIFCell(4, dot_general_cls=snn.EventDotGeneral)])
+    x = np.random.default_rng(0).normal(size=(3, 20, 8)).astype(np.float32)
+    x[:, ::2] = 0.0
+    for products, asked in (
+        ("auto", ("cell/cells_1",)),
+        ("event", ("cell/cells_0", "cell/cells_1")),
+    ):
+        model = snn.RNN(chain, products=products)
+        variables = nn.RNN(chain).init(jax.random.key(0), x)
+        found = dict(diagnose(model, variables, x).event_densities)
+        assert set(found) == set(asked)
+        hidden = nn.RNN(chain.cells[0]).apply(
+            {"params": {"cell": variables["params"]["cell"]["cells_0"]}}, x
+        )
+        np.testing.assert_allclose(
+            found["cell/cells_1"], np.mean(np.asarray(hidden) != 0), rtol=1e-6
+        )
+        if products == "event":
+            np.testing.assert_allclose(found["cell/cells_0"], np.mean(x != 0), rtol=1e-6)
+            text = str(diagnose(model, variables, x))
+            assert "right but slow (cell/cells_0: 50% of the inputs are not zero): events" in text
+    assert not dict(diagnose(snn.RNN(snn.LIFCell(4)), *lone(x)).event_densities)
+
+
+def lone(x: np.ndarray) -> tuple[Any, np.ndarray]:
+    return snn.RNN(snn.LIFCell(4)).init(jax.random.key(0), x), x

@@ -199,8 +199,13 @@ KEPT_CELLS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("keeping", KEEPING)
-@pytest.mark.parametrize("cells", KEPT_CELLS)
+KEPT_ROWS = [(cells, keeping) for cells in KEPT_CELLS for keeping in KEEPING]
+
+
+@pytest.mark.parametrize(
+    ("cells", "keeping"),
+    covered_by(KEPT_ROWS, [("recurrent", "in chunks"), ("adaptive", "whole")]),
+)
 def test_gradients_do_not_depend_on_what_is_kept(
     cells: str, keeping: str, x64: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

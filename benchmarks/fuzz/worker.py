@@ -187,12 +187,21 @@ def main(name: str, seconds: float, folder: Path, seed: int, engine: str) -> Non
     if engine == "atheris":
         _guided(target, seeds, seconds, folder, seed)
         return
+    mutated(name, seconds, folder, seed).save()
+
+
+def mutated(name: str, seconds: float, folder: Path, seed: int) -> Session:
+    """Returns the session of a target after so much processor time of random mutations."""
+    target = TARGETS[name]
+    seeds = target.seeds()
     session = _warmed(target, seeds, folder, seconds)
-    for content in mutations(seeds, target.words, seed):
-        session.run(content)
-        if session.spent > seconds:
-            break
-    session.save()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        for content in mutations(seeds, target.words, seed):
+            session.run(content)
+            if session.spent > seconds:
+                break
+    return session
 
 
 def _warmed(target: Target, seeds: list[bytes], folder: Path, seconds: float) -> Session:

@@ -188,7 +188,7 @@ def diagnose(
             recorder, traces = watched.run(variables, inputs)
         seen.append(recorder)
         figures = [_figures(layer, variables, traces, is_data) for layer in layers]
-        return figures, densities.shares(traces)
+        return figures, densities.shares()
 
     figures, shares = jax.device_get(jax.jit(measure)(variables, jnp.asarray(inputs)))
     judged = tuple(

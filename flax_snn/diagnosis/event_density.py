@@ -11,12 +11,14 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 
 from flax_snn.cells import NeuronCell
 from flax_snn.products import EventDotGeneral
 from flax_snn.typing import Array
 
-_SOWN = "input_density"
+_SOWN = "event_density"
+"""Collection that shares are sown into; loops over steps, which do not know it, leave it out."""
 
 WORTH = EventDotGeneral().share
 """Share of the inputs that are not zero up to which events were measured to be worth it."""
@@ -31,7 +33,8 @@ class DensityRecorder:
 
     def __init__(self) -> None:
         self._asked: list[bool] = []
-        self._paths: list[tuple[str, ...]] = []
+        self._depth = 0
+        self._sown: Any = {}
 
     def __call__(
         self,
@@ -41,26 +44,31 @@ class DensityRecorder:
         context: nn.module.InterceptorContext,
     ) -> Any:
         """Calls a method of a module, as Flax asks its interceptors to do."""
-        module, method = context.module, context.method_name
-        if isinstance(module, nn.RNN) and method == "__call__":
-            self._asked.append(getattr(module, "products", "auto") == "event")
-            try:
-                return call(*args, **kwargs)
-            finally:
-                self._asked.pop()
-        if isinstance(module, NeuronCell) and method == "project":
-            runner = bool(self._asked) and self._asked[-1]
-            if runner or _is_event_driven(module.dot_general_cls):
+        module, runs = context.module, context.method_name == "__call__"
+        is_runner = isinstance(module, nn.RNN) and runs
+        if isinstance(module, NeuronCell) and context.method_name == "project":
+            asked = bool(self._asked) and self._asked[-1]
+            if asked or _is_event_driven(module.dot_general_cls):
                 inputs = jnp.asarray(args[0] if args else kwargs["inputs"])
-                share = jnp.mean((inputs != 0).astype(jnp.float32))
-                module.sow("intermediates", _SOWN, share)
-                if module.path not in self._paths:
-                    self._paths.append(module.path)
-        return call(*args, **kwargs)
+                module.sow(_SOWN, "share", jnp.mean((inputs != 0).astype(jnp.float32)))
+        if is_runner:
+            self._asked.append(getattr(module, "products", "auto") == "event")
+        self._depth += 1
+        try:
+            return call(*args, **kwargs)
+        finally:
+            self._depth -= 1
+            if is_runner:
+                self._asked.pop()
+            if self._depth == 0:
+                self._sown = module.variables.get(_SOWN, {})
 
-    def shares(self, traces: Mapping[str, Any]) -> dict[str, Array]:
-        """Returns the share of each layer by its name, of the traces of the run."""
-        return {"/".join(path) or "model": _share(traces, path) for path in self._paths}
+    def shares(self) -> dict[str, Array]:
+        """Returns the share of each layer by its name, after a run."""
+        found: dict[str, Array] = {}
+        for path, shares in flatten_dict(dict(self._sown)).items():
+            found["/".join(path[:-1]) or "model"] = jnp.mean(jnp.stack(shares))
+        return found
 
 
 def density_notes(shares: Mapping[str, float]) -> list[str]:
@@ -74,13 +82,6 @@ def density_notes(shares: Mapping[str, float]) -> list[str]:
         f" it up to {WORTH:.0%}; products='auto' takes the dense product above, and so does a cell"
         " without dot_general_cls"
     ]
-
-
-def _share(traces: Mapping[str, Any], path: tuple[str, ...]) -> Array:
-    for name in path:
-        traces = traces[name]
-    sown: Any = traces[_SOWN]
-    return jnp.mean(jnp.stack([jnp.mean(each) for each in sown]))
 
 
 def _is_event_driven(dot_general_cls: Any) -> bool:

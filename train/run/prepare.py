@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import importlib
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -190,6 +192,8 @@ def prepare(
             "--check-numbers looks at all samples of a batch, of which each of several processes"
             " has a part; run one process with it"
         )
+    if options.data == "tfds":
+        _import_tfds()
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(lambda: data or _load(task, settings, options))
         model = task.build(settings)
@@ -256,6 +260,16 @@ def prepare(
         create=made,
         chunk=chunk,
     )
+
+
+def _import_tfds() -> None:
+    """Import TFDS before there is a second thread.
+
+    While it is imported, it changes what ``import`` does in all threads: modules that another one
+    imports at that time are left empty.
+    """
+    with contextlib.suppress(ImportError):  # the task says what is to be installed
+        importlib.import_module("flax_snn.datasets.tfds_prepare")
 
 
 def _count(train: Any) -> int:

@@ -126,6 +126,31 @@ def test_epochs_held_back_are_saved_before_a_stop_within_one(tmp_path):
     assert open_checkpoint(within).meta["epoch"] == 4
 
 
+def test_what_cannot_be_read_back_ends_training_at_once(tmp_path, monkeypatch):
+    """The first checkpoint is not what was to be saved: the second epoch is never seen."""
+    from train.store import write as module
+
+    monkeypatch.setattr(module, "arrays_sum", lambda named: "0" * 32)
+    with pytest.raises(CheckpointError, match="what was saved cannot be read back.*checksum"):
+        write(tmp_path, [0.5, 0.9])
+    assert steps(tmp_path) == [1]
+
+
+def test_parameters_that_are_not_finite_are_not_saved(tmp_path):
+    bad = {"layer": {"kernel": jnp.array([1.0, jnp.nan, jnp.inf])}}
+
+    def go_on(writer):
+        writer.save(1, state(1.0), place(1), {"validation_accuracy": 0.5})
+        writer.save(2, state().replace(params=bad), place(2), {"validation_accuracy": 0.9})
+
+    with pytest.raises(
+        CheckpointError, match="after epoch 2 2 of 3 values of params/layer/kernel are not finite"
+    ):
+        with CheckpointWriter(tmp_path, SETTINGS, "accuracy") as writer:
+            go_on(writer)
+    assert latest_checkpoint(tmp_path).meta["epoch"] == 1
+
+
 def test_scores_below_zero_are_compared_as_well(tmp_path):
     write(tmp_path, [-3.0, -0.5, -1.0], score="r2")
     assert steps(tmp_path) == [2, 3] and find_checkpoint(tmp_path).name == "2"

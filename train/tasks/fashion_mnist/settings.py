@@ -66,9 +66,9 @@ class FashionNetwork(NetworkConfig):
 class FashionConfig:
     """Everything that decides the result of ``python -m train.fashion_mnist``."""
 
-    data: FashionData = FashionData(pixel_shift=1, flip=True)
-    network: FashionNetwork = FashionNetwork(dropout=0.2, surrogate_slope=5.0)
+    data: FashionData = FashionData(steps=6, flip=True)
+    network: FashionNetwork = FashionNetwork(hidden=(1024,), dropout=0.3, surrogate_slope=5.0)
     training: TrainingConfig = TrainingConfig(
-        epochs=30, batch_size=250, learning_rate=2e-3, weight_decay=1e-2, jitter=0.0
+        epochs=25, batch_size=250, learning_rate=4e-3, weight_decay=1e-2, jitter=0.0
     )
     crossbar: CrossbarConfig = CrossbarConfig()

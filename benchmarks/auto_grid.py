@@ -110,7 +110,7 @@ def steps_of(row: Row) -> tuple[dict[str, Any], dict[str, Any]]:
         begin = time.perf_counter()
         step = jax.jit(jax.value_and_grad(loss)).lower(variables, x).compile()
         known["compile_s"][name] = round(time.perf_counter() - begin, 2)
-        memory = step.memory_analysis()
+        memory: Any = step.memory_analysis()
         known["temporary_MB"][name] = round(memory.temp_size_in_bytes / 1e6, 1)
         runs[name] = lambda step=step: step(variables, x)
     spikes = jax.jit(snn.RNN(cell).apply)(variables, x[:1])

@@ -28,6 +28,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import functools
 import io
 import json
 import os
@@ -136,7 +137,7 @@ def damages(
             at = len(content) * k // FLIPS + places.randrange(max(len(content) // FLIPS, 1))
             flipped = bytearray(content)
             flipped[min(at, len(content) - 1)] ^= 1 << places.randrange(8)
-            yield f"flipped {k}", lambda p, new=bytes(flipped): p.write_bytes(new)
+            yield f"flipped {k}", functools.partial(Path.write_bytes, data=bytes(flipped))
     if (other := counterpart(name, files, other_run)) is not None:
         yield "of another run", lambda p: p.write_bytes(other.read_bytes())
     a, b = (f"{CHECKPOINTS}/{step}/" for step in steps)
@@ -151,9 +152,14 @@ def damages(
 def verdict(work: Callable[[], str]) -> str:
     """Return what a command made of a damaged run; ``work`` says what it used."""
     shown, used = io.StringIO(), []
+
+    def noted() -> int:
+        used.append(work())
+        return 0
+
     try:
         with contextlib.redirect_stderr(shown), contextlib.redirect_stdout(io.StringIO()):
-            code = exit_code("command", lambda: used.append(work()) or 0)
+            code = exit_code("command", noted)
     except Exception:
         return f"traceback\n{traceback.format_exc()}"
     said = "command: warning: " in shown.getvalue()
@@ -273,7 +279,7 @@ def main() -> None:
                     damage(copy / file)
                     if command == "resume" and file != "result.json":
                         (copy / "result.json").unlink()
-                    found = verdict(lambda work=work, copy=copy: work(copy))
+                    found = verdict(functools.partial(work, copy))
                     shutil.rmtree(copy)
                     word = found.split("\n")[0].split(":")[0]
                     counts[command][word] += 1
@@ -281,15 +287,15 @@ def main() -> None:
                     if word in ("silent", "traceback"):
                         bad.append({"file": file, "damage": kind, "command": command, "is": found})
                         print(bad[-1], flush=True)
-        whole = []
+        whole: list[dict[str, Any]] = []
         for file, kind, damage in random.Random(SEED).sample(cases, min(WHOLE, len(cases))):
             copy = shutil.copytree(good, folder / "copy")
             damage(copy / file)
-            found = in_processes(copy)
+            ended = in_processes(copy)
             whole.append(
-                {"file": file, "damage": kind, "exit codes": {k: v[0] for k, v in found.items()}}
+                {"file": file, "damage": kind, "exit codes": {k: v[0] for k, v in ended.items()}}
             )
-            if any(shown or code not in (0, 2) for code, shown in found.values()):
+            if any(shown or code not in (0, 2) for code, shown in ended.values()):
                 bad.append({**whole[-1], "is": "traceback"})
                 print(bad[-1], flush=True)
             shutil.rmtree(copy)

@@ -29,7 +29,7 @@ SMOOTH = 0.95
 
 
 def stream_of(steps: int, seed: int = 0) -> tuple[Array, Array]:
-    """Return spikes ``(T, B, F)`` and targets ``(T, B, 1)``; the mixture changes half-way."""
+    """Returns spikes ``(T, B, F)`` and targets ``(T, B, 1)``; the mixture changes half-way."""
     keys = jax.random.split(jax.random.key(seed), 2)
     spikes = jax.random.bernoulli(keys[0], 0.05, (steps, STREAMS, CHANNELS)).astype(jnp.float32)
     mixtures = jax.random.normal(keys[1], (2, CHANNELS))
@@ -49,7 +49,7 @@ def stream_of(steps: int, seed: int = 0) -> tuple[Array, Array]:
 def errors_of(
     steps: int, rule: str, rate: float, *, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the squared error of each step, of the network that learns on and of the other one.
+    """Returns the squared error of each step, of the network that learns on and of the other one.
 
     Args:
       steps: steps of the stream.
@@ -86,12 +86,12 @@ def errors_of(
 
 
 def smoothed(errors: np.ndarray, window: int) -> np.ndarray:
-    """Return a running mean."""
+    """Returns a running mean."""
     return np.convolve(errors, np.ones(window) / window, mode="valid")
 
 
 def main() -> None:
-    """Let both networks run, and draw their errors."""
+    """Lets both networks run, and draw their errors."""
     parser = argparse.ArgumentParser(description="A network that learns online.")
     parser.add_argument("--out", default="online.png", help="where the picture goes")
     parser.add_argument("--steps", type=int, default=20000, help="time steps of the stream")

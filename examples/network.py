@@ -43,7 +43,7 @@ WINDOW = 5e-3  # s, in which spikes are counted for the population rate and the 
 
 
 def weights(neurons: int, coupling: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the matrix (pre, post), (N, N), without self-connections.
+    """Returns the matrix (pre, post), (N, N), without self-connections.
 
     A spike moves a membrane by dt / tau_m times the entry. Jumps shrink with sqrt(N), so that
     networks of all sizes fluctuate alike.
@@ -60,13 +60,13 @@ def weights(neurons: int, coupling: float, rng: np.random.Generator) -> np.ndarr
 
 
 def drive(steps: int, neurons: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the external current in mV (the resistance is 1), (T, N)."""
+    """Returns the external current in mV (the resistance is 1), (T, N)."""
     # White noise of 1 mV in each step leaves sqrt(dt / (2 tau_m)) mV on a membrane.
     return DRIVE + rng.normal(0.0, NOISE / np.sqrt(DT / (2 * TAU_M)), (steps, neurons))
 
 
 def simulate(matrix: np.ndarray, current_TxN: np.ndarray, v_init: np.ndarray) -> np.ndarray:
-    """Run the network over external currents; return the spikes (T, N)."""
+    """Runs the network over external currents; returns the spikes (T, N)."""
     dynamics = snn.conventions.network(
         tau_m=TAU_M, v_reset=V_RESET, theta=THETA, dt=DT, v_init=v_init.tolist()
     )
@@ -77,21 +77,21 @@ def simulate(matrix: np.ndarray, current_TxN: np.ndarray, v_init: np.ndarray) ->
 
 
 def irregularity(spikes_TxN: np.ndarray) -> float:
-    """Return the mean coefficient of variation of the intervals; neurons of >= 5 spikes only."""
+    """Returns the mean coefficient of variation of the intervals; neurons of >= 5 spikes only."""
     intervals = [np.diff(np.flatnonzero(train)) for train in spikes_TxN.T if train.sum() >= 5]
     variations = [float(np.std(gaps) / np.mean(gaps)) for gaps in intervals]
     return float(np.mean(variations)) if variations else float("nan")
 
 
 def windows(spikes_TxN: np.ndarray) -> np.ndarray:
-    """Return the spikes of each neuron in each whole window, (T', N)."""
+    """Returns the spikes of each neuron in each whole window, (T', N)."""
     steps = round(WINDOW / DT)
     whole = len(spikes_TxN) // steps * steps
     return spikes_TxN[:whole].reshape(-1, steps, spikes_TxN.shape[1]).sum(axis=1)
 
 
 def synchrony(spikes_TxN: np.ndarray) -> float:
-    """Return sqrt(var(mean over neurons) / mean(var of a neuron)) of counts in windows.
+    """Returns sqrt(var(mean over neurons) / mean(var of a neuron)) of counts in windows.
 
     1 if all neurons do the same, 1 / sqrt(N) if they are independent.
     """
@@ -100,7 +100,7 @@ def synchrony(spikes_TxN: np.ndarray) -> float:
 
 
 def draw(spikes_TxN: np.ndarray, excitatory: int, out: str) -> None:
-    """Save a raster, excitatory neurons in blue below inhibitory ones in red, and the rates."""
+    """Saves a raster, excitatory neurons in blue below inhibitory ones in red, and the rates."""
     parts = {"excitatory": spikes_TxN[:, :excitatory], "inhibitory": spikes_TxN[:, excitatory:]}
     colors = ("C0", "C3")
     figure = Figure(figsize=(7.0, 4.4), layout="constrained")

@@ -41,24 +41,24 @@ class ExponentialDynamics(snn.Neuron):
     dt: float = 1e-3
 
     def initial_state(self, v_init: Array, *, recurrent: bool = False) -> State:
-        """Return the membrane at its start."""
+        """Returns the membrane at its start."""
         return State(v_init)
 
     def learnable(self, learn: Any = ()) -> dict[str, snn.dynamics.Learnable]:
-        """Return what may be learned, in a domain that learning cannot leave."""
+        """Returns what may be learned, in a domain that learning cannot leave."""
         return {"tau_mem": snn.dynamics.time_constant(self.tau_mem, self.dt)}
 
     def coefficients(self, values: Any = None, *, dtype: Any = None) -> dict[str, Any]:
-        """Return the numbers of a step; ``values`` holds what is learned."""
+        """Returns the numbers of a step; ``values`` holds what is learned."""
         loss = -jnp.expm1(-self.dt / self.values(values)["tau_mem"])
         return {"loss": loss, "onset": self.threshold, "theta": self.ceiling}
 
     def silenced(self, coefficients: Any) -> dict[str, Any]:
-        """Return coefficients without an upstroke, for the response that weights are scaled by."""
+        """Returns coefficients without an upstroke, for the response that weights are scaled by."""
         return {**coefficients, "onset": jnp.inf, "theta": jnp.inf}
 
     def step(self, coefficients, state, current, surrogate=None, *, recurrent=None, noise=None):  # type: ignore[no-untyped-def]
-        """Advance by one step; the upstroke is bounded once it leads beyond the ceiling."""
+        """Advances by one step; the upstroke is bounded once it leads beyond the ceiling."""
         c, x = coefficients, current
         if recurrent is not None:
             x = x + recurrent(snn.dynamics.spike(state.v, surrogate, False, c["theta"]))
@@ -69,7 +69,7 @@ class ExponentialDynamics(snn.Neuron):
 
 
 def main() -> None:
-    """Run it in a network, in several ways, and draw it."""
+    """Runs it in a network, in several ways, and draw it."""
     parser = argparse.ArgumentParser(description="A neuron of your own.")
     parser.add_argument("--out", default="own_neuron.png", help="where the picture goes")
     out = parser.parse_args().out

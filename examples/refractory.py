@@ -43,14 +43,14 @@ T_REFS = (0.0, 1e-3, 5e-3)  # s, of the curves in (c)
 
 
 def neuron(t_ref: float, dt: float = DT) -> snn.LIFDynamics:
-    """Return the neuron with a refractory period, and steps, in seconds."""
+    """Returns the neuron with a refractory period, and steps, in seconds."""
     return snn.conventions.refractory(
         tau_m=TAU_M, t_ref=t_ref, R=R, v_rest=V_REST, v_reset=V_RESET, theta=THETA, dt=dt
     )
 
 
 def simulate(dynamics: snn.LIFDynamics, current_TxN: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Run neurons over currents in ampere; return spikes and membranes in volts, (T, N) each."""
+    """Runs neurons over currents in ampere; returns spikes and membranes in volts, (T, N) each."""
     layer = snn.RNN(snn.LIFCell(dynamics=dynamics))
     run = jax.jit(lambda x: layer.apply({}, x, mutable=["intermediates"]))
     spikes, traces = run(current_TxN.astype(np.float32))
@@ -58,14 +58,14 @@ def simulate(dynamics: snn.LIFDynamics, current_TxN: np.ndarray) -> tuple[np.nda
 
 
 def noisy_step(neurons: int, rng: np.random.Generator) -> np.ndarray:
-    """Return a current step in ampere, with white noise of its own for each neuron, (T, N)."""
+    """Returns a current step in ampere, with white noise of its own for each neuron, (T, N)."""
     times = np.arange(round(DURATION / DT)) * DT
     step = STEP * ((times >= STEP_ON) & (times < STEP_OFF))
     return step[:, None] + rng.normal(0.0, NOISE, (times.size, neurons))
 
 
 def simulated_rates(t_ref: float, currents: np.ndarray, seconds: float) -> np.ndarray:
-    """Return rates in Hz under constant currents in ampere: intervals per time that they take."""
+    """Returns rates in Hz under constant currents in ampere: intervals per time that they take."""
     steps = round(seconds / DT_RATES)
     spikes, _ = simulate(neuron(t_ref, DT_RATES), np.tile(currents, (steps, 1)))
     rates = np.zeros(currents.size)
@@ -77,7 +77,7 @@ def simulated_rates(t_ref: float, currents: np.ndarray, seconds: float) -> np.nd
 
 
 def closed_form(t_ref: float, currents: np.ndarray) -> np.ndarray:
-    """Return the rates in Hz that the equation at the top gives."""
+    """Returns the rates in Hz that the equation at the top gives."""
     v_inf = V_REST + R * currents
     rates = np.zeros(currents.size)
     fires = v_inf > THETA
@@ -87,7 +87,7 @@ def closed_form(t_ref: float, currents: np.ndarray) -> np.ndarray:
 
 
 def draw_rates(ax: Axes, seconds: float) -> None:
-    """Draw the rates of the simulation over the curves of the closed form."""
+    """Draws the rates of the simulation over the curves of the closed form."""
     currents, dense = np.linspace(1e-9, 10e-9, 19), np.linspace(1e-9, 10e-9, 1000)
     for t_ref, color in zip(T_REFS, ("C0", "C1", "C3"), strict=True):
         ax.plot(

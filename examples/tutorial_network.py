@@ -33,7 +33,7 @@ STEPS, DT = 100, 1e-3  # s
 
 
 def network(param_dtype: Any = jnp.float32) -> snn.Chain:
-    """Return the cell made of the two layers."""
+    """Returns the cell made of the two layers."""
     # Twice the default: here an input is active in 1 % of the steps only.
     init = nn.initializers.variance_scaling(36.0, "fan_in", "normal")
     neuron = snn.conventions.tutorial(dt=DT)
@@ -42,7 +42,7 @@ def network(param_dtype: Any = jnp.float32) -> snn.Chain:
 
 
 def data(samples: int, seed: int) -> tuple[jax.Array, np.ndarray]:
-    """Return spikes (B, T, F) and labels (B,), so many samples of each class."""
+    """Returns spikes (B, T, F) and labels (B,), so many samples of each class."""
     randman = snn.datasets.randman(
         classes=CLASSES,
         samples_per_class=samples,
@@ -58,7 +58,7 @@ def data(samples: int, seed: int) -> tuple[jax.Array, np.ndarray]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a batch forward, print equations, rates and spike counts, save the picture."""
+    """Runs a batch forward, print equations, rates and spike counts, save the picture."""
     parser = argparse.ArgumentParser(description="the network of the rate-coded tutorial")
     parser.add_argument("--out", default="tutorial_network.png", help="where the picture goes")
     parser.add_argument("--samples", type=int, default=125, help="samples of each class")
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def draw(layers: dict[str, np.ndarray], labels: np.ndarray, out: str) -> None:
-    """Save the rasters of all layers, one column for the first sample of each class."""
+    """Saves the rasters of all layers, one column for the first sample of each class."""
     figure = Figure(figsize=(7.0, 5.2), layout="constrained")
     rows = figure.subplots(len(layers), CLASSES, sharex=True, sharey="row", height_ratios=[2, 3, 1])
     for axes, (name, spikes) in zip(rows, layers.items(), strict=True):

@@ -23,7 +23,7 @@ from train.tasks import TASKS, Task
 
 @quiet_pipe
 def run_command(task: Task, arguments: Sequence[str] | None = None) -> int:
-    """Run ``python -m train.<task>``.
+    """Runs ``python -m train.<task>``.
 
     Args:
       task: the task.
@@ -53,7 +53,7 @@ def run_command(task: Task, arguments: Sequence[str] | None = None) -> int:
 
 
 def train_seeds(task: Task, settings: Any, options: RunOptions, seed_given: bool) -> int:
-    """Run a task once with each seed of ``--seeds``, and show a table.
+    """Runs a task once with each seed of ``--seeds``, and show a table.
 
     Args:
       task: the task.
@@ -74,7 +74,7 @@ def train_seeds(task: Task, settings: Any, options: RunOptions, seed_given: bool
 
 
 def train_variants(task: Task, variants: Mapping[str, Any], options: RunOptions) -> int:
-    """Run a task with several settings, and compare the runs.
+    """Runs a task with several settings, and compare the runs.
 
     Args:
       task: the task.
@@ -105,13 +105,13 @@ def train_variants(task: Task, variants: Mapping[str, Any], options: RunOptions)
 
 
 def _given(arguments: Sequence[str] | None) -> list[str]:
-    """Return the names of the flags that were given."""
+    """Returns the names of the flags that were given."""
     flags = sys.argv[1:] if arguments is None else arguments
     return [flag.partition("=")[0] for flag in flags]
 
 
 def parse(task: Task, arguments: Sequence[str] | None, defaults: Any) -> tuple[Any, RunOptions]:
-    """Read flags; an unknown flag or a value of another type ends the process with code 2.
+    """Reads flags; an unknown flag or a value of another type ends the process with code 2.
 
     Args:
       task: the task.
@@ -131,7 +131,7 @@ def parse(task: Task, arguments: Sequence[str] | None, defaults: Any) -> tuple[A
 def _resumed(
     task: Task, arguments: Sequence[str] | None, options: RunOptions
 ) -> tuple[Any, RunOptions]:
-    """Read flags again, over the settings of the run that is to go on."""
+    """Reads flags again, over the settings of the run that is to go on."""
     path = run_directory.choose(options.workdir, task.name, overwrite=False, resume=True)
     stored = run_directory.stored_settings(path)
     if stored is None:

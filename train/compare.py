@@ -42,7 +42,7 @@ class CompareOptions:
 
 
 def compare(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return a row per run.
+    """Returns a row per run.
 
     Args:
       paths: run directories.
@@ -71,7 +71,7 @@ def compare(paths: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def describe(rows: Sequence[dict[str, Any]]) -> str:
-    """Return what `compare` found as a table."""
+    """Returns what `compare` found as a table."""
     score = rows[0]["score"]
     header = ["run", "task", "epochs", "best", "validation", "test", "training s"]
     header += rows[0]["settings"]
@@ -97,7 +97,7 @@ def describe(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def report(paths: Sequence[Path], target: Path) -> str:
-    """Return the table of runs, with means over seeds, and draw their learning curves.
+    """Returns the table of runs, with means over seeds, and draw their learning curves.
 
     Args:
       paths: run directories.
@@ -109,7 +109,7 @@ def report(paths: Sequence[Path], target: Path) -> str:
 
 
 def as_typed(name: str, value: Any) -> str:
-    """Return the value of a setting as it is typed after its flag: ``64 32`` for two layers.
+    """Returns the value of a setting as it is typed after its flag: ``64 32`` for two layers.
 
     Args:
       name: name of the flag without dashes.
@@ -130,7 +130,7 @@ def as_typed(name: str, value: Any) -> str:
 
 
 def over_seeds(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return mean and standard deviation of the test score over runs that differ in their seed.
+    """Returns mean and standard deviation of the test score over runs that differ in their seed.
 
     Args:
       rows: what `compare` returned.
@@ -160,7 +160,7 @@ def over_seeds(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def draw(paths: Sequence[Path], score: str, target: Path) -> Path:
-    """Draw the learning curves of runs over each other.
+    """Draws the learning curves of runs over each other.
 
     Args:
       paths: run directories.
@@ -180,7 +180,7 @@ def draw(paths: Sequence[Path], score: str, target: Path) -> Path:
 
 @quiet_pipe
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``python -m train.compare``; returns the exit code."""
+    """Runs ``python -m train.compare``; returns the exit code."""
     options = read_flags(CompareOptions, COMMAND, __doc__, arguments)
 
     def work() -> int:
@@ -225,7 +225,7 @@ def _row(path: Path) -> dict[str, Any]:
 
 
 def _score(path: Path, records: Sequence[dict[str, Any]]) -> str:
-    """Return the score of a run, whose records are those of one epoch after another."""
+    """Returns the score of a run, whose records are those of one epoch after another."""
     (score,) = scores_of(records[0])
     for number, record in enumerate(records, 1):
         if record["epoch"] != number or scores_of(record) != [score]:
@@ -238,7 +238,7 @@ def _score(path: Path, records: Sequence[dict[str, Any]]) -> str:
 
 
 def _settings(stored: Any) -> dict[str, Any]:
-    """Return stored settings by flag; those of an older release in the form of this one."""
+    """Returns stored settings by flag; those of an older release in the form of this one."""
     hidden: set[str] = set()
     try:
         kind = find_task(task_of(stored)).settings

@@ -47,7 +47,7 @@ class RunWarning(UserWarning):
 
 
 def exit_code(command: str, run: Callable[[], int]) -> int:
-    """Run a command; show what the user can mend as ``command: error: ...``.
+    """Runs a command; shows what the user can mend as ``command: error: ...``.
 
     Args:
       command: what was typed, such as ``python -m train.randman``.
@@ -82,7 +82,7 @@ def exit_code(command: str, run: Callable[[], int]) -> int:
 
 @contextlib.contextmanager
 def _warnings_shown(command: str) -> Iterator[None]:
-    """Show each `RunWarning` as ``command: warning: ...``, however quiet the command is."""
+    """Shows each `RunWarning` as ``command: warning: ...``, however quiet the command is."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", RunWarning)
         others = warnings.showwarning
@@ -98,7 +98,7 @@ def _warnings_shown(command: str) -> Iterator[None]:
 
 
 def end_at_once(number: int, frame: FrameType | None) -> NoReturn:
-    """End the process, whatever its threads are doing: a handler for a signal that comes again."""
+    """Ends the process, whatever its threads are doing: a handler for a signal that comes again."""
     os.write(2, f"\n{STOPPED}\n".encode())
     os._exit(INTERRUPTED)
 

@@ -99,7 +99,7 @@ class EvaluateOptions:
 def evaluate_checkpoint(
     path: Path, part: str = "test", method: str | None = None
 ) -> dict[str, Any]:
-    """Evaluate a checkpoint on a part of the data it was trained on.
+    """Evaluates a checkpoint on a part of the data it was trained on.
 
     Args:
       path: a run directory or a checkpoint.
@@ -119,7 +119,7 @@ def evaluate_checkpoint(
 
 
 def evaluate_network(trained: Restored, path: Path, part: str = "test") -> dict[str, Any]:
-    """Evaluate a network on a part of the data of its task.
+    """Evaluates a network on a part of the data of its task.
 
     Args:
       trained: the network.
@@ -176,7 +176,7 @@ def evaluate_network(trained: Restored, path: Path, part: str = "test") -> dict[
 def diagnose(
     path: Path, part: str = "test", method: str | None = None, *, size_limit: bool = True
 ) -> str:
-    """Return what each layer of a trained network does, as `flax_snn.diagnosis` says it.
+    """Returns what each layer of a trained network does, as `flax_snn.diagnosis` says it.
 
     Args:
       path: a run directory or a checkpoint.
@@ -202,7 +202,7 @@ def diagnose(
 
 
 def draw_plots(path: Path, *, size_limit: bool = True) -> list[Path]:
-    """Draw the pictures of a run into its folder ``plots``.
+    """Draws the pictures of a run into its folder ``plots``.
 
     Args:
       path: the run directory.
@@ -229,7 +229,7 @@ def draw_plots(path: Path, *, size_limit: bool = True) -> list[Path]:
 
 
 def describe(result: dict[str, Any]) -> str:
-    """Return the result of `evaluate_checkpoint` as text."""
+    """Returns the result of `evaluate_checkpoint` as text."""
     part, score = result["part"], result["score"]
     rates = [
         f"  {layer:<10} {hz:7.2f} Hz   {_activity(result, layer)}"
@@ -271,7 +271,7 @@ def _network(options: EvaluateOptions) -> Restored:
 
 
 def _check_options(options: EvaluateOptions) -> None:
-    """Refuse flags that contradict each other."""
+    """Refuses flags that contradict each other."""
     if options.checkpoint is None and options.nir is None:
         raise ConfigError("expected --checkpoint RUN or --nir FILE, got neither")
     for name in ("nir_method", "producer"):
@@ -295,7 +295,7 @@ def _check_options(options: EvaluateOptions) -> None:
 
 
 def _on_chips(options: EvaluateOptions, trained: Restored) -> dict[str, Any]:
-    """Return what chips make of the network, and of the one before it."""
+    """Returns what chips make of the network, and of the one before it."""
     from train.chips.deploy import Protocol
     from train.chips.report import side_by_side
     from train.restored.run import restore
@@ -340,7 +340,7 @@ def _confusion_lines(confusion: list[list[int]] | None) -> list[str]:
 
 @quiet_pipe
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``python -m train.evaluate``; returns the exit code."""
+    """Runs ``python -m train.evaluate``; returns the exit code."""
     options = read_flags(EvaluateOptions, COMMAND, __doc__, arguments)
 
     def work() -> int:

@@ -253,7 +253,7 @@ def describe(report: Mapping[str, Any], run: Path) -> str:
 
 @quiet_pipe
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``python -m train.reproduce``; returns the exit code."""
+    """Runs ``python -m train.reproduce``; returns the exit code."""
     options = read_flags(ReproduceOptions, COMMAND, __doc__, arguments)
 
     def work() -> int:

@@ -130,7 +130,7 @@ def diagnose(
     mask: StepMask | None = None,
     time_major: bool = False,
 ) -> Diagnosis:
-    """Run a model on a batch and judge the activity of its layers of neurons.
+    """Runs a model on a batch and judge the activity of its layers of neurons.
 
     ``nn.BatchNorm`` has two modes: it takes the statistics of the batch in training and its running
     statistics in evaluation, and layers behind it may be healthy in one and silent in the other.

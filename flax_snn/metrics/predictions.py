@@ -56,7 +56,7 @@ def confusion_matrix(
     seq_lengths: SequenceLengths | None = None,
     mask: StepMask | None = None,
 ) -> Int[np.ndarray, "C C"]:
-    """Count the samples of each true class (row) that were given each class (column).
+    """Counts the samples of each true class (row) that were given each class (column).
 
     >>> confusion_matrix([0, 1, 0], [0, 1, 1], 2).tolist()
     [[1, 0], [1, 1]]

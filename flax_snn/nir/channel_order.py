@@ -21,31 +21,31 @@ Order = np.ndarray | None
 
 
 def last(shape: Shape) -> Shape:
-    """Return a shape with its first axis moved to the end."""
+    """Returns a shape with its first axis moved to the end."""
     return (*shape[1:], *shape[:1])
 
 
 def to_last(array: np.ndarray, order: Order = None) -> np.ndarray:
-    """Return an array of features in the order of Flax, given the order of NIR."""
+    """Returns an array of features in the order of Flax, given the order of NIR."""
     if array.ndim > 1:
         return np.moveaxis(array, 0, -1)
     return array if order is None else array[order]
 
 
 def to_first(array: np.ndarray, order: Order = None) -> np.ndarray:
-    """Return an array of features in the order of NIR: the inverse of `to_last`."""
+    """Returns an array of features in the order of NIR: the inverse of `to_last`."""
     if array.ndim > 1:
         return np.moveaxis(array, -1, 0)
     return array if order is None else array[np.argsort(order)]
 
 
 def flat_order(shape: Shape) -> np.ndarray:
-    """Return the `Order` of a map (C, *space) that was flattened with its channels last."""
+    """Returns the `Order` of a map (C, *space) that was flattened with its channels last."""
     return np.moveaxis(np.arange(math.prod(shape)).reshape(shape), 0, -1).ravel()
 
 
 def orders(wiring: Wiring, loops: set[str]) -> dict[str, np.ndarray]:
-    """Return the order of each node whose flat output is in the order of Flax.
+    """Returns the order of each node whose flat output is in the order of Flax.
 
     Args:
       wiring: the graph.
@@ -55,7 +55,7 @@ def orders(wiring: Wiring, loops: set[str]) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
 
     def readers(name: str, keep: bool) -> list[str] | None:
-        """Return the nodes with the same order; None if a reader needs the order of NIR."""
+        """Returns the nodes with the same order; None if a reader needs the order of NIR."""
         passed = [name]
         for target in targets.get(name, ()):
             if target == wiring.output:

@@ -15,7 +15,7 @@ class NIRError(ValueError):
 
 
 def fail(where: str, expected: str, got: Any, remedy: str = "") -> NIRError:
-    """Return an error that says what was expected, what was given, and what to do.
+    """Returns an error that says what was expected, what was given, and what to do.
 
     Args:
       where: the node, the field or the argument in question.

@@ -41,7 +41,7 @@ class GraphNetwork(nn.Module):
     feature_axes: int = 1
 
     def __call__(self, inputs: Shaped[Array | np.ndarray, "..."]) -> Array:
-        """Run the network over a sequence.
+        """Runs the network over a sequence.
 
         Args:
           inputs: ``(*B, T, *features)``.

@@ -46,7 +46,7 @@ class Flatten(nn.Module):
     end: int = -1
 
     def __call__(self, inputs: Inputs) -> Array:
-        """Join the feature axes."""
+        """Joins the feature axes."""
         inputs = jnp.asarray(inputs)
         axes = self.feature_axes or inputs.ndim - 2
         lead, features = inputs.shape[: inputs.ndim - axes], inputs.shape[inputs.ndim - axes :]
@@ -95,7 +95,7 @@ class Threshold(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Inputs) -> Array:
-        """Compare ``(*B, *features)`` with the thresholds."""
+        """Compares ``(*B, *features)`` with the thresholds."""
         inputs = jnp.asarray(inputs)
         theta = self.variable("neuron", "threshold", jnp.ones, self.features, self.param_dtype)
         shape = inputs.shape[: inputs.ndim - theta.value.ndim]

@@ -56,7 +56,7 @@ class Loop(nn.RNNCellBase):
     param_dtype: Any = jnp.float32
 
     def __call__(self, carry: dict[str, Any], inputs: Array) -> tuple[dict[str, Any], Array]:
-        """Advance all nodes by one step.
+        """Advances all nodes by one step.
 
         Args:
           carry: states of cells, buffers of delays, values that the next step needs.
@@ -103,7 +103,7 @@ class Loop(nn.RNNCellBase):
 
     @nn.nowrap
     def initialize_carry(self, rng: PRNGKey | None, input_shape: tuple[int, ...]) -> Any:
-        """Return the state before the first step: cells in their initial state, empty delays.
+        """Returns the state before the first step: cells in their initial state, empty delays.
 
         Args:
           rng: random key for the initial states of the cells.
@@ -132,7 +132,7 @@ class Loop(nn.RNNCellBase):
 
     @nn.nowrap
     def remembered(self) -> tuple[str, ...]:
-        """Return the names whose values of the previous step are stored, not computed again."""
+        """Returns the names whose values of the previous step are stored, not computed again."""
         again = {name for name, before, _ in self.schedule if before}
         sources = [s for _, _, each in self.schedule for s in each]
         sources += [s for each in self.feeds.values() for s in each]
@@ -145,7 +145,7 @@ class Loop(nn.RNNCellBase):
 
 
 def summed(values: Mapping[tuple[str, Any], Array], sources: tuple[Any, ...]) -> Array:
-    """Return the sum of the values of several sources."""
+    """Returns the sum of the values of several sources."""
     total = values[sources[0]]
     for source in sources[1:]:
         total = total + values[source]
@@ -153,7 +153,7 @@ def summed(values: Mapping[tuple[str, Any], Array], sources: tuple[Any, ...]) ->
 
 
 def _arrived(buffer: Array, steps: tuple[int, ...]) -> Array:
-    """Return what a delay sends now; ``buffer[..., k, :]`` was received k + 1 steps ago."""
+    """Returns what a delay sends now; ``buffer[..., k, :]`` was received k + 1 steps ago."""
     if len(set(steps)) == 1:
         return buffer[..., steps[0] - 1, :]
     index = jnp.asarray(steps).reshape((1,) * (buffer.ndim - 1) + (-1,)) - 1

@@ -38,7 +38,7 @@ FORMAT = 1
 
 
 def rule_changes(metadata: Mapping[str, Any], where: str, dt: float, kind: str) -> dict[str, Any]:
-    """Return the fields of `Rule` that the metadata of a node set.
+    """Returns the fields of `Rule` that the metadata of a node set.
 
     Args:
       metadata: metadata of the node.
@@ -62,7 +62,7 @@ def rule_changes(metadata: Mapping[str, Any], where: str, dt: float, kind: str) 
 
 
 def neuron_metadata(dynamics: Dynamics) -> dict[str, Any]:
-    """Return the properties of a neuron that differ from the neurons that NIR defines."""
+    """Returns the properties of a neuron that differ from the neurons that NIR defines."""
     rule, plain = dynamics.rule, Rule()
     found: dict[str, Any] = {}
     if rule.fire != "none":
@@ -84,7 +84,7 @@ def neuron_metadata(dynamics: Dynamics) -> dict[str, Any]:
 
 
 def surrogate_of(text: Any, where: str) -> Surrogate | None:
-    """Return the surrogate derivative that metadata describe, or None if they describe none.
+    """Returns the surrogate derivative that metadata describe, or None if they describe none.
 
     Args:
       text: the metadata, such as ``superspike(slope=10.0)``, or None.

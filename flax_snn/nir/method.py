@@ -24,7 +24,7 @@ Method = Literal["euler", "exp"]
 
 
 def check_method(method: Any, remedy: str = "") -> None:
-    """Raise unless a method is one of the two.
+    """Raises unless a method is one of the two.
 
     Args:
       method: the argument to check.

@@ -11,7 +11,7 @@ from flax_snn.nir.error import fail
 
 
 def without_rounding(array: np.ndarray, dtype: Any, where: str) -> np.ndarray:
-    """Return an array in a floating dtype, to which whole numbers are never rounded.
+    """Returns an array in a floating dtype, to which whole numbers are never rounded.
 
     Floating-point numbers are rounded to the dtype, as the reader of a file asked for. Whole
     numbers are exact in the file, such as codes of a device, and would change without a sign.

@@ -33,7 +33,7 @@ _BATCH = (
 
 
 def fixed_shape(node: Node) -> Shape | None:
-    """Return the output shape of a node whose parameters determine it, else None."""
+    """Returns the output shape of a node whose parameters determine it, else None."""
     if node.type in ("Input", "Output"):
         return node["shape"]
     if node.type in _SHAPE_FIELDS:
@@ -44,7 +44,7 @@ def fixed_shape(node: Node) -> Shape | None:
 
 
 def output_shape(node: Node, name: str, source: str, shape: Shape) -> Shape:
-    """Return the output shape of a node, given the shape that one of its sources sends.
+    """Returns the output shape of a node, given the shape that one of its sources sends.
 
     Args:
       node: the node.
@@ -102,7 +102,7 @@ def _flattened(node: Node, where: str, shape: Shape, received: str) -> Shape:
 
 
 def flatten_axes(node: Node, ndim: int) -> tuple[int, int]:
-    """Return the first and the last axis that a Flatten joins, counted from the front."""
+    """Returns the first and the last axis that a Flatten joins, counted from the front."""
     start, end = node["start_dim"], node["end_dim"]
     return start + ndim * (start < 0), end + ndim * (end < 0)
 

@@ -42,16 +42,16 @@ class Wiring:
     metadata: dict[str, object]
 
     def targets(self) -> dict[str, tuple[str, ...]]:
-        """Return, for each node, the names of the nodes that receive its output."""
+        """Returns, for each node, the names of the nodes that receive its output."""
         return _reversed(self.sources)
 
     def in_shape(self, name: str) -> Shape:
-        """Return the shape of what a node receives."""
+        """Returns the shape of what a node receives."""
         return self.shapes[self.sources[name][0]]
 
 
 def wire(graph: Graph) -> Wiring:
-    """Dissolve nested graphs and check edges, shapes and loops.
+    """Dissolves nested graphs and check edges, shapes and loops.
 
     Raises:
       NIRError: there is not exactly one Input and one Output; a node has no path from the Input or
@@ -93,7 +93,7 @@ def wire(graph: Graph) -> Wiring:
 
 
 def components(sources: Mapping[str, tuple[str, ...]], names: Iterable[str]) -> list[list[str]]:
-    """Return groups of nodes that can reach each other, sources before their targets.
+    """Returns groups of nodes that can reach each other, sources before their targets.
 
     Tarjan's algorithm, *Depth-first search and linear graph algorithms*, 1972, without recursion.
     """
@@ -139,7 +139,7 @@ def is_loop(group: list[str], sources: Mapping[str, tuple[str, ...]]) -> bool:
 
 
 def check_loops(wiring: Wiring, closed: set[str]) -> None:
-    """Raise if a loop has neither a neuron nor a Delay, so that no step separates its values.
+    """Raises if a loop has neither a neuron nor a Delay, so that no step separates its values.
 
     Args:
       wiring: the graph.
@@ -166,7 +166,7 @@ def check_loops(wiring: Wiring, closed: set[str]) -> None:
 
 
 def closing_edges(wiring: Wiring, closed: set[str]) -> set[tuple[str, str]]:
-    """Return the edges that carry the value of the previous step.
+    """Returns the edges that carry the value of the previous step.
 
     Args:
       wiring: the graph.
@@ -291,7 +291,7 @@ def _shapes(
 
 
 def _behind(sources: Mapping[str, tuple[str, ...]], wires: set[str]) -> dict[str, tuple[str, ...]]:
-    """Return, for each Input or Output that passes values on, the computing nodes behind it."""
+    """Returns, for each Input or Output that passes values on, the computing nodes behind it."""
     inner = {n: tuple(s for s in sources[n] if s in wires) for n in wires}
     found: dict[str, tuple[str, ...]] = {}
     for group in components(inner, sorted(wires)):
@@ -309,7 +309,7 @@ def _behind(sources: Mapping[str, tuple[str, ...]], wires: set[str]) -> dict[str
 def _joined(
     name: str, sources: tuple[str, ...], behind: Mapping[str, tuple[str, ...]]
 ) -> tuple[str, ...]:
-    """Return the computing nodes whose sum a node receives."""
+    """Returns the computing nodes whose sum a node receives."""
     if sum(len(behind.get(source, "1")) for source in sources) > _MOST_SOURCES:
         raise fail(
             f"node {name!r}",

@@ -118,7 +118,7 @@ def _new_panels(neurons: int) -> list[Axes]:
 
 
 def _label_outer(panels: Sequence[Axes]) -> None:
-    """Leave the labels to the first panel of each row and the last one of each column."""
+    """Leaves the labels to the first panel of each row and the last one of each column."""
     for n, ax in enumerate(panels):
         if n % _COLUMNS:
             ax.set_ylabel("")

@@ -29,14 +29,14 @@ LARGE = 2**18
 
 
 def why_not_events(dtype: Any) -> str | None:
-    """Return why no layer can have event-driven products here, or None if they can."""
+    """Returns why no layer can have event-driven products here, or None if they can."""
     if jax.device_count() > 1:
         return "samples may be spread over several devices, and XLA would gather them for it"
     return EventDotGeneral.why_not(dtype)
 
 
 def product_for(products: str, features: int, width: int, rows: int, dtype: Any) -> Any:
-    """Return the product of a layer, as `jax.lax.dot_general` is called.
+    """Returns the product of a layer, as `jax.lax.dot_general` is called.
 
     Args:
       products: one of `CHOICES`.

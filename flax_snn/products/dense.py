@@ -20,7 +20,7 @@ def project(
     param_dtype: Any,
     dot_general: Any = jax.lax.dot_general,
 ) -> Array:
-    """Turn inputs into currents: ``inputs @ kernel + bias``.
+    """Turns inputs into currents: ``inputs @ kernel + bias``.
 
     Args:
       inputs: spikes or analog values ``(*B, F)``.
@@ -44,7 +44,7 @@ def project(
 def feed_back(
     spikes: Array, kernel: Array, dtype: Any, dot_general: Any = jax.lax.dot_general
 ) -> Array:
-    """Turn the spikes of a layer into the currents they cause in it, in their dtype.
+    """Turns the spikes of a layer into the currents they cause in it, in their dtype.
 
     Args:
       spikes: ``(*B, N)`` in the dtype of the state.
@@ -65,7 +65,7 @@ def is_kernel(dot_general: Any) -> bool:
 
 
 def as_kernel(dot_general: Any, kernel: Array) -> Array:
-    """Return the kernel with which a plain product is that of ``dot_general``.
+    """Returns the kernel with which a plain product is that of ``dot_general``.
 
     A module such as `flax_snn.crossbar.DotGeneral` says what becomes of a kernel on it
     (``as_kernel``), or what of a product can be done before a loop (``prepare``, ``multiply``).
@@ -75,7 +75,7 @@ def as_kernel(dot_general: Any, kernel: Array) -> Array:
 
 
 def as_floating(inputs: ArrayLike, dtype: Any) -> Array:
-    """Return inputs as a floating array; bool, int8 and uint8 spikes are converted.
+    """Returns inputs as a floating array; bool, int8 and uint8 spikes are converted.
 
     Raises:
       TypeError: any other dtype.

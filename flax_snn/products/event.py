@@ -57,7 +57,7 @@ class EventDotGeneral:
     linear: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Check the shares."""
+        """Checks the shares."""
         remedy = "it is the part of the inputs that is not zero"
         options = {"low": 0.0, "high": 1.0, "remedy": remedy}
         checks.fields(self, checks.in_range, "share", "gradient_share", **options)
@@ -70,7 +70,7 @@ class EventDotGeneral:
         precision: Any = None,
         preferred_element_type: Any = None,
     ) -> Array:
-        """Return ``lhs @ rhs``.
+        """Returns ``lhs @ rhs``.
 
         Args:
           lhs: inputs ``(*B, F)``.
@@ -108,16 +108,16 @@ class EventDotGeneral:
         return out if preferred_element_type is None else out.astype(preferred_element_type)
 
     def as_kernel(self, kernel: Array) -> Array:
-        """Return the kernel, whose plain product this is."""
+        """Returns the kernel, whose plain product this is."""
         return kernel
 
     def kernel_gradient(self, inputs: Array, d_outputs: Array) -> Array:
-        """Return the cotangent ``(F, M)`` of the kernel, of inputs ``(*B, F)``."""
+        """Returns the cotangent ``(F, M)`` of the kernel, of inputs ``(*B, F)``."""
         return event_kernel_gradient(inputs, d_outputs, self.gradient_share)
 
     @staticmethod
     def why_not(dtype: Any) -> str | None:
-        """Return why there is no such product in a dtype on this machine, or None if there is.
+        """Returns why there is no such product in a dtype on this machine, or None if there is.
 
         From then on XLA knows the native kernels for it.
         """
@@ -127,7 +127,7 @@ class EventDotGeneral:
 def event_product(
     inputs: Array, kernel: Array, share: float, gradient_share: float | None = None
 ) -> Array:
-    """Return ``inputs @ kernel``.
+    """Returns ``inputs @ kernel``.
 
     Args:
       inputs: ``(*B, F)``.
@@ -145,7 +145,7 @@ def event_product(
 
 
 def event_kernel_gradient(inputs: Array, d_out: Array, share: float) -> Array:
-    """Return the cotangent of the kernel of `event_product`, ``inputs.T @ d_out``.
+    """Returns the cotangent of the kernel of `event_product`, ``inputs.T @ d_out``.
 
     Args:
       inputs: ``(*B, F)``.
@@ -201,7 +201,7 @@ def _rows(array: Array) -> Array:
 def _unless_denser(
     name: str, x: Array, matrix: Array, share: float, shape: tuple[int, int], dense: Any
 ) -> Array:
-    """Call a native loop, or a dense product where more than a share of ``x`` is not zero.
+    """Calls a native loop, or a dense product where more than a share of ``x`` is not zero.
 
     What comes out is said to differ between devices as what goes in does.
     """

@@ -25,7 +25,7 @@ def bilinear(
     dense: Callable[..., Array],
     shape: Callable[[tuple[int, ...], tuple[int, ...]], tuple[int, int]],
 ) -> Primitive:
-    """Return a primitive for a product of two matrices.
+    """Returns a primitive for a product of two matrices.
 
     Args:
       name: its name in programs.
@@ -66,13 +66,13 @@ def bilinear(
 
 
 def varying(array: Any) -> frozenset[Any]:
-    """Return the axes of a mesh along which an array differs, inside ``jax.shard_map``."""
+    """Returns the axes of a mesh along which an array differs, inside ``jax.shard_map``."""
     kind = getattr(array, "manual_axis_type", None)
     return frozenset() if kind is None else frozenset(kind.varying)
 
 
 def varying_alike(*arrays: Array) -> tuple[Array, ...]:
-    """Return arrays that all differ along the axes of a mesh along which any of them does.
+    """Returns arrays that all differ along the axes of a mesh along which any of them does.
 
     Inside ``jax.shard_map`` with ``check_vma=True`` the arrays that an operation reads have to. The
     derivative of it is the sum over the devices that weights for all of them need.
@@ -90,7 +90,7 @@ def varying_alike(*arrays: Array) -> tuple[Array, ...]:
 def transposed(
     primitive: Primitive, left: Callable[..., Array], right: Callable[..., Array]
 ) -> None:
-    """Say what the transposes of a primitive are with respect to its two matrices.
+    """Says what the transposes of a primitive are with respect to its two matrices.
 
     Args:
       primitive: one that `bilinear` returned.

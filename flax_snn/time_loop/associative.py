@@ -28,7 +28,7 @@ class Associative:
     """All steps at once, for layers whose membrane is a linear recurrence; never chosen by auto."""
 
     def why_not(self, run: Run) -> str | None:
-        """Return why the membrane of a layer is no linear recurrence, or None if it is one."""
+        """Returns why the membrane of a layer is no linear recurrence, or None if it is one."""
         for layer, weights, state in zip(run.layers, run.weights, run.states, strict=True):
             reason = layer.neuron.lacks("parallel")
             if reason is None and weights.recurrent_kernel is not None:
@@ -40,12 +40,12 @@ class Associative:
         return None
 
     def worth(self, run: Run) -> bool:
-        """Return False: on no machine that it was measured on did it win."""
+        """Returns False: on no machine that it was measured on did it win."""
         del run
         return False
 
     def run(self, run: Run) -> Result:
-        """Run one layer after the other, each over all steps at once."""
+        """Runs one layer after the other, each over all steps at once."""
         after, spikes, membranes = [], [], []
         x = jnp.moveaxis(run.inputs, run.axis, 0)
         for layer, layer_weights, state in zip(run.layers, run.weights, run.states, strict=True):
@@ -60,7 +60,7 @@ class Associative:
 def associative(
     layer: Layer, weights: LayerWeights, state: Any, inputs: Array
 ) -> tuple[Any, Array, Array]:
-    """Run a layer over a sequence, all steps at once.
+    """Runs a layer over a sequence, all steps at once.
 
     Args:
       layer: the layer, one that `Associative.why_not` has nothing against.
@@ -81,7 +81,7 @@ def associative(
         )
 
     def response(of: int) -> list[Array]:
-        """Return what a unit of a part of the state becomes in one step, for each neuron."""
+        """Returns what a unit of a part of the state becomes in one step, for each neuron."""
         units = [jnp.ones_like(p) if k == of else p for k, p in enumerate(nothing)]
         still = jnp.zeros_like(currents[0])
         return jax.jvp(lambda leaves: after(leaves, still), (nothing,), (units,))[1]
@@ -105,7 +105,7 @@ def associative(
 
 
 def _prefixes(matrix: list[list[Array]], offsets: list[Array]) -> list[Array]:
-    """Return ``z_t = A z_{t-1} + b_t`` for all t, from ``z_0 = b_0``.
+    """Returns ``z_t = A z_{t-1} + b_t`` for all t, from ``z_0 = b_0``.
 
     After k passes each entry holds what the last 2^k offsets made; A to that power takes it on.
     """
@@ -120,7 +120,7 @@ def _prefixes(matrix: list[list[Array]], offsets: list[Array]) -> list[Array]:
 
 
 def _times(matrix: list[list[Array]], leaves: list[Array]) -> list[Array]:
-    """Return the product of a matrix of each neuron with a vector of each neuron."""
+    """Returns the product of a matrix of each neuron with a vector of each neuron."""
     axes = range(leaves[0].ndim - matrix[0][0].ndim)
     rows = [[jnp.expand_dims(a, tuple(axes)) for a in row] for row in matrix]
     return [

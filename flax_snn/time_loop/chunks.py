@@ -87,7 +87,7 @@ class Chunks:
         return self.steps % self.length == 0
 
     def window(self, tile: Any, chunk: Any) -> Window:
-        """Return where a chunk of a tile lies."""
+        """Returns where a chunk of a tile lies."""
         tile, chunk = jnp.asarray(tile, jnp.int32), jnp.asarray(chunk, jnp.int32)
         begin = chunk * self.length
         start = jnp.minimum(begin, max(self.steps - self.length, 0))
@@ -95,7 +95,7 @@ class Chunks:
         return Window(tile, start, low, low + jnp.minimum(self.length, self.steps - begin))
 
     def split(self, array: Array, axis: int | None = None) -> Array:
-        """Return an array whose batch axis is cut into ``(tile, tiles)``, the tiles last.
+        """Returns an array whose batch axis is cut into ``(tile, tiles)``, the tiles last.
 
         Args:
           array: ``(B, T, ...)``, or ``(T, B, ...)``, or with its batch along ``axis``.
@@ -110,14 +110,14 @@ class Chunks:
         return array.reshape((*array.shape[:at], self.tile, self.tiles, *array.shape[at + 1 :]))
 
     def joined(self, array: Array, axis: int | None = None) -> Array:
-        """Return an array that was `split`, whole."""
+        """Returns an array that was `split`, whole."""
         if self.tiles == 1:
             return array
         at = 1 - self.axis if axis is None else axis
         return array.reshape((*array.shape[:at], self.batch, *array.shape[at + 2 :]))
 
     def cut(self, array: Array, window: Window) -> Array:
-        """Cut the chunk ``(length, tile, ...)`` out of a split sequence."""
+        """Cuts the chunk ``(length, tile, ...)`` out of a split sequence."""
         if self.tiles == 1:
             chunk = lax.dynamic_slice_in_dim(array, window.start, self.length, self.axis)
         else:
@@ -128,7 +128,7 @@ class Chunks:
         return chunk if self.axis == 0 else jnp.swapaxes(chunk, 0, 1)
 
     def paste(self, array: Array, chunk: Array, window: Window) -> Array:
-        """Put a chunk ``(length, tile, ...)`` back where it was cut out."""
+        """Puts a chunk ``(length, tile, ...)`` back where it was cut out."""
         chunk = chunk if self.axis == 0 else jnp.swapaxes(chunk, 0, 1)
         if self.tiles == 1:
             return lax.dynamic_update_slice_in_dim(array, chunk, window.start, self.axis)
@@ -136,14 +136,14 @@ class Chunks:
         return lax.dynamic_update_slice(array, jnp.expand_dims(chunk, of_tile), corner)
 
     def _corner(self, array: Array, window: Window) -> tuple[list[Any], int, int]:
-        """Return where a chunk begins in a split sequence, and the axes of tiles and time."""
+        """Returns where a chunk begins in a split sequence, and the axes of tiles and time."""
         of_tile, of_time = (2, 0) if self.axis == 0 else (1, 2)
         corner: list[Any] = [jnp.zeros((), jnp.int32)] * array.ndim
         corner[of_tile], corner[of_time] = window.tile, window.start
         return corner, of_tile, of_time
 
     def masked(self, chunk: Array, window: Window) -> Array:
-        """Return a chunk with zeros in steps that belong to another chunk."""
+        """Returns a chunk with zeros in steps that belong to another chunk."""
         if self.even:
             return chunk
         step = lax.broadcasted_iota(jnp.int32, (self.length, *(1,) * (chunk.ndim - 1)), 0)
@@ -151,17 +151,17 @@ class Chunks:
         return jnp.where(mine, chunk, jnp.zeros((), chunk.dtype))
 
     def empty(self, one: Any) -> Array:
-        """Return zeros for a chunk of values of one step of a tile."""
+        """Returns zeros for a chunk of values of one step of a tile."""
         return jnp.zeros((self.length, *one.shape), one.dtype)
 
     def back(self, window: Window, step: Any) -> Any:
-        """Return the step that `each_step` would be at if it ran backwards."""
+        """Returns the step that `each_step` would be at if it ran backwards."""
         if self.even and not self.exact:
             return self.length - 1 - step
         return window.high - 1 - (step - window.low)
 
     def each_step(self, window: Window, body: Any, loop: Any, *, unroll: int) -> Any:
-        """Run ``loop = body(step, loop)`` over the steps that belong to a chunk."""
+        """Runs ``loop = body(step, loop)`` over the steps that belong to a chunk."""
         if self.even and not self.exact:
             return lax.fori_loop(0, self.length, body, loop, unroll=unroll)
         return lax.fori_loop(window.low, window.high, body, loop)
@@ -178,7 +178,7 @@ def plan(
     devices: int = 1,
     arrays: int = 1,
 ) -> Chunks:
-    """Choose tiles and chunks such that the arrays of a chunk stay in cache.
+    """Chooses tiles and chunks such that the arrays of a chunk stay in cache.
 
     Args:
       steps: time steps of the sequence.
@@ -212,31 +212,31 @@ def plan(
 
 
 def unrolled(state: Any, *, recurrent: bool) -> int:
-    """Return how many steps of a layer a pass of its loop should take."""
+    """Returns how many steps of a layer a pass of its loop should take."""
     return UNROLL if recurrent or len(jax.tree.leaves(state)) == 1 else 1
 
 
 def tree_at(tree: Any, index: Any) -> Any:
-    """Return the entry of each leaf along its first axis."""
+    """Returns the entry of each leaf along its first axis."""
     return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, index, 0, False), tree)
 
 
 def tree_put(tree: Any, values: Any, index: Any) -> Any:
-    """Return leaves with one entry along their first axis replaced."""
+    """Returns leaves with one entry along their first axis replaced."""
     return jax.tree.map(
         lambda leaf, value: lax.dynamic_update_index_in_dim(leaf, value, index, 0), tree, values
     )
 
 
 def tile_of(tree: Any, chunks: Chunks, tile: Any) -> Any:
-    """Return the samples of one tile of split leaves ``(tile, tiles, ...)``."""
+    """Returns the samples of one tile of split leaves ``(tile, tiles, ...)``."""
     if chunks.tiles == 1:
         return tree
     return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, tile, 1, False), tree)
 
 
 def with_tile(tree: Any, part: Any, chunks: Chunks, tile: Any) -> Any:
-    """Return split leaves with the samples of one tile replaced."""
+    """Returns split leaves with the samples of one tile replaced."""
     if chunks.tiles == 1:
         return part
     return jax.tree.map(

@@ -74,7 +74,7 @@ def forward(
     kept: Record = NOTHING,
     base: Any = 0,
 ) -> tuple[Any, Record, Record]:
-    """Run the layer over a chunk.
+    """Runs the layer over a chunk.
 
     Args:
       layer: the layer.
@@ -114,13 +114,13 @@ def forward(
 
 
 def _with_step(record: Record, now: Record, at: Any) -> Record:
-    """Return a record with what one step did, in the parts that are recorded."""
+    """Returns a record with what one step did, in the parts that are recorded."""
     pairs = zip(record, now, strict=True)
     return Record(*(None if part is None else tree_put(part, one, at) for part, one in pairs))
 
 
 def outputs_of(layer: Layer, weights: LayerWeights, replay: Replay) -> Array:
-    """Return the outputs of all steps of a chunk; arbitrary in steps that are not its own."""
+    """Returns the outputs of all steps of a chunk; arbitrary in steps that are not its own."""
     if replay.outputs is not None:
         return replay.outputs
     outputs = jax.vmap(lambda *now: layer.step(weights, *now)[1])

@@ -60,18 +60,18 @@ class Fused:
     """Chunk by chunk, with a reverse pass that keeps one state per chunk."""
 
     def why_not(self, run: Run) -> str | None:
-        """Return None, or that a size is not known."""
+        """Returns None, or that a size is not known."""
         if not run.sized:
             return f"chunks need sizes that are known, got inputs of shape {run.inputs.shape}"
         return None
 
     def worth(self, run: Run) -> bool:
-        """Return True: it is what auto takes unless another loop is known to be better."""
+        """Returns True: it is what auto takes unless another loop is known to be better."""
         del run
         return True
 
     def run(self, run: Run) -> Result:
-        """Run the layers over the sequence.
+        """Runs the layers over the sequence.
 
         Raises:
           TypeError: forward-mode derivatives.
@@ -96,7 +96,7 @@ class Fused:
 
 
 def _program(run: Run) -> Program:
-    """Return the layers with the cut that suits them."""
+    """Returns the layers with the cut that suits them."""
     widths, arrays = [math.prod(run.inputs.shape[2:])], 1
     for layer, state in zip(run.layers, run.states, strict=True):
         widths.append(math.prod(layer.neuron.membrane(state).shape[1:]) * layer.neuron.blocks)
@@ -128,7 +128,7 @@ def _program(run: Run) -> Program:
 
 
 def _kept_bytes(run: Run) -> int:
-    """Return the bytes of the states and currents of all steps."""
+    """Returns the bytes of the states and currents of all steps."""
     step = 0
     for layer, weights, state in zip(run.layers, run.weights, run.states, strict=True):
         v = layer.neuron.membrane(state)
@@ -139,7 +139,7 @@ def _kept_bytes(run: Run) -> int:
 
 
 def _recorded(run: Run) -> tuple[bool, ...]:
-    """Return for each layer whether its recurrent currents are recorded for the reverse pass.
+    """Returns for each layer whether its recurrent currents are recorded for the reverse pass.
 
     They are where those of all layers are few. Where the user sets the length of chunks they are
     not, so that what a chunk computes does not depend on the length of the sequence.
@@ -156,7 +156,7 @@ def _recorded(run: Run) -> tuple[bool, ...]:
 
 
 def _padded(sequence: Array, axis: int, missing: int) -> Array:
-    """Return a sequence with zeros for steps that are missing at its end."""
+    """Returns a sequence with zeros for steps that are missing at its end."""
     widths = [(0, 0)] * sequence.ndim
     widths[axis] = (0, missing)
     return jnp.pad(sequence, widths)
@@ -218,13 +218,13 @@ class _Wanted:
     input_learned: bool
 
     def of(self, weights: Any) -> Any:
-        """Return for each array of the weights whether its gradient is wanted."""
+        """Returns for each array of the weights whether its gradient is wanted."""
         return jax.tree.unflatten(jax.tree.structure(weights), self.learned)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _saving(wanted: _Wanted, weights: Any, states: Any, inputs: Any) -> Any:
-    """Return the results of a run, and what its reverse pass needs of it."""
+    """Returns the results of a run, and what its reverse pass needs of it."""
     program = wanted.program
 
     def passes(weights: Any, states: Any, inputs: Any) -> Any:
@@ -262,7 +262,7 @@ def _saving_jvp(wanted: _Wanted, primals: Any, tangents: Any) -> Any:
 def _gradient(
     wanted: _Wanted, weights: Any, states: Any, inputs: Any, saved: Any, cotangents: Any
 ) -> Any:
-    """Return cotangents of weights, floating parts of states, and inputs (None if not wanted)."""
+    """Returns cotangents of weights, floating parts of states, and inputs (None if not wanted)."""
     learned = wanted.of(weights)
 
     def passes(weights: Any, inputs: Any, saved: Any, cotangents: Any) -> Any:
@@ -297,7 +297,7 @@ def _gradient_jvp(wanted: _Wanted, primals: Any, tangents: Any) -> Any:
 
 
 def _reference(program: Program, weights: Any, states: Any, inputs: Any) -> Any:
-    """Return what `run_forward` returns, by the reference loop; zeros in padded steps."""
+    """Returns what `run_forward` returns, by the reference loop; zeros in padded steps."""
     axis, count = program.chunks.axis, program.chunks.steps
     missing = inputs.shape[axis] - count
     inputs = lax.slice_in_dim(inputs, 0, count, axis=axis)
@@ -313,7 +313,7 @@ def _no_tangent(leaf: Array) -> Any:
 
 
 def _placed(program: Program, weights: Any, states: Any, inputs: Array) -> Any:
-    """Return how the results of the reference loop are spread; None without explicit axes."""
+    """Returns how the results of the reference loop are spread; None without explicit axes."""
     if not is_explicit(inputs):
         return None
     results = jax.eval_shape(functools.partial(_reference, program), weights, states, inputs)
@@ -321,7 +321,7 @@ def _placed(program: Program, weights: Any, states: Any, inputs: Array) -> Any:
 
 
 def _as_arguments(wanted: _Wanted, weights: Any, states: Any, inputs: Array) -> Any:
-    """Return how gradients are spread: as their arguments; None without explicit axes."""
+    """Returns how gradients are spread: as their arguments; None without explicit axes."""
     if not is_explicit(inputs):
         return None
     return placement((weights, floating(states), inputs if wanted.input_learned else None))

@@ -43,7 +43,7 @@ def room_for(
     inputs: jax.ShapeDtypeStruct,
     residuals: Residuals | None,
 ) -> Kept:
-    """Return memory for what is kept of a layer.
+    """Returns memory for what is kept of a layer.
 
     Args:
       chunks: the cut.
@@ -74,7 +74,7 @@ def room_for(
 
 
 def with_chunk(kept: Kept, record: Record, currents: Array, outputs: Array, base: Any) -> Kept:
-    """Return what is kept of a layer, with a chunk added.
+    """Returns what is kept of a layer, with a chunk added.
 
     Args:
       kept: what was kept.
@@ -100,7 +100,7 @@ def replay_of(
     before: Any,
     base: Any,
 ) -> Replay:
-    """Return what running a chunk again would record.
+    """Returns what running a chunk again would record.
 
     Args:
       chunks: the cut.

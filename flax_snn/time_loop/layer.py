@@ -75,7 +75,7 @@ class Layer:
         return (self.dtype or self.param_dtype) if self.fires else self.state_dtype
 
     def project(self, inputs: Array, weights: LayerWeights) -> Array:
-        """Turn inputs into currents, any number of leading axes."""
+        """Turns inputs into currents, any number of leading axes."""
         return project(
             inputs, weights.kernel, weights.bias, self.dtype, self.param_dtype, self.dot_general
         )
@@ -88,7 +88,7 @@ class Layer:
         recurrent: Callable[[Array], Currents] | None = None,
         noise: Array | None = None,
     ) -> tuple[Any, Array]:
-        """Advance the neurons by one step: where cells and loops meet the dynamics.
+        """Advances the neurons by one step: where cells and loops meet the dynamics.
 
         Args:
           coefficients: numbers of the step, which broadcast against the state.
@@ -116,7 +116,7 @@ class Layer:
     def step(
         self, weights: LayerWeights, state: Any, current: Array, feedback: Array | None = None
     ) -> tuple[Any, Array, tuple[Any, Any]]:
-        """Advance the layer by one step.
+        """Advances the layer by one step.
 
         Args:
           weights: arrays of the layer.
@@ -145,5 +145,5 @@ class Layer:
 
 
 def in_blocks(current: Array, blocks: int) -> Currents:
-    """Return a current as it is, or as a tuple of equal parts of its last axis."""
+    """Returns a current as it is, or as a tuple of equal parts of its last axis."""
     return current if blocks == 1 else tuple(jnp.split(current, blocks, axis=-1))

@@ -82,10 +82,10 @@ class TimeLoop(Protocol):
     """A way to run layers over a sequence; all ways give the same numbers but for rounding."""
 
     def why_not(self, run: Run) -> str | None:
-        """Return in words why it cannot run this, or None if it can."""
+        """Returns in words why it cannot run this, or None if it can."""
 
     def worth(self, run: Run) -> bool:
-        """Return whether ``implementation="auto"`` should take it, if it can run this."""
+        """Returns whether ``implementation="auto"`` should take it, if it can run this."""
 
     def run(self, run: Run) -> Result:
-        """Run the layers over the sequence."""
+        """Runs the layers over the sequence."""

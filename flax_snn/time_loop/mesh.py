@@ -15,12 +15,12 @@ from flax_snn.typing import Array
 
 
 def is_explicit(array: Array) -> bool:
-    """Return whether the type of an array says how it is spread over a mesh."""
+    """Returns whether the type of an array says how it is spread over a mesh."""
     return bool(jax.typeof(array).sharding.mesh.explicit_axes)
 
 
 def placement(arrays: Any) -> Any:
-    """Return how arrays, or what `jax.eval_shape` returns for them, are spread."""
+    """Returns how arrays, or what `jax.eval_shape` returns for them, are spread."""
 
     def sharding_of(leaf: Any) -> Any:
         found = leaf.sharding if isinstance(leaf, jax.ShapeDtypeStruct) else None
@@ -30,7 +30,7 @@ def placement(arrays: Any) -> Any:
 
 
 def automatic(function: Callable[..., Any], placed: Any, *arguments: Any) -> Any:
-    """Call a function with the axes of a mesh automatic, and spread its results as told.
+    """Calls a function with the axes of a mesh automatic, and spread its results as told.
 
     Args:
       function: the function; its arguments and results are pytrees of arrays.

@@ -11,7 +11,7 @@ _NOTED: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("noted
 
 @contextlib.contextmanager
 def loops_noted() -> Iterator[list[str]]:
-    """Yield a list that gets the name of each loop that is taken within the context.
+    """Yields a list that gets the name of each loop that is taken within the context.
 
     Loops are taken while a function is traced, not while it runs: what ``jit`` has compiled
     before takes none.
@@ -28,7 +28,7 @@ def loops_noted() -> Iterator[list[str]]:
 
 
 def note_loop(name: str) -> None:
-    """Note that a loop is taken, where someone writes it down."""
+    """Notes that a loop is taken, where someone writes it down."""
     names = _NOTED.get()
     if names is not None and name not in names:
         names.append(name)

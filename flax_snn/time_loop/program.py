@@ -65,7 +65,7 @@ def run_forward(
     *,
     learned: tuple[LayerWeights, ...] | None = None,
 ) -> tuple[Any, Any]:
-    """Run all chunks of all tiles.
+    """Runs all chunks of all tiles.
 
     Args:
       program: layers and cut.
@@ -201,7 +201,7 @@ def run_backward(
     learned: tuple[LayerWeights, ...],
     input_learned: bool,
 ) -> tuple[Any, Any, Array | None]:
-    """Run all chunks of all tiles again from the states that entered them, and back through them.
+    """Runs all chunks of all tiles again from the states that entered them, and back through them.
 
     Args:
       program: layers and cut.
@@ -346,7 +346,7 @@ def run_backward(
 
 
 def _shapes_of_inputs(program: Program, states: Any, inputs: Array) -> list[Any]:
-    """Return the shape of what each layer is given in a step of a tile."""
+    """Returns the shape of what each layer is given in a step of a tile."""
     chunks, given = program.chunks, []
     x = jax.ShapeDtypeStruct((chunks.tile, *inputs.shape[2:]), inputs.dtype)
     for layer, state in zip(program.layers, states, strict=True):
@@ -360,13 +360,13 @@ def _each_tile(chunks: Chunks, body: Any, loop: Any) -> Any:
 
 
 def _only(memory: Record, record: Any) -> Record:
-    """Return the parts of a record that are memory, not results."""
+    """Returns the parts of a record that are memory, not results."""
     parts: list[Any] = [None if m is None else r for m, r in zip(memory, record, strict=True)]
     return Record(*parts)
 
 
 def _hidden(program: Program, states: Any) -> tuple[Record, ...]:
-    """Return memory for the outputs of hidden layers where no trace holds them."""
+    """Returns memory for the outputs of hidden layers where no trace holds them."""
     memory = [
         Record(program.chunks.empty(layer.neuron.membrane(state).astype(layer.output_dtype)))
         if not program.traced

@@ -35,12 +35,12 @@ class Residuals(NamedTuple):
     traced: bool
 
     def recorded(self, derivative: Any) -> tuple[Array, ...]:
-        """Return the arrays of the derivative of a step that differ from step to step."""
+        """Returns the arrays of the derivative of a step that differ from step to step."""
         leaves = jax.tree.leaves(derivative)
         return tuple(leaves[self.slots.index(k)] for k in range(len(self.arrays)))
 
     def derivative(self, fixed: Any, recorded: tuple[Array, ...]) -> Any:
-        """Return the derivative of a step.
+        """Returns the derivative of a step.
 
         Args:
           fixed: the derivative of any step, for what is the same in all of them.
@@ -54,7 +54,7 @@ class Residuals(NamedTuple):
 def pullback(
     layer: Layer, weights: LayerWeights, state: Any, current: Array, feedback: Any, *, traced: bool
 ) -> tuple[tuple[Any, Array], Any]:
-    """Run a step and return its derivative.
+    """Runs a step and return its derivative.
 
     Args:
       layer: the layer.
@@ -83,7 +83,7 @@ def pullback(
 def residuals_of_step(
     layer: Layer, weights: LayerWeights, state: Any, current: Any, *, traced: bool
 ) -> Residuals:
-    """Return which arrays of the derivative of a step differ from step to step.
+    """Returns which arrays of the derivative of a step differ from step to step.
 
     Args:
       layer: a layer without recurrent weights.

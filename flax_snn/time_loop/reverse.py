@@ -59,7 +59,7 @@ def make_scratch(
     recorded: bool,
     kept: bool = False,
 ) -> Scratch:
-    """Return memory for the reverse pass.
+    """Returns memory for the reverse pass.
 
     Args:
       layer: the layer.
@@ -102,7 +102,7 @@ def make_scratch(
 
 
 def current_of(layer: Layer, state: Any) -> jax.ShapeDtypeStruct:
-    """Return the shape of the current of one step."""
+    """Returns the shape of the current of one step."""
     v = layer.neuron.membrane(state)
     return jax.ShapeDtypeStruct((*v.shape[:-1], v.shape[-1] * layer.neuron.blocks), v.dtype)
 
@@ -110,7 +110,7 @@ def current_of(layer: Layer, state: Any) -> jax.ShapeDtypeStruct:
 def residuals_of(
     layer: Layer, weights: LayerWeights, state: Any, learned: LayerWeights, *, traced: bool
 ) -> Residuals | None:
-    """Return what the steps of a layer record in place of their states, or None if they do not.
+    """Returns what the steps of a layer record in place of their states, or None if they do not.
 
     States are needed for the gradients of coefficients, and of recurrent weights. Elsewhere the
     smaller of the two is recorded.
@@ -143,7 +143,7 @@ def reverse(
     scratch: Scratch,
     residuals: Residuals | None,
 ) -> tuple[Any, Array, LayerWeights, Scratch]:
-    """Run back through a chunk.
+    """Runs back through a chunk.
 
     Args:
       layer: the layer.
@@ -226,7 +226,7 @@ def _derivatives(
     traced: bool,
     residuals: Residuals | None,
 ) -> Callable[[Any], tuple[Any, Any]]:
-    """Return a function from a step to its derivative, and to that of the spikes fed back."""
+    """Returns a function from a step to its derivative, and to that of the spikes fed back."""
     if residuals is not None:
         recorded = replay.residuals
         assert recorded is not None
@@ -261,7 +261,7 @@ def _project_back(
     weights: LayerWeights,
     d_weights: LayerWeights,
 ) -> tuple[Array, LayerWeights]:
-    """Return cotangents of the inputs, and of the input weights among the others."""
+    """Returns cotangents of the inputs, and of the input weights among the others."""
     d_currents = d_currents.astype(replay.currents.dtype)
     if weights.kernel is None:
         return d_currents, d_weights
@@ -279,7 +279,7 @@ def _project_back(
 def _weight_gradient(
     layer: Layer, chunks: Chunks, inputs: Array, d_outputs: Array, kernel: Array
 ) -> Array:
-    """Return the cotangent of a kernel: inputs ``(T, B, F)`` by cotangents ``(T, B, M)``.
+    """Returns the cotangent of a kernel: inputs ``(T, B, F)`` by cotangents ``(T, B, M)``.
 
     One flat product: XLA makes copies of operands with more axes. Not where samples may be spread
     over devices, though: one axis of steps and samples could not be.
@@ -297,7 +297,7 @@ def _weight_gradient(
 
 
 def _input_gradient(d_outputs: Array, kernel: Array, dtype: Any, to: Any) -> Array:
-    """Return the cotangent of the inputs of a kernel."""
+    """Returns the cotangent of the inputs of a kernel."""
     d_outputs, kernel = promote_dtype(d_outputs, kernel, dtype=dtype)
     return lax.dot_general(d_outputs, kernel, (((d_outputs.ndim - 1,), (1,)), ((), ()))).astype(to)
 
@@ -309,7 +309,7 @@ def _coefficients(
     cotangents: tuple[Any, Array, Array | None, Array | None],
     learned: Any,
 ) -> Any:
-    """Return cotangents of the coefficients: sums over the samples and steps of the chunk.
+    """Returns cotangents of the coefficients: sums over the samples and steps of the chunk.
 
     Args:
       layer: the layer.

@@ -34,12 +34,12 @@ class Scan:
     """Step by step, all layers in each step; keeps all states for the reverse pass."""
 
     def why_not(self, run: Run) -> str | None:
-        """Return None: it runs anything."""
+        """Returns None: it runs anything."""
         del run
         return None
 
     def worth(self, run: Run) -> bool:
-        """Return whether the plain loop is as fast or faster, and its memory small.
+        """Returns whether the plain loop is as fast or faster, and its memory small.
 
         A lone integrator is linear: it keeps nothing. In a recurrent chain with few inputs the
         products of single steps take most of the time. Narrow layers in a large batch have products
@@ -68,7 +68,7 @@ class Scan:
         return few and not events and recorded <= STEPWISE_BYTES
 
     def run(self, run: Run) -> Result:
-        """Run the layers over the sequence."""
+        """Runs the layers over the sequence."""
 
         def loop(weights: Any, states: Any, inputs: Array) -> Result:
             layers = tuple(layer.dense for layer in run.layers)
@@ -90,7 +90,7 @@ def steps(
     axis: int,
     traced: bool,
 ) -> Result:
-    """Run layers over a sequence, one time step after the other.
+    """Runs layers over a sequence, one time step after the other.
 
     Args:
       layers: the layers, from input to output.
@@ -137,7 +137,7 @@ def cell_scan(
     seq_lengths: Array | None = None,
     lift: Mapping[str, Any],
 ) -> tuple[Any, Array]:
-    """Run ``carry, y = body(module, carry, x)`` over the time axis of the inputs.
+    """Runs ``carry, y = body(module, carry, x)`` over the time axis of the inputs.
 
     Args:
       module: the bound module that ``body`` calls.

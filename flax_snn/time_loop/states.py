@@ -9,17 +9,17 @@ import jax.numpy as jnp
 
 
 def floating(state: Any) -> Any:
-    """Return the part of a state that has derivatives: other leaves are None."""
+    """Returns the part of a state that has derivatives: other leaves are None."""
     return jax.tree.map(lambda leaf: leaf if _is_floating(leaf) else None, state)
 
 
 def others(state: Any) -> Any:
-    """Return the part of a state that has no derivatives: floating leaves are None."""
+    """Returns the part of a state that has no derivatives: floating leaves are None."""
     return jax.tree.map(lambda leaf: None if _is_floating(leaf) else leaf, state)
 
 
 def rejoined(part: Any, rest: Any) -> Any:
-    """Return the state that `floating` and `others` took apart."""
+    """Returns the state that `floating` and `others` took apart."""
 
     def is_none(leaf: Any) -> bool:
         return leaf is None

@@ -24,5 +24,5 @@ def stepwise() -> Iterator[None]:
 
 
 def is_stepwise() -> bool:
-    """Return whether cells are being watched."""
+    """Returns whether cells are being watched."""
     return _STEPWISE.get()

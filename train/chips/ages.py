@@ -14,7 +14,7 @@ LONGEST = 1e6 * _SECONDS["y"]
 
 
 def parse_times(text: str, device: str) -> dict[str, float]:
-    """Return ages of chips in seconds by their names: ``1s,1h,1d,1y``.
+    """Returns ages of chips in seconds by their names: ``1s,1h,1d,1y``.
 
     Args:
       text: the flag.

@@ -69,7 +69,7 @@ class Protocol:
 def deploy(
     trained: Restored, part: str, protocol: Protocol, tick: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Run a network on chips.
+    """Runs a network on chips.
 
     Args:
       trained: the network; it need not have been trained for crossbars.
@@ -129,14 +129,14 @@ class Bench:
         self._score: Any = None
 
     def digital(self) -> dict[str, Any]:
-        """Return score and rates of the network as its weights say."""
+        """Returns score and rates of the network as its weights say."""
         model = self._trained.model.without_crossbars()
         params = self._trained.params
         scored = jax.jit(lambda part, order: evaluate(model, params, part, order))
         return self._numbers(scored(self._data, self._order).sums)
 
     def row(self, device: crossbar.Device, seconds: float, compensation: Any) -> dict[str, Any]:
-        """Return scores of all chips at one time."""
+        """Returns scores of all chips at one time."""
         if device != self._device:
             self._program(device)
 
@@ -178,7 +178,7 @@ class Bench:
 
 
 def _on_crossbars(model: Model, protocol: Protocol, device: crossbar.Device) -> Model:
-    """Return a model on the crossbars of a protocol, whatever it was trained for."""
+    """Returns a model on the crossbars of a protocol, whatever it was trained for."""
     crossbars = _crossbars(model, protocol)
     return model.with_crossbars(dataclasses.replace(crossbars, device=device))
 
@@ -197,7 +197,7 @@ def _crossbars(model: Model, protocol: Protocol) -> Crossbars:
 def _sweeps(
     bench: Bench, device: crossbar.Device, protocol: Protocol, tick: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Return rows of scores against each property of the device."""
+    """Returns rows of scores against each property of the device."""
     seconds = next(iter(protocol.times.values()))
     sweeps: dict[str, list[dict[str, Any]]] = {}
     for name, value, changed in _variations(device):

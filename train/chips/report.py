@@ -25,7 +25,7 @@ SWEEPS = {
 def side_by_side(
     networks: Mapping[str, Restored], part: str, protocol: Protocol, target: Path, shown: bool
 ) -> dict[str, Any]:
-    """Run networks on chips, and draw what becomes of them.
+    """Runs networks on chips, and draw what becomes of them.
 
     Args:
       networks: networks of one task, by what they are.
@@ -63,7 +63,7 @@ def side_by_side(
 
 
 def table(results: Mapping[str, dict[str, Any]]) -> list[str]:
-    """Return lines that show results of `train.chips.deploy.deploy` side by side.
+    """Returns lines that show results of `train.chips.deploy.deploy` side by side.
 
     Args:
       results: results of the same protocol, by what they are. Firing rates are those of the last.
@@ -101,7 +101,7 @@ def table(results: Mapping[str, dict[str, Any]]) -> list[str]:
 
 
 def draw(results: Mapping[str, dict[str, Any]], target: Path) -> Path:
-    """Draw results of `train.chips.deploy.deploy` over each other.
+    """Draws results of `train.chips.deploy.deploy` over each other.
 
     Args:
       results: results of the same protocol, by what they are.
@@ -116,7 +116,7 @@ def draw(results: Mapping[str, dict[str, Any]], target: Path) -> Path:
 
 
 def _check_alike(networks: Sequence[Restored]) -> None:
-    """Refuse networks whose scores cannot stand side by side."""
+    """Refuses networks whose scores cannot stand side by side."""
     for what, name in (
         ("task", "task.name"),
         ("data", "settings.data"),

@@ -29,16 +29,16 @@ class Placement(Protocol):
     """Where arrays go; `train.run.devices.Devices`."""
 
     def batch(self, axis: int = 0) -> Any:
-        """Return the placement of arrays whose samples, an axis, are spread."""
+        """Returns the placement of arrays whose samples, an axis, are spread."""
 
     def rows(self, batch_size: int) -> Int[np.ndarray, "_"] | None:
-        """Return which samples of a batch this process reads; None for all."""
+        """Returns which samples of a batch this process reads; None for all."""
 
     def place(self, tree: Any, sharding: Any = None) -> Any:
-        """Return arrays on the devices, by default the whole on each."""
+        """Returns arrays on the devices, by default the whole on each."""
 
     def gather(self, tree: Any, axis: int = 0) -> Any:
-        """Return arrays on the devices, made of the samples that each process has read."""
+        """Returns arrays on the devices, made of the samples that each process has read."""
 
 
 class Chunk(NamedTuple):
@@ -68,16 +68,16 @@ class Feed(Protocol):
     samples: int
 
     def chunks(self, epoch: int, first: int) -> Iterator[Chunk]:
-        """Yield the batches of an epoch, counted from 1, from batch ``first`` on."""
+        """Yields the batches of an epoch, counted from 1, from batch ``first`` on."""
 
     def state(self) -> dict[str, Any] | None:
-        """Return where the stream of samples stands, for JSON; ``None`` where there is none."""
+        """Returns where the stream of samples stands, for JSON; ``None`` where there is none."""
 
     def seek(self, epoch: int, first: int, state: dict[str, Any] | None) -> None:
-        """Go to a batch, before the first call of `chunks`."""
+        """Goes to a batch, before the first call of `chunks`."""
 
     def close(self) -> None:
-        """End whatever reads in the background."""
+        """Ends whatever reads in the background."""
 
 
 class ResidentFeed:
@@ -98,18 +98,18 @@ class ResidentFeed:
         self._seed, self._batch_size, self._devices = seed, batch_size, devices
 
     def chunks(self, epoch: int, first: int) -> Iterator[Chunk]:
-        """Yield one chunk: the epoch, from batch ``first`` on."""
+        """Yields one chunk: the epoch, from batch ``first`` on."""
         order = epoch_order(self._seed, epoch, self.samples, self._batch_size)[first:]
         yield Chunk(len(order), self._part, self._devices.place(order, self._devices.batch(1)))
 
     def state(self) -> None:
-        """Return nothing: the order follows from the epoch."""
+        """Returns nothing: the order follows from the epoch."""
 
     def seek(self, epoch: int, first: int, state: dict[str, Any] | None) -> None:
-        """Do nothing, for the same reason."""
+        """Does nothing, for the same reason."""
 
     def close(self) -> None:
-        """Do nothing: all is read."""
+        """Does nothing: all is read."""
 
 
 class StreamedFeed:
@@ -128,7 +128,7 @@ class StreamedFeed:
         self._stream, self._chunk, self._devices = stream, chunk, devices
 
     def chunks(self, epoch: int, first: int) -> Iterator[Chunk]:
-        """Yield the chunks of an epoch from batch ``first`` on, which `seek` must have reached."""
+        """Yields the chunks of an epoch from batch ``first`` on, which `seek` must have reached."""
         del epoch  # the stream knows
         batches = self._stream.batches_per_epoch
         for start in range(first, batches, self._chunk):
@@ -136,11 +136,11 @@ class StreamedFeed:
             yield Chunk(size, self._devices.gather(self._stream.take(size), axis=1), None)
 
     def state(self) -> dict[str, Any]:
-        """Return the state of the stream after the chunks that were yielded."""
+        """Returns the state of the stream after the chunks that were yielded."""
         return self._stream.get_state()
 
     def seek(self, epoch: int, first: int, state: dict[str, Any] | None) -> None:
-        """Go to a batch; to where ``state`` says, where the run was streamed before as well."""
+        """Goes to a batch; to where ``state`` says, where the run was streamed before as well."""
         if state is None:
             self._stream.seek(epoch, first)
         else:
@@ -148,14 +148,14 @@ class StreamedFeed:
         self._stream.start()
 
     def close(self) -> None:
-        """End the threads that read."""
+        """Ends the threads that read."""
         self._stream.close()
 
 
 def make_feed(
     train: Any, seed: int, batch_size: int, chunk: int | None, devices: Placement
 ) -> Feed:
-    """Return the feed of a run.
+    """Returns the feed of a run.
 
     Args:
       train: the training samples: a `Part`, or a source of samples, see `Dataset`.
@@ -178,7 +178,7 @@ def make_feed(
 
 
 def fits_on_device(size: int, copies: int = 1) -> bool:
-    """Return whether training samples may lie on the device as a whole.
+    """Returns whether training samples may lie on the device as a whole.
 
     Args:
       size: their bytes.

@@ -50,7 +50,7 @@ class Source(Protocol):
         """Number of samples."""
 
     def __getitem__(self, row: int, /) -> Mapping[str, Any]:
-        """Return one sample."""
+        """Returns one sample."""
 
 
 class ArraySource:
@@ -73,7 +73,7 @@ class ArraySource:
             )
 
     def __len__(self) -> int:
-        """Return the number of samples."""
+        """Returns the number of samples."""
         return len(self._part.labels)
 
     def __getitem__(self, row: int, /) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class ArraySource:
         return sum(array.nbytes for array in jax.tree.leaves(self._part))
 
     def batch(self, rows: Int[np.ndarray, "B"] | int) -> dict[str, Any]:
-        """Return several samples, stacked."""
+        """Returns several samples, stacked."""
         inputs, labels, lengths = self._part.take(rows)
         found = {"inputs": inputs, "label": labels}
         return found if lengths is None else found | {"length": lengths}
@@ -163,7 +163,7 @@ class BatchStream(Iterator[Part]):
         return self._position % self.batches_per_epoch
 
     def start(self) -> None:
-        """Begin to read ahead before the first batch is asked for, such as while XLA compiles."""
+        """Begins to read ahead before the first batch is asked for, such as while XLA compiles."""
         self._iterator.start_prefetch()
 
     def __next__(self) -> Part:
@@ -176,7 +176,7 @@ class BatchStream(Iterator[Part]):
         return batch
 
     def take(self, count: int) -> Part:
-        """Return the next batches stacked, for one compiled call that makes several updates.
+        """Returns the next batches stacked, for one compiled call that makes several updates.
 
         Args:
           count: number of batches K; they may belong to two epochs.
@@ -197,7 +197,7 @@ class BatchStream(Iterator[Part]):
         return Part(*jax.tree.map(lambda *arrays: np.stack(arrays), *batches))
 
     def get_state(self) -> dict[str, int]:
-        """Return where the stream stands, for JSON: after what was handed out."""
+        """Returns where the stream stands, for JSON: after what was handed out."""
         return {
             "version": STATE_VERSION,
             **self._fixed,
@@ -206,7 +206,7 @@ class BatchStream(Iterator[Part]):
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on where another stream stood; the next batch is the one that would have come.
+        """Goes on where another stream stood; the next batch is the one that would have come.
 
         Args:
           state: what its `get_state` returned.
@@ -223,7 +223,7 @@ class BatchStream(Iterator[Part]):
         self.seek(state.get("epoch"), state.get("batch"))
 
     def seek(self, epoch: Any, batch: Any = 0) -> None:
-        """Make a batch the next one.
+        """Makes a batch the next one.
 
         Args:
           epoch: its epoch, from 1.
@@ -243,7 +243,7 @@ class BatchStream(Iterator[Part]):
         self._position = (epoch - 1) * self.batches_per_epoch + batch
 
     def close(self) -> None:
-        """End the threads; the stream still tells its state, but has no more batches."""
+        """Ends the threads; the stream still tells its state, but has no more batches."""
         self._iterator.close()
 
     def __enter__(self) -> BatchStream:
@@ -279,7 +279,7 @@ class _Rows:
         )
 
     def __len__(self) -> int:
-        """Return a number that no run reaches."""
+        """Returns a number that no run reaches."""
         return sys.maxsize
 
     def __getitem__(self, position: int) -> Int[np.ndarray, "B"]:
@@ -288,7 +288,7 @@ class _Rows:
 
 
 def _read(source: Any, label: str, rows: Int[np.ndarray, "B"]) -> Part:
-    """Read one batch."""
+    """Reads one batch."""
     if hasattr(source, "batch"):
         fields = source.batch(rows)
     else:

@@ -79,7 +79,7 @@ def run_fleet(task: Task, jobs: Sequence[Job], options: RunOptions, together: in
 
 
 def _run_locked(task: Task, jobs: Sequence[Job], options: RunOptions, together: int) -> int:
-    """Train and evaluate runs whose directories are locked."""
+    """Trains and evaluate runs whose directories are locked."""
     checked = [_checked(task, job, options) for job in jobs]
     options = _with_time_loop(checked, options)
     if not options.quiet:

@@ -39,14 +39,14 @@ class Crossbars:
     weight_clip: float
 
     def on(self, name: str, cell: Any) -> Any:
-        """Return a cell of a network on its crossbar, or as it is."""
+        """Returns a cell of a network on its crossbar, or as it is."""
         if name not in self.layers:
             return cell
         make = functools.partial(crossbar.DotGeneral, self.device, training=self.training)
         return cell.clone(dot_general_cls=make)
 
     def settle(self, params: Any) -> Any:
-        """Return parameters after an update, without outliers where that is asked for."""
+        """Returns parameters after an update, without outliers where that is asked for."""
         if not self.weight_clip:
             return params
 
@@ -60,7 +60,7 @@ class Crossbars:
 
 
 def crossbars_of(config: CrossbarConfig, names: Sequence[str]) -> Crossbars | None:
-    """Return the crossbars that the settings describe; ``None`` for none.
+    """Returns the crossbars that the settings describe; ``None`` for none.
 
     Args:
       config: the settings.
@@ -78,14 +78,14 @@ def crossbars_of(config: CrossbarConfig, names: Sequence[str]) -> Crossbars | No
 
 
 def chain_on(network: Any, crossbars: Crossbars) -> snn.RNN:
-    """Return a runner of a chain with cells on crossbars."""
+    """Returns a runner of a chain with cells on crossbars."""
     cells = network.cell.cells
     placed = [crossbars.on(f"cells_{k}", cell) for k, cell in enumerate(cells)]
     return network.clone(cell=snn.Chain(placed))
 
 
 def streams(key: Array) -> dict[str, Array]:
-    """Return the random keys of a call of a network: membrane noise, programming, products."""
+    """Returns the random keys of a call of a network: membrane noise, programming, products."""
     return {
         "noise": key,
         "programming": jax.random.fold_in(key, 1),

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 
 def each_alone(function: Callable[..., Any], mesh: Mesh | None) -> Callable[..., Any]:
-    """Return a function that each device calls with its own samples.
+    """Returns a function that each device calls with its own samples.
 
     XLA divides a computation on its own, but for one that sorts, searches and scatters it collects
     the samples of all devices first.

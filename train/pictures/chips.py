@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def draw_chips(results: Mapping[str, dict[str, Any]], sweeps: Mapping[str, str]) -> Figure:
-    """Draw scores against age, firing rates against age, and scores against each property.
+    """Draws scores against age, firing rates against age, and scores against each property.
 
     Args:
       results: what `train.chips.deploy` returned, by what it is; the same protocol for all.
@@ -87,7 +87,7 @@ def _against_property(ax: Axes, results: Mapping[str, Any], name: str, words: st
 
 
 def _rates(ax: Axes, results: Mapping[str, dict[str, Any]]) -> None:
-    """Draw the firing rates of each layer as a share of those without a crossbar."""
+    """Draws the firing rates of each layer as a share of those without a crossbar."""
     styles = {True: "-", False: ":"}
     colors = iter(class_colors(sum(len(r["digital"]["rates_hz"]) for r in results.values())))
     for name, result in results.items():
@@ -119,7 +119,7 @@ def _rates(ax: Axes, results: Mapping[str, dict[str, Any]]) -> None:
 
 
 def _places(times: Iterable[float]) -> list[float]:
-    """Return where times stand on a logarithmic axis: 0 a decade in front of the others."""
+    """Returns where times stand on a logarithmic axis: 0 a decade in front of the others."""
     times = list(times)
     first = min((t for t in times if t > 0), default=1.0)
     return [t if t > 0 else first / 10.0 for t in times]

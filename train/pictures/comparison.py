@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def draw_comparison(runs: Mapping[str, Records], score: str, loss: str = "loss") -> Figure:
-    """Draw the learning curves of runs over each other; colours tell the runs apart.
+    """Draws the learning curves of runs over each other; colours tell the runs apart.
 
     Args:
       runs: metrics of each run, one mapping per epoch, by the path of its directory. The legend

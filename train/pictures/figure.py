@@ -20,7 +20,7 @@ _DPI = 100
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return a figure that pyplot knows nothing of.
+    """Returns a figure that pyplot knows nothing of.
 
     Args:
       width: width in inches; a PNG has 100 pixels an inch.
@@ -38,7 +38,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG, whole or not at all.
+    """Writes a figure as PNG, whole or not at all.
 
     Args:
       figure: what to write.
@@ -57,7 +57,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def save_all(figures: dict[str, Figure], path: Path) -> list[Path]:
-    """Write figures as PNG files of their names into the folder ``plots`` of a run directory.
+    """Writes figures as PNG files of their names into the folder ``plots`` of a run directory.
 
     Args:
       figures: by name of the file.
@@ -72,33 +72,33 @@ def save_all(figures: dict[str, Figure], path: Path) -> list[Path]:
 
 
 def title(ax: Axes, text: str) -> None:
-    """Write a title above the left edge of the axes, in as many lines as it needs."""
+    """Writes a title above the left edge of the axes, in as many lines as it needs."""
     # A character of this font is about 6 points wide.
     ax.set_title(wrapped(text, int(size_in_points(ax)[0] / 6.0)), loc="left", fontsize="medium")
 
 
 def headline(figure: Figure, text: str) -> None:
-    """Write a title above all axes, in as many lines as the width of the figure needs."""
+    """Writes a title above all axes, in as many lines as the width of the figure needs."""
     figure.suptitle(wrapped(text, int(72.0 * figure.get_figwidth() / 7.0)))
 
 
 def spread(items: list[Any], most: int) -> list[Any]:
-    """Return at most so many items: the first, the last, and others evenly between."""
+    """Returns at most so many items: the first, the last, and others evenly between."""
     if len(items) <= most:
         return items
     return [items[round(k * (len(items) - 1) / (most - 1))] for k in range(most)]
 
 
 def which(layers: list[str], name: str, most: int) -> str:
-    """Say which layer it is, where more than so many are not all drawn."""
+    """Says which layer it is, where more than so many are not all drawn."""
     return f" ({layers.index(name) + 1} of {len(layers)})" if len(layers) > most else ""
 
 
 def spike_total(spikes: np.ndarray | int) -> str:
-    """Return a number of spikes, or the sum of several, in words."""
+    """Returns a number of spikes, or the sum of several, in words."""
     return number(int(np.sum(spikes)), "spike")
 
 
 def number(count: int, noun: str) -> str:
-    """Return a number of things in words: "no spikes", "1 spike", "2 spikes"."""
+    """Returns a number of things in words: "no spikes", "1 spike", "2 spikes"."""
     return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"

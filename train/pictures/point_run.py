@@ -73,7 +73,7 @@ def draw_point_run(
     score: str = "accuracy",
     loss: str = "loss",
 ) -> list[Path]:
-    """Draw the pictures of a run; each file is there whole or not at all.
+    """Draws the pictures of a run; each file is there whole or not at all.
 
     Args:
       path: the run directory; its folder ``plots`` is made if need be.
@@ -120,7 +120,7 @@ def _decision_regions(plane: Plane, part: str) -> Figure:
 
 
 def _hidden_activity(hidden: HiddenActivity, outline: np.ndarray, part: str) -> Figure:
-    """Draw a histogram at the top, and below it a row of maps for each group of neurons."""
+    """Draws a histogram at the top, and below it a row of maps for each group of neurons."""
     columns = max([len(maps) for maps in hidden.first.values()], default=1)
     heights = [3.2, *(2.9 for _ in hidden.first)]
     figure = new_figure(max(2.1 * columns + 1.2, 8.0), sum(heights))

@@ -63,7 +63,7 @@ def draw_run(
     loss: str = "loss",
     quantity: str = "value",
 ) -> list[Path]:
-    """Draw the pictures of a run; each file is there whole or not at all.
+    """Draws the pictures of a run; each file is there whole or not at all.
 
     Args:
       path: the run directory; its folder ``plots`` is made if need be.

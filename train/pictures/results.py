@@ -30,7 +30,7 @@ def draw_results(
     loss: str,
     part: str = "test",
 ) -> list[Path]:
-    """Draw the pictures that every task has: learning curves, and what is taken for what.
+    """Draws the pictures that every task has: learning curves, and what is taken for what.
 
     Args:
       path: the run directory; its folder ``plots`` is made if need be.
@@ -55,7 +55,7 @@ def draw_results(
 
 
 def draw_learning_curves(records: Records, score: str, loss: str) -> Figure:
-    """Draw loss, score and, where the records have them, firing rates against epochs.
+    """Draws loss, score and, where the records have them, firing rates against epochs.
 
     Args:
       records: metrics, one mapping per epoch, see `flax_snn.plot.learning_curves`.
@@ -76,7 +76,7 @@ def draw_learning_curves(records: Records, score: str, loss: str) -> Figure:
 def draw_confusion(
     targets: npt.ArrayLike, predictions: npt.ArrayLike, classes: int, part: str
 ) -> Figure:
-    """Draw which class is taken for which.
+    """Draws which class is taken for which.
 
     Args:
       targets: true classes ``(S,)``.
@@ -103,7 +103,7 @@ def draw_predictions(
     quantity: str,
     score: float | None = None,
 ) -> Figure:
-    """Draw predicted against true values.
+    """Draws predicted against true values.
 
     Args:
       targets: true values, ``(S,)`` or ``(S, D)``.

@@ -58,7 +58,7 @@ class SampleActivity(NamedTuple):
 
 
 def draw_sample(sample: SampleActivity, dt: float, part: str = "test") -> Figure:
-    """Draw what a network does in one sample, from the inputs at the top to the readout.
+    """Draws what a network does in one sample, from the inputs at the top to the readout.
 
     Of more than three hidden layers, the first, the middle and the last have a raster. Membranes
     are those of three neurons of the last hidden layer: the one with most spikes, the one in the
@@ -115,7 +115,7 @@ def _membranes(
 
 
 def _readout(ax: Axes, sample: SampleActivity, dt: float) -> str:
-    """Draw the readout; returns what was true and what predicted, in words."""
+    """Draws the readout; returns what was true and what predicted, in words."""
     options: dict[str, Any] = {"dt": dt, "spiking": sample.spiking, "ax": ax}
     target, prediction = np.asarray(sample.target), np.asarray(sample.prediction)
     title(ax, f"readout: {sample.reading} of each output" if sample.reading else "readout")

@@ -56,7 +56,7 @@ class SampleSpikes:
 
 
 def draw_spikes(samples: Sequence[SampleSpikes], part: str = "test") -> Figure:
-    """Draw the spikes of samples over time, a column for each.
+    """Draws the spikes of samples over time, a column for each.
 
     First spikes of hidden and output neurons stand out. Of more than three hidden layers, the
     first, the middle and the last are drawn.
@@ -122,7 +122,7 @@ def _draw_layer(
 
 
 def _last(sample: SampleSpikes) -> float:
-    """Return the time of the last spike in seconds, 0 where there is none."""
+    """Returns the time of the last spike in seconds, 0 where there is none."""
     layers = [sample.inputs, *sample.hidden.values(), *filter(None, [sample.output])]
     times = np.concatenate([np.asarray(layer.time, np.float64) for layer in layers])
     return float(times[np.isfinite(times)].max(initial=0.0))

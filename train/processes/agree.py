@@ -43,7 +43,7 @@ _answers: Iterator[int] = itertools.count()
 
 
 def join(index: int, count: int, client: Any) -> None:
-    """Make this process one of several.
+    """Makes this process one of several.
 
     Args:
       index: its number, from 0.
@@ -55,22 +55,22 @@ def join(index: int, count: int, client: Any) -> None:
 
 
 def count() -> int:
-    """Return the number of processes of the run."""
+    """Returns the number of processes of the run."""
     return _group.size
 
 
 def index() -> int:
-    """Return the number of this process, from 0."""
+    """Returns the number of this process, from 0."""
     return _group.number
 
 
 def first() -> bool:
-    """Return whether this process prints, and writes what is not an array."""
+    """Returns whether this process prints, and writes what is not an array."""
     return _group.number == 0
 
 
 def wait(what: str) -> None:
-    """Wait until all processes are here.
+    """Waits until all processes are here.
 
     Args:
       what: what they have done, in words, for messages.
@@ -80,7 +80,7 @@ def wait(what: str) -> None:
 
 
 def from_first(function: Callable[[], Any]) -> Any:
-    """Return what a function returns in the first process; the others do not call it.
+    """Returns what a function returns in the first process; the others do not call it.
 
     Args:
       function: returns a value for JSON.
@@ -112,7 +112,7 @@ def from_first(function: Callable[[], Any]) -> Any:
 
 
 def stop_code(own: int) -> int:
-    """Return the exit code with which all processes stop, 0 as long as they go on.
+    """Returns the exit code with which all processes stop, 0 as long as they go on.
 
     A signal that only one of them got stops all, at once or the next time that they ask.
 
@@ -127,7 +127,7 @@ def stop_code(own: int) -> int:
 
 
 def all_met(error: Exception) -> bool:
-    """Return whether all processes end with the same error, so that one has to show it.
+    """Returns whether all processes end with the same error, so that one has to show it.
 
     Args:
       error: the error of this process.
@@ -150,5 +150,5 @@ def _said(text: str) -> Any:
 
 
 def _code_of_another() -> int:
-    """Return the code of a signal that another process got, 0 for none."""
+    """Returns the code of a signal that another process got, 0 for none."""
     return max((int(code) for _, code in _group.client.key_value_dir_get(_STOP)), default=0)

@@ -10,7 +10,7 @@ import numpy as np
 
 
 def on_host(tree: Any) -> Any:
-    """Return a tree of arrays as NumPy arrays, without any exchange between processes.
+    """Returns a tree of arrays as NumPy arrays, without any exchange between processes.
 
     Args:
       tree: arrays of which each process has all parts on its devices, such as the state of a run.

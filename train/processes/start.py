@@ -58,7 +58,7 @@ def started(options: Any) -> Iterator[None]:
 
 
 def _check(options: Any) -> None:
-    """Refuse options that contradict each other."""
+    """Refuses options that contradict each other."""
     if options.cluster and (options.coordinator or options.processes != 1 or options.process):
         raise ConfigError(
             "--cluster takes --coordinator, --processes and --process from the environment that"
@@ -128,7 +128,7 @@ def _join(options: Any) -> None:
 
 
 def _leave(why: str, code: int) -> NoReturn:
-    """End this process at once: the others, which may wait for it, learn of it.
+    """Ends this process at once: the others, which may wait for it, learn of it.
 
     An orderly end would wait for processes that are gone, or that wait for this one.
     """

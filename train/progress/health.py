@@ -35,7 +35,7 @@ class Health:
     def findings(
         self, activity: Mapping[str, np.ndarray], grad_norm: float | None = None
     ) -> list[str]:
-        """Return what is new since the last call.
+        """Returns what is new since the last call.
 
         Args:
           activity: for each layer, the spikes of each neuron per slot, ``(N,)``; of a network on
@@ -67,7 +67,7 @@ class Health:
 
 
 def lost_spikes(lost: float, part: str) -> str:
-    """Return words for spikes that found no room in a layer.
+    """Returns words for spikes that found no room in a layer.
 
     Args:
       lost: how many, at least.
@@ -81,7 +81,7 @@ def lost_spikes(lost: float, part: str) -> str:
 
 
 def silent_share(activity: np.ndarray) -> float:
-    """Return the share of neurons that never spiked."""
+    """Returns the share of neurons that never spiked."""
     return float(np.mean(activity == 0))
 
 

@@ -52,14 +52,14 @@ class Progress:
             self._bar.close()
 
     def begin(self, done: int) -> None:
-        """Begin at an epoch that is not the first one: so many are done."""
+        """Begins at an epoch that is not the first one: so many are done."""
         if self._bar is not None:
             self._bar.initial = done
             self._bar.reset()
             self._bar.update(done)
 
     def tick(self, done: float) -> None:
-        """Let the bar go on, a few times a second.
+        """Lets the bar go on, a few times a second.
 
         Args:
           done: epochs that are done, a fraction of the running one among them.
@@ -70,7 +70,7 @@ class Progress:
             self._drawn = time.monotonic()
 
     def epoch(self, record: Mapping[str, Any], score: str) -> None:
-        """Show the metrics of an epoch that has ended.
+        """Shows the metrics of an epoch that has ended.
 
         Args:
           record: what `MetricsFile` holds, one line.
@@ -92,7 +92,7 @@ class Progress:
             self.note(f"epoch {done}/{self._epochs}: {text}, {left:.0f} s left")
 
     def note(self, text: str) -> None:
-        """Show a line of text without harm to the bar."""
+        """Shows a line of text without harm to the bar."""
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
         elif not self._quiet:
@@ -127,7 +127,7 @@ class MetricsFile:
             self._file.close()
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append one line.
+        """Appends one line.
 
         Raises:
           RunDirectoryError: the disk is full.
@@ -140,7 +140,7 @@ class MetricsFile:
 
 
 def farewell(run: Path, result: Mapping[str, Any]) -> str:
-    """Return the words at the end of a run.
+    """Returns the words at the end of a run.
 
     Args:
       run: the run directory.
@@ -161,14 +161,14 @@ def farewell(run: Path, result: Mapping[str, Any]) -> str:
 
 
 def _times(result: Mapping[str, Any]) -> str:
-    """Return the times of a run; older releases did not store that of the training alone."""
+    """Returns the times of a run; older releases did not store that of the training alone."""
     command = f"{result['seconds']:.1f} s"
     training = result.get("training_seconds")
     return command if training is None else f"{training:.1f} s of training, {command} in all"
 
 
 def format_score(score: str, value: float, digits: int = 1) -> str:
-    """Return a score in words: an accuracy in percent, another one as it is."""
+    """Returns a score in words: an accuracy in percent, another one as it is."""
     return f"{value:.{digits}%}" if score == "accuracy" else f"{value:.{digits + 2}f}"
 
 

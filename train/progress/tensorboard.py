@@ -22,7 +22,7 @@ class Events:
         self._writer = writer
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Write one epoch: each number under its name, those of layers under ``name/layer``."""
+        """Writes one epoch: each number under its name, those of layers under ``name/layer``."""
         if self._writer is None:
             return
         for name, value in record.items():
@@ -35,7 +35,7 @@ class Events:
 
 
 def check_installed() -> None:
-    """Refuse to begin what could not be written.
+    """Refuses to begin what could not be written.
 
     Raises:
       ConfigError: tensorboardX is not installed.
@@ -50,7 +50,7 @@ def check_installed() -> None:
 
 @contextlib.contextmanager
 def open_events(run: Path, wanted: bool, done: int) -> Iterator[Events]:
-    """Open the events of a run.
+    """Opens the events of a run.
 
     Args:
       run: the run directory.

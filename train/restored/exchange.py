@@ -27,7 +27,7 @@ _ABOUT = Object({"settings": forms.STORED_SETTINGS, "epoch": checks.whole_number
 
 
 def export_network(trained: Restored, path: Path, target: str | None = None) -> None:
-    """Write a trained network to a NIR file.
+    """Writes a trained network to a NIR file.
 
     Args:
       trained: the network.
@@ -58,7 +58,7 @@ def import_network(
     producer: str | None = None,
     size_limit: bool = True,
 ) -> Restored:
-    """Read a network from a NIR file, with the task that it is for.
+    """Reads a network from a NIR file, with the task that it is for.
 
     Args:
       path: the file.

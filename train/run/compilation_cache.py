@@ -9,7 +9,7 @@ import jax
 
 
 def cache_directory(given: Path | None) -> Path:
-    """Return the directory of compiled functions.
+    """Returns the directory of compiled functions.
 
     Args:
       given: what the user asked for.
@@ -26,7 +26,7 @@ def cache_directory(given: Path | None) -> Path:
 
 
 def enable(given: Path | None) -> None:
-    """Keep every function that is compiled from now on; a directory that cannot be made is no loss.
+    """Keeps all functions compiled from now on; a directory that cannot be made is no loss.
 
     Args:
       given: directory, or ``None`` for that of `cache_directory`.

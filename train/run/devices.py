@@ -51,7 +51,7 @@ class Devices:
         return NamedSharding(self.mesh, PartitionSpec())
 
     def batch(self, axis: int = 0) -> NamedSharding:
-        """Return the placement of arrays whose samples are spread.
+        """Returns the placement of arrays whose samples are spread.
 
         Args:
           axis: axis of the samples of a batch.
@@ -59,7 +59,7 @@ class Devices:
         return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, "data"))
 
     def rows(self, batch_size: int) -> Int[np.ndarray, "_"] | None:
-        """Return which samples of a batch this process has to read; None for all."""
+        """Returns which samples of a batch this process has to read; None for all."""
         if jax.process_count() == 1:
             return None
         indices = self.batch().addressable_devices_indices_map((batch_size,)).values()
@@ -67,7 +67,7 @@ class Devices:
         return np.unique(np.concatenate(parts))
 
     def place(self, tree: Any, sharding: NamedSharding | None = None) -> Any:
-        """Return arrays on the devices.
+        """Returns arrays on the devices.
 
         Args:
           tree: arrays that each process has as a whole, such as all samples.
@@ -87,7 +87,7 @@ class Devices:
         return jax.tree.map(put, tree)
 
     def gather(self, tree: Any, axis: int = 0) -> Any:
-        """Return arrays on the devices, made of what each process has read of them.
+        """Returns arrays on the devices, made of what each process has read of them.
 
         Args:
           tree: arrays of the samples `rows` of each batch.
@@ -99,7 +99,7 @@ class Devices:
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
 
     def of_state(self, state: Any) -> Any:
-        """Return the placement of the state of a run: wide layers over ``model``, others whole.
+        """Returns the placement of the state of a run: wide layers over ``model``, others whole.
 
         A layer is wide where each device has at least `NARROW` of its neurons. The axis of a weight
         that is spread is that of its outputs, or, of a layer that is not wide behind one that is,
@@ -144,7 +144,7 @@ class Devices:
 
 
 def find_devices(options: RunOptions) -> Devices:
-    """Return the devices of a run.
+    """Returns the devices of a run.
 
     Args:
       options: ``devices`` and ``model_devices``.
@@ -179,7 +179,7 @@ def find_devices(options: RunOptions) -> Devices:
 
 
 def check_several(options: RunOptions, together: int) -> None:
-    """Refuse several runs side by side where each of them needs all devices or processes.
+    """Refuses several runs side by side where each of them needs all devices or processes.
 
     Args:
       options: how each of them is run.
@@ -201,7 +201,7 @@ def check_several(options: RunOptions, together: int) -> None:
 
 
 def check_batch(batch_size: int, devices: Devices) -> None:
-    """Refuse batches that cannot be cut into equal parts.
+    """Refuses batches that cannot be cut into equal parts.
 
     Raises:
       ConfigError: with both numbers.

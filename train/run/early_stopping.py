@@ -23,21 +23,21 @@ class Patience:
             self.see(record)
 
     def see(self, record: Mapping[str, Any]) -> None:
-        """Take note of the metrics of an epoch."""
+        """Takes note of the metrics of an epoch."""
         self._epoch = record["epoch"]
         if record[self._score] > self._best:
             self._best, self._best_epoch = record[self._score], self._epoch
 
     def may_end(self, epoch: int) -> bool:
-        """Return whether the run ends with this epoch if its score is no better."""
+        """Returns whether the run ends with this epoch if its score is no better."""
         return 0 < self._patience <= epoch - self._best_epoch
 
     def ended(self) -> bool:
-        """Return whether the epoch seen last has exhausted the patience."""
+        """Returns whether the epoch seen last has exhausted the patience."""
         return self.may_end(self._epoch)
 
     def words(self) -> str:
-        """Return why the run ends."""
+        """Returns why the run ends."""
         return (
             f"ended early after epoch {self._epoch}: no better {self._score.replace('_', ' ')} for"
             f" {self._patience} epochs, best in epoch {self._best_epoch}"

@@ -82,7 +82,7 @@ class Epochs:
                 self._running = following
 
     def _ended(self, running: _Running, sums: Sums) -> Iterator[Epoch]:
-        """Yield the epoch that ends with this chunk; start the first chunk of the next one."""
+        """Yields the epoch that ends with this chunk; start the first chunk of the next one."""
         run, number = self._run, running.epoch
         scored = run.score(running.state.params, run.data.validation)
         last = self._stopping() or number == run.last
@@ -95,14 +95,14 @@ class Epochs:
             self._running = next(self._work)
 
     def _stopping(self) -> bool:
-        """Return whether the run is to stop: all of its processes, or none."""
+        """Returns whether the run is to stop: all of its processes, or none."""
         code = processes.stop_code(self._stop.code)
         if code:
             self._stop.code = code
         return bool(code)
 
     def _wait(self, arrays: Any, done: float) -> None:
-        """Wait for arrays in Python, where signals arrive and the bar goes on."""
+        """Waits for arrays in Python, where signals arrive and the bar goes on."""
         while not all(array.is_ready() for array in jax.tree.leaves(arrays)):
             time.sleep(0.01)
             self._tick(done)
@@ -119,7 +119,7 @@ class _Running(NamedTuple):
 
 
 def _dispatched(run: Run, start: Start) -> Iterator[_Running]:
-    """Start a chunk with each ``next``; its arrays are still being computed when it is returned."""
+    """Starts a chunk with each ``next``; its arrays are still computed when it is returned."""
     state = start.state
     for epoch in range(start.epochs + 1, run.last + 1):
         batches = start.batches if epoch == start.epochs + 1 else 0
@@ -134,5 +134,5 @@ def _add(before: Sums | None, more: Sums) -> Sums:
 
 
 def _host(sums: Sums) -> Sums:
-    """Return sums in float64 on the host, where they add up without rounding of note."""
+    """Returns sums in float64 on the host, where they add up without rounding of note."""
     return jax.tree.map(lambda x: np.asarray(x, np.float64), sums)

@@ -55,7 +55,7 @@ class LostSpikesError(InputError):
 
 
 def run_task(task: Task, settings: Any, options: RunOptions) -> int:
-    """Train, save, evaluate; see the module.
+    """Trains, save, evaluate; see the module.
 
     Args:
       task: what to train.
@@ -78,7 +78,7 @@ def run_task(task: Task, settings: Any, options: RunOptions) -> int:
 
 
 def _run_in(path: Path, task: Task, settings: Any, options: RunOptions, started: float) -> int:
-    """Train, save, evaluate, in a directory that is locked."""
+    """Trains, save, evaluate, in a directory that is locked."""
     flags = {"overwrite": options.overwrite, "resume": options.resume}
     processes.from_first(lambda: run_directory.check_free(path, **flags))
     stored = run_directory.stored_settings(path) if options.resume else None
@@ -118,7 +118,7 @@ def _run_in(path: Path, task: Task, settings: Any, options: RunOptions, started:
 
 
 def checked(task: Task, settings: Any, options: RunOptions) -> Any:
-    """Return settings that are complete and can work, before anything is computed or written.
+    """Returns settings that are complete and can work, before anything is computed or written.
 
     Args:
       task: the task.
@@ -140,7 +140,7 @@ def checked(task: Task, settings: Any, options: RunOptions) -> Any:
 
 
 def _directory(task: Task, options: RunOptions) -> Path:
-    """Return the run directory, the same for all processes."""
+    """Returns the run directory, the same for all processes."""
 
     def place() -> str:
         return str(run_directory.place(options.workdir, task.name, resume=options.resume))
@@ -150,14 +150,14 @@ def _directory(task: Task, options: RunOptions) -> Path:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Keep other runs out of a directory; the first process has the lock for all of this one."""
+    """Keeps other runs out of a directory; the first process has the lock for all of this one."""
     with contextlib.ExitStack() as lock:
         processes.from_first(lambda: lock.enter_context(locked(path)))
         yield
 
 
 def _print(text: str, file: TextIO | None = None) -> None:
-    """Show a text once, whatever the number of processes."""
+    """Shows a text once, whatever the number of processes."""
     if processes.first():
         print(text, file=file)
 
@@ -167,7 +167,7 @@ def _say(options: RunOptions) -> Callable[[str], None]:
 
 
 def _feeding(options: RunOptions) -> str:
-    """Return the flags that decide how samples come, which a resumed run needs again."""
+    """Returns the flags that decide how samples come, which a resumed run needs again."""
     default = RunOptions()
     names = ("data", "data_dir", "feed", "chunk", "devices", "model_devices")
     changed = [name for name in names if getattr(options, name) != getattr(default, name)]
@@ -175,7 +175,7 @@ def _feeding(options: RunOptions) -> str:
 
 
 def begin(run: Run, task: Task, resumed: bool, progress: Progress) -> Start:
-    """Return where a run begins; of a new one the directory is made.
+    """Returns where a run begins; of a new one the directory is made.
 
     Args:
       run: the run.
@@ -205,7 +205,7 @@ def train(
     stop: Stop,
     alone: bool = True,
 ) -> tuple[int, float]:
-    """Train until the end, or until a signal comes.
+    """Trains until the end, or until a signal comes.
 
     Args:
       run: the run.
@@ -281,7 +281,7 @@ def _check_finite(run: Run, epoch: Epoch) -> None:
 
 
 def _check_room(run: Run, start: Start) -> None:
-    """Refuse a network whose layers have too little room, before anything is replaced."""
+    """Refuses a network whose layers have too little room, before anything is replaced."""
     if not run.model.bounded:
         return
     lost = float(run.score(start.state.params, run.data.validation).sums.lost)
@@ -290,7 +290,7 @@ def _check_room(run: Run, start: Start) -> None:
 
 
 def _lost(epoch: Epoch) -> list[str]:
-    """Return words for spikes that found no room in an epoch."""
+    """Returns words for spikes that found no room in an epoch."""
     parts = {"training": epoch.sums, "validation": epoch.validation}
     lost = {name: float(sums.lost) for name, sums in parts.items() if sums is not None}
     return [lost_spikes(count, name) for name, count in lost.items() if count]
@@ -327,7 +327,7 @@ def _record(run: Run, epoch: Epoch, seconds: float) -> dict[str, Any]:
 def finish(
     run: Run, task: Task, options: RunOptions, started: float, begun: float
 ) -> dict[str, Any]:
-    """Evaluate the best checkpoint, as it was saved, on the test part; draw, write the result.
+    """Evaluates the best checkpoint, as it was saved, on the test part; draw, write the result.
 
     All processes evaluate; the first one draws, writes and returns the result.
     """
@@ -382,7 +382,7 @@ def _opening(run: Run) -> str:
 
 
 def _say_before(run: Run, start: Start, health: Health, progress: Progress) -> None:
-    """Say how the network does before its first update."""
+    """Says how the network does before its first update."""
     if start.epochs or start.batches:
         return
     sums = run.score(start.state.params, run.data.validation).sums

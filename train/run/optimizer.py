@@ -11,7 +11,7 @@ from train.settings.training import TrainingConfig
 
 
 def learning_rate(config: TrainingConfig, updates: int, layers: int) -> optax.Schedule:
-    """Return the learning rate of each update.
+    """Returns the learning rate of each update.
 
     It rises linearly from a tenth of the highest rate, then falls to zero as half a cosine or
     linearly, or stays.
@@ -38,7 +38,7 @@ def learning_rate(config: TrainingConfig, updates: int, layers: int) -> optax.Sc
 
 
 def optimizer(config: TrainingConfig, updates: int, layers: int) -> optax.GradientTransformation:
-    """Return the optimiser that the settings describe.
+    """Returns the optimiser that the settings describe.
 
     Args:
       config: settings of the training.
@@ -60,5 +60,5 @@ def optimizer(config: TrainingConfig, updates: int, layers: int) -> optax.Gradie
 
 
 def _kernels(params: Any) -> Any:
-    """Mark what weight decay acts on."""
+    """Marks what weight decay acts on."""
     return jax.tree_util.tree_map_with_path(lambda path, _: "kernel" in path[-1].key, params)

@@ -81,7 +81,7 @@ class Run:
         return self.training.epochs if self.until is None else self.until
 
     def again(self, task: Task, settings: Any, path: Path) -> Run:
-        """Return a run that differs from this one in its seed alone; nothing is compiled.
+        """Returns a run that differs from this one in its seed alone; nothing is compiled.
 
         Args:
           task: the task.
@@ -101,12 +101,12 @@ class Run:
         )
 
     def score(self, params: Any, part: Part) -> Evaluation:
-        """Evaluate parameters on a part of the data, in batches; not waited for."""
+        """Evaluates parameters on a part of the data, in batches; not waited for."""
         order = padded_order(len(part.labels), self.training.batch_size)
         return self.evaluate(params, part, self.devices.place(order, self.devices.batch(1)))
 
     def beginning(self, task: Task, note: Callable[[str], None]) -> Start:
-        """Return the place before the first update.
+        """Returns the place before the first update.
 
         Weights are rescaled on data if that is asked for, or are those of another run.
 
@@ -133,14 +133,14 @@ class Run:
         return self._start(params)
 
     def _start(self, params: Any) -> Start:
-        """Return the place before the first update, with these parameters."""
+        """Returns the place before the first update, with these parameters."""
         where = jax.tree.map(lambda x: x.sharding, self.first.params)
         placed = jax.tree.map(self.devices.place, params, where)
         return Start(self.first.replace(params=placed))
 
 
 def weights_of(path: Path, task: Task, like: Any) -> Any:
-    """Return the parameters of another run, to begin with.
+    """Returns the parameters of another run, to begin with.
 
     Args:
       path: a run directory, whose best checkpoint is meant, or a checkpoint.
@@ -168,7 +168,7 @@ def weights_of(path: Path, task: Task, like: Any) -> Any:
 def prepare(
     task: Task, settings: Any, options: RunOptions, path: Path, data: Dataset | None = None
 ) -> Run:
-    """Make data and compiled functions ready; writes nothing to the run directory.
+    """Makes data and compiled functions ready; writes nothing to the run directory.
 
     Args:
       task: what to train.
@@ -314,7 +314,7 @@ def _forms(tree: Any) -> Any:
 
 
 def _load(task: Task, settings: Any, options: RunOptions) -> Dataset:
-    """Return the data; what is prepared on disk is prepared by one process, before others read."""
+    """Returns the data; what is prepared on disk is prepared by one process, before others read."""
     if options.data != "tfds" or processes.first():
         try:
             return task.dataset(settings, options)

@@ -18,12 +18,12 @@ from train.tasks.task import Results, Task
 
 
 def share(total: Any, samples: Any) -> float:
-    """Return a mean over samples as a number of at most 6 digits, free of float32's own: 0.434."""
+    """Returns a mean over samples as a number of at most 6 digits, free of float32's own: 0.434."""
     return round(float(total) / float(samples), 6)
 
 
 def activity_of(model: Model, sums: Sums) -> dict[str, np.ndarray]:
-    """Return the spikes of each neuron per slot, for each layer that spikes, ``(N,)``.
+    """Returns the spikes of each neuron per slot, for each layer that spikes, ``(N,)``.
 
     A slot is what the model says: of a time step, this is the share of steps with a spike.
     """
@@ -33,7 +33,7 @@ def activity_of(model: Model, sums: Sums) -> dict[str, np.ndarray]:
 
 
 def rates_hz(model: Model, sums: Sums) -> dict[str, float]:
-    """Return the mean firing rate in Hz of each layer that spikes."""
+    """Returns the mean firing rate in Hz of each layer that spikes."""
     return {k: float(np.mean(v)) / model.slot for k, v in activity_of(model, sums).items()}
 
 
@@ -45,7 +45,7 @@ def results_of(
     scored: Evaluation,
     records: Sequence[dict[str, Any]],
 ) -> Results:
-    """Return what a network does on a part of the data, for those who draw it.
+    """Returns what a network does on a part of the data, for those who draw it.
 
     Args:
       path: the run directory.
@@ -63,7 +63,7 @@ def results_of(
 
 
 def draw(task: Task, results: Results) -> list[Path]:
-    """Draw the pictures of a run; where they cannot be written, nothing else is lost.
+    """Draws the pictures of a run; where they cannot be written, nothing else is lost.
 
     Args:
       task: the task.
@@ -90,7 +90,7 @@ def epoch_record(
     learning_rate: float,
     seconds: float,
 ) -> dict[str, Any]:
-    """Return the line of an epoch in the metrics file.
+    """Returns the line of an epoch in the metrics file.
 
     Args:
       model: the network.

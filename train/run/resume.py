@@ -55,7 +55,7 @@ def find_start(
     note: Callable[[str], None],
     batches: int | None = None,
 ) -> Start:
-    """Return where the run in a directory goes on, and put the directory in order.
+    """Returns where the run in a directory goes on, and put the directory in order.
 
     Epochs of the metrics file that no checkpoint holds are run again, and leave the file first.
     Checkpoints that are damaged are moved aside; where the furthest one is, the run goes on from
@@ -105,7 +105,7 @@ def find_start(
 
 
 def with_time_loop_of_run(path: Path, options: RunOptions) -> RunOptions:
-    """Return options with which a run goes on in the time loop that it began with.
+    """Returns options with which a run goes on in the time loop that it began with.
 
     Args:
       path: the run directory.
@@ -129,7 +129,7 @@ def with_time_loop_of_run(path: Path, options: RunOptions) -> RunOptions:
 def position(
     *, epochs: int, batches: int, stream: Any, sums: Sums | None, seconds: float
 ) -> dict[str, Any]:
-    """Return where a run stands, for JSON; what `find_start` reads."""
+    """Returns where a run stands, for JSON; what `find_start` reads."""
     plain = None if sums is None else jax.tree.map(lambda x: np.asarray(x).tolist(), sums)._asdict()
     return {
         "epochs_done": epochs,
@@ -141,7 +141,7 @@ def position(
 
 
 def check_settings(task: Task, settings: Any, stored: Any, path: Path) -> int:
-    """Refuse to resume a run with other settings than its own, but for more epochs.
+    """Refuses to resume a run with other settings than its own, but for more epochs.
 
     Args:
       task: the task.
@@ -179,7 +179,7 @@ def check_settings(task: Task, settings: Any, stored: Any, path: Path) -> int:
 
 
 def extend(settings: Any, before: int, path: Path, note: Callable[[str], None]) -> Any:
-    """Take a run up again that goes on for more epochs than it was to have.
+    """Takes a run up again that goes on for more epochs than it was to have.
 
     Args:
       settings: settings of the run, with more epochs.
@@ -206,13 +206,13 @@ def extend(settings: Any, before: int, path: Path, note: Callable[[str], None]) 
 
 
 def _in_first(work: Callable[[], None]) -> None:
-    """Change the directory in the first of several processes, once all have read it."""
+    """Changes the directory in the first of several processes, once all have read it."""
     processes.wait("reading the run directory")
     processes.from_first(work)
 
 
 def _put_in_order(path: Path, found: Found, records: Sequence[dict[str, Any]]) -> None:
-    """Leave in the directory what the run goes on with, and say what else there was."""
+    """Leaves in the directory what the run goes on with, and say what else there was."""
     for (_, reason), aside in zip(
         found.damaged.items(), set_aside(path, found.damaged), strict=True
     ):
@@ -226,7 +226,7 @@ def _put_in_order(path: Path, found: Found, records: Sequence[dict[str, Any]]) -
 
 
 def _check_nothing_lost(path: Path, found: Found, records: Sequence[dict[str, Any]]) -> None:
-    """Refuse to begin anew where epochs were trained.
+    """Refuses to begin anew where epochs were trained.
 
     The first checkpoint is saved before the first line of the metrics is written.
     """
@@ -245,7 +245,7 @@ def _check_nothing_lost(path: Path, found: Found, records: Sequence[dict[str, An
 
 
 def _check_updates(checkpoint: Checkpoint, batches: int | None) -> None:
-    """Refuse a place that is not that of the updates that were done."""
+    """Refuses a place that is not that of the updates that were done."""
     data, updates = checkpoint.data, checkpoint.meta["updates"]
     if batches is None:
         return
@@ -260,7 +260,7 @@ def _check_updates(checkpoint: Checkpoint, batches: int | None) -> None:
 def _records_of(
     path: Path, checkpoint: Checkpoint, records: Sequence[dict[str, Any]]
 ) -> tuple[dict[str, Any], ...]:
-    """Return the metrics of the epochs that are done in a checkpoint."""
+    """Returns the metrics of the epochs that are done in a checkpoint."""
     done = checkpoint.data["epochs_done"]
     kept = [record for record in records if record["epoch"] <= done]
     # Killed after the checkpoint was saved and before the line was written: it has the line too.

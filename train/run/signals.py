@@ -39,7 +39,7 @@ class Stop:
 
 @contextmanager
 def stop_on_signal(unit: str, notify: Callable[[str], None]) -> Iterator[Stop]:
-    """Catch the first signal; a second Ctrl-C raises KeyboardInterrupt, a third ends the process.
+    """Catches the first signal; a second Ctrl-C raises KeyboardInterrupt, a third ends the process.
 
     The second one leaves time to save the epochs that are done. What is saved is whole at any time,
     as after a SIGKILL.
@@ -86,7 +86,7 @@ def _is_ignored(number: int) -> bool:
 
 
 def _write_nowhere(streams: list[int]) -> None:
-    """Let output go nowhere where its terminal is gone: writing to that would be an error."""
+    """Lets output go nowhere where its terminal is gone: writing to that would be an error."""
     with contextlib.suppress(OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in streams:

@@ -71,7 +71,7 @@ class Evaluation(NamedTuple):
 def create_state(
     model: Model, config: TrainingConfig, updates: int, seed: Int[Array, ""]
 ) -> TrainState:
-    """Return the state before the first update.
+    """Returns the state before the first update.
 
     Args:
       model: the network.
@@ -98,7 +98,7 @@ def train_batches(
     samples: Part,
     order: Int[Array, "K B"] | None,
 ) -> tuple[TrainState, Sums]:
-    """Run one update per batch.
+    """Runs one update per batch.
 
     Args:
       model: the network.

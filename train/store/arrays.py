@@ -17,7 +17,7 @@ from train.store.contents import ONE_AT_A_TIME
 
 
 def read_arrays(path: Path) -> Any:
-    """Read the item ``state`` of a checkpoint.
+    """Reads the item ``state`` of a checkpoint.
 
     Args:
       path: the folder of the checkpoint.
@@ -42,7 +42,7 @@ def read_arrays(path: Path) -> Any:
 
 @contextlib.contextmanager
 def _late_failures_ignored() -> Iterator[None]:
-    """Keep the tracebacks of reads that fail after the first failure off the screen.
+    """Keeps the tracebacks of reads that fail after the first failure off the screen.
 
     Orbax closes its event loop when one read of several has failed; each of the others then finds
     it closed, in a thread where nobody can catch the exception.

@@ -41,7 +41,7 @@ class Checkpoint:
         return version if type(version) is int else 0
 
     def verify(self) -> None:
-        """Read all arrays, which stay in the host's memory, and compare them with their sum.
+        """Reads all arrays, which stay in the host's memory, and compare them with their sum.
 
         Raises:
           CheckpointError: they cannot be read, are not those that were saved, or a parameter is
@@ -50,7 +50,7 @@ class Checkpoint:
         self._named  # noqa: B018  read once, then there
 
     def parameters(self) -> dict[str, Any]:
-        """Read the parameters alone, whatever their form; arrays land in the host's memory.
+        """Reads the parameters alone, whatever their form; arrays land in the host's memory.
 
         Raises:
           CheckpointError: damaged, or not finite.
@@ -62,7 +62,7 @@ class Checkpoint:
         return found
 
     def restore(self, like: Any, renaming: Any = None) -> Any:
-        """Read the state.
+        """Reads the state.
 
         Args:
           like: a state of the same form, its arrays given by shape and dtype; arrays land where
@@ -115,7 +115,7 @@ class Checkpoint:
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Read and check all of a checkpoint but its arrays.
+    """Reads and check all of a checkpoint but its arrays.
 
     Args:
       path: the folder of one checkpoint.
@@ -136,7 +136,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 
 def _placed(like: Any, value: np.ndarray) -> jax.Array:
-    """Put an array where another one is: each device gets its part of it."""
+    """Puts an array where another one is: each device gets its part of it."""
     sharding = getattr(like, "sharding", None)
     if sharding is None:
         sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -145,7 +145,7 @@ def _placed(like: Any, value: np.ndarray) -> jax.Array:
 
 
 def _renamed(saved: dict[str, Any], rename: Callable[[Any], Any]) -> dict[str, Any]:
-    """Rename the parameters, and what the optimizer keeps for each of them."""
+    """Renames the parameters, and what the optimizer keeps for each of them."""
 
     def tree(value: Any) -> Any:
         # Whatever is a dict has the form of the parameters.
@@ -159,7 +159,7 @@ def _is_dict(value: Any) -> bool:
 
 
 def _check_form(path: Path, stored: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint whose arrays are not those of this model."""
+    """Refuses a checkpoint whose arrays are not those of this model."""
     found, wanted = (_forms(named, "params/") for named in (stored, expected))
     if found != wanted:
         raise CheckpointError(

@@ -19,24 +19,24 @@ CHECKSUM = "checksum"
 
 
 def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an object of JSON with its sum."""
+    """Returns an object of JSON with its sum."""
     plain = {name: v for name, v in value.items() if name != CHECKSUM}
     return {**plain, CHECKSUM: json_sum(plain)}
 
 
 def is_broken(value: Mapping[str, Any]) -> bool:
-    """Return whether an object has a sum that is not that of its other keys."""
+    """Returns whether an object has a sum that is not that of its other keys."""
     return CHECKSUM in value and value != sealed(value)
 
 
 def json_sum(value: Any) -> str:
-    """Return the sum of a value of JSON, however it is laid out in a file."""
+    """Returns the sum of a value of JSON, however it is laid out in a file."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return _blake2b(text.encode()).hexdigest()
 
 
 def arrays_sum(arrays: Mapping[str, np.ndarray]) -> str:
-    """Return the sum of named arrays in the host's memory: of names, dtypes, shapes and bytes."""
+    """Returns the sum of named arrays in the host's memory: of names, dtypes, shapes and bytes."""
     total = _blake2b()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -58,7 +58,7 @@ class LinesSum:
             self.add(line)
 
     def add(self, line: str) -> str:
-        """Take one more line; return the sum with it."""
+        """Takes one more line; returns the sum with it."""
         self._total.update(line.encode())
         return self.value
 

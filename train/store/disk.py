@@ -28,7 +28,7 @@ _REFUSED = [
 
 @contextlib.contextmanager
 def disk_explained(run: Path) -> Iterator[None]:
-    """Turn what Orbax and TensorStore raise at a disk that is full or read-only into a sentence.
+    """Turns what Orbax and TensorStore raise at a disk that is full or read-only into a sentence.
 
     Args:
       run: the run directory.
@@ -51,7 +51,7 @@ def disk_explained(run: Path) -> Iterator[None]:
 
 
 def _words(error: BaseException | None) -> str | None:
-    """Return why the operating system refused, ``None`` if something else went wrong."""
+    """Returns why the operating system refused, ``None`` if something else went wrong."""
     while error is not None:
         # TensorStore has no OSError: it has the words of the system in its text.
         for words in _REFUSED:

@@ -49,7 +49,7 @@ class Items(NamedTuple):
 
 
 def tied(meta: Mapping[str, Any], data: Mapping[str, Any], run: str | None) -> Items:
-    """Return items for a checkpoint that is to be written, tied to each other.
+    """Returns items for a checkpoint that is to be written, tied to each other.
 
     Args:
       meta: what is saved, ``arrays`` and ``lines`` among it.
@@ -62,7 +62,7 @@ def tied(meta: Mapping[str, Any], data: Mapping[str, Any], run: str | None) -> I
 
 
 def read_items(path: Path) -> Items:
-    """Read the items of a checkpoint.
+    """Reads the items of a checkpoint.
 
     Args:
       path: its folder.
@@ -90,7 +90,7 @@ def read_items(path: Path) -> Items:
 
 
 def damaged(path: Path, reason: Any) -> CheckpointError:
-    """Return the error for a checkpoint that cannot be used, with the reason in one line."""
+    """Returns the error for a checkpoint that cannot be used, with the reason in one line."""
     first_line = (str(reason).splitlines() or [""])[0]
     limit = 400 if isinstance(reason, str) else 100
     first_line = first_line if len(first_line) < limit else f"{first_line[:limit]}..."
@@ -102,7 +102,7 @@ def damaged(path: Path, reason: Any) -> CheckpointError:
 
 
 def _untied(items: Items) -> str | None:
-    """Return why items do not belong together; ``None`` if they do."""
+    """Returns why items do not belong together; ``None`` if they do."""
     meta, data = items
     ties = [name for name in _TIES if name in meta]
     if meta["format_version"] >= FORMAT_VERSION and len(ties) < len(_TIES):
@@ -127,7 +127,7 @@ def _untied(items: Items) -> str | None:
 
 
 def _misplaced(path: Path, items: Items) -> str | None:
-    """Return why a folder cannot have its name; ``None`` if it can."""
+    """Returns why a folder cannot have its name; ``None`` if it can."""
     names = {CHECKPOINTS: "epoch", INTERRUPTED: "updates"}
     name = names.get(path.parent.name)
     if name is None or not path.name.isdigit() or int(path.name) == items.meta[name]:
@@ -136,7 +136,7 @@ def _misplaced(path: Path, items: Items) -> str | None:
 
 
 def _other_score(path: Path, items: Items) -> str | None:
-    """Return why the number by which Orbax keeps the best is wrong; ``None`` if it is not."""
+    """Returns why the number by which Orbax keeps the best is wrong; ``None`` if it is not."""
     try:
         score = validation_score(items.meta)
     except (LookupError, TypeError, ValueError):

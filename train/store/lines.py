@@ -18,17 +18,17 @@ from train.store.layout import CHECKPOINTS, CONFIG, INTERRUPTED, RESULT
 
 
 def metrics_line(record: Mapping[str, Any]) -> str:
-    """Return the line of one epoch in the metrics file."""
+    """Returns the line of one epoch in the metrics file."""
     return json.dumps(record, allow_nan=False) + "\n"
 
 
 def lines_sum(records: Iterable[Mapping[str, Any]]) -> str:
-    """Return the sum of the lines of some epochs."""
+    """Returns the sum of the lines of some epochs."""
     return LinesSum(metrics_line(record) for record in records).value
 
 
 def check_lines(run: Path, records: Sequence[Mapping[str, Any]]) -> str | None:
-    """Compare the metrics of a run with the sums of them that its other files have.
+    """Compares the metrics of a run with the sums of them that its other files have.
 
     Args:
       run: the run directory.
@@ -51,7 +51,7 @@ def check_lines(run: Path, records: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def _known(run: Path) -> Iterator[tuple[int, str, str, int]]:
-    """Yield what is known of the lines: how many, their sum, who knows it, how many may lack."""
+    """Yields what is known of the lines: how many, their sum, who knows it, how many may lack."""
     try:
         result, config = forms.RESULT.read(run / RESULT), forms.CONFIG.read(run / CONFIG)
     except InputError:

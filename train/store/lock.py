@@ -23,7 +23,7 @@ _MOST = 4096
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep other processes, and other threads of this one, out of a run directory.
+    """Keeps other processes, and other threads of this one, out of a run directory.
 
     The lock is one of the operating system on a file of the directory, so it is free as soon as
     its process has ended. The file is removed at the end, and so is the directory if nothing else
@@ -52,7 +52,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _made(path: Path) -> list[Path]:
-    """Make a directory; return which ones were made for it, the innermost first."""
+    """Makes a directory; returns which ones were made for it, the innermost first."""
     missing = [p for p in (path, *path.parents) if not p.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def _made(path: Path) -> list[Path]:
 
 
 def _taken(path: Path) -> int:
-    """Return the open file of a lock that is taken."""
+    """Returns the open file of a lock that is taken."""
     while True:
         try:
             file = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -113,7 +113,7 @@ def _is_still(file: int, name: Path) -> bool:
 
 
 def _holder(file: int) -> str:
-    """Return who holds a lock, as it wrote itself down."""
+    """Returns who holds a lock, as it wrote itself down."""
     try:
         found: Any = json.loads(os.pread(file, _MOST, 0))
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["since"]))

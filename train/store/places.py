@@ -18,7 +18,7 @@ _LONGEST = 4096
 
 
 def check_new_place(path: Path) -> None:
-    """Refuse a path where a run could not be written, before anything is.
+    """Refuses a path where a run could not be written, before anything is.
 
     Args:
       path: the run directory, which need not exist.
@@ -43,7 +43,7 @@ def check_new_place(path: Path) -> None:
 
 
 def check_readable_place(path: Path, error: type[InputError], remedy: str) -> None:
-    """Refuse a path that no file can have.
+    """Refuses a path that no file can have.
 
     Args:
       path: the path.
@@ -64,7 +64,7 @@ def check_readable_place(path: Path, error: type[InputError], remedy: str) -> No
 
 
 def check_checkpoint_place(path: Path) -> None:
-    """Refuse a path of which no checkpoint can be read.
+    """Refuses a path of which no checkpoint can be read.
 
     Raises:
       CheckpointError: the message says why.
@@ -73,7 +73,7 @@ def check_checkpoint_place(path: Path) -> None:
 
 
 def _limit(path: Path, name: str, default: int) -> int:
-    """Return a limit of the file system that a path is, or would be, on."""
+    """Returns a limit of the file system that a path is, or would be, on."""
     for folder in path.absolute().parents:
         try:
             found = os.pathconf(folder, name)

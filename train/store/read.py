@@ -44,12 +44,12 @@ class Found(NamedTuple):
 
 
 def find_checkpoint(path: Path) -> Path:
-    """Return the folder of the checkpoint that a path means; see `best_checkpoint`."""
+    """Returns the folder of the checkpoint that a path means; see `best_checkpoint`."""
     return best_checkpoint(path).path
 
 
 def best_checkpoint(path: Path) -> Checkpoint:
-    """Return the checkpoint that a path means.
+    """Returns the checkpoint that a path means.
 
     Args:
       path: a checkpoint, a run directory, or its folder of checkpoints; of a run, the best epoch
@@ -84,7 +84,7 @@ def best_checkpoint(path: Path) -> Checkpoint:
 
 
 def latest_checkpoint(run: Path) -> Checkpoint | None:
-    """Return the checkpoint of a run that is furthest, within an epoch or after one.
+    """Returns the checkpoint of a run that is furthest, within an epoch or after one.
 
     Args:
       run: the run directory.
@@ -101,7 +101,7 @@ def latest_checkpoint(run: Path) -> Checkpoint | None:
 
 
 def furthest(run: Path) -> Found:
-    """Return what `latest_checkpoint` does, and which others are damaged, without a word.
+    """Returns what `latest_checkpoint` does, and which others are damaged, without a word.
 
     Each checkpoint of the run is read whole: those that are not taken will be needed too.
 
@@ -113,7 +113,7 @@ def furthest(run: Path) -> Found:
 
 
 def numbered(folder: Path) -> list[Path]:
-    """Return what may be checkpoints in a folder, which need not exist."""
+    """Returns what may be checkpoints in a folder, which need not exist."""
     inside = folder.iterdir() if folder.is_dir() else ()
     return sorted(p for p in inside if p.is_dir() and p.name.isdigit())
 
@@ -121,7 +121,7 @@ def numbered(folder: Path) -> list[Path]:
 def _search(
     folders: Iterable[Path], key: Callable[[Checkpoint], Any], every: bool = False
 ) -> Found:
-    """Return the whole checkpoint of the largest key; ``every``: look into the others too."""
+    """Returns the whole checkpoint of the largest key; ``every``: look into the others too."""
     damaged: dict[Path, CheckpointError] = {}
     opened: list[Checkpoint] = []
     for folder in folders:
@@ -146,7 +146,7 @@ def _search(
 
 
 def _said(found: Found, path: Path) -> Checkpoint:
-    """Return what was found, with a warning of each checkpoint that is damaged."""
+    """Returns what was found, with a warning of each checkpoint that is damaged."""
     reasons = list(found.damaged.values())
     if found.checkpoint is None:
         if len(reasons) == 1:
@@ -161,5 +161,5 @@ def _said(found: Found, path: Path) -> Checkpoint:
 
 
 def in_its_place(checkpoint: Checkpoint) -> str:
-    """Return the words for the checkpoint that is taken in the place of a damaged one."""
+    """Returns the words for the checkpoint that is taken in the place of a damaged one."""
     return f"used in its place: {checkpoint.path}, of epoch {checkpoint.meta['epoch']}"

@@ -25,7 +25,7 @@ from train.store.places import check_new_place
 
 
 def choose(workdir: Path | None, task: str, *, overwrite: bool, resume: bool) -> Path:
-    """Return the directory of a run; nothing is written yet.
+    """Returns the directory of a run; nothing is written yet.
 
     Args:
       workdir: what the user asked for; ``None`` for ``checkpoints/<task>/<time>``, or, to resume,
@@ -47,7 +47,7 @@ def choose(workdir: Path | None, task: str, *, overwrite: bool, resume: bool) ->
 
 
 def place(workdir: Path | None, task: str, *, resume: bool) -> Path:
-    """Return the directory of a run, whatever it holds: before it is locked.
+    """Returns the directory of a run, whatever it holds: before it is locked.
 
     Args:
       workdir: as in `choose`.
@@ -74,7 +74,7 @@ def place(workdir: Path | None, task: str, *, resume: bool) -> Path:
 
 
 def check_free(path: Path, *, overwrite: bool, resume: bool) -> None:
-    """Refuse a directory whose run may not be replaced, or cannot be resumed.
+    """Refuses a directory whose run may not be replaced, or cannot be resumed.
 
     Args:
       path: what `place` returned.
@@ -98,12 +98,12 @@ def check_free(path: Path, *, overwrite: bool, resume: bool) -> None:
 
 
 def timestamp() -> str:
-    """Return the time of day as a folder is named by it."""
+    """Returns the time of day as a folder is named by it."""
     return datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
 
 
 def _newest(folder: Path) -> Path:
-    """Return the run in a folder that began last."""
+    """Returns the run in a folder that began last."""
     runs = [p for p in folder.iterdir() if (p / CONFIG).exists()] if folder.is_dir() else []
     if not runs:
         raise RunDirectoryError(f"{folder} holds no run to resume; name one with --workdir")
@@ -111,7 +111,7 @@ def _newest(folder: Path) -> Path:
 
 
 def stored_settings(path: Path) -> dict[str, Any] | None:
-    """Return the settings of the run in a directory, ``None`` where there is none.
+    """Returns the settings of the run in a directory, ``None`` where there is none.
 
     Those of an older release come in its form; see `settings_json.upgraded`.
 
@@ -125,33 +125,33 @@ def stored_settings(path: Path) -> dict[str, Any] | None:
 
 
 def run_id(path: Path) -> str | None:
-    """Return the id of the run in a directory; ``None`` for no run, or one of an older release."""
+    """Returns the id of the run in a directory; ``None`` for no run, or one of an older release."""
     found: str | None = _about_run(path).get("id")
     return found
 
 
 def time_loop(path: Path) -> str | None:
-    """Return the time loop that the run in a directory takes, ``None`` where it is not known."""
+    """Returns the time loop that the run in a directory takes, ``None`` where it is not known."""
     found: str | None = _about_run(path).get("time_loop")
     return found
 
 
 def remember_time_loop(path: Path, name: str) -> None:
-    """Write down which time loop the run takes, once and for all."""
+    """Writes down which time loop the run takes, once and for all."""
     config = _config(path)
     if config is not None and config.get("run") and not config["run"].get("time_loop"):
         _write_config(path, config, {**config["run"], "time_loop": name})
 
 
 def give_id(path: Path) -> None:
-    """Give an id to a run that an older release began, which goes on now."""
+    """Gives an id to a run that an older release began, which goes on now."""
     config = _config(path)
     if config is not None and not config.get("run"):
         _write_config(path, config, _new_run())
 
 
 def read_result(path: Path) -> dict[str, Any] | None:
-    """Return the result of a run, ``None`` where it is not finished.
+    """Returns the result of a run, ``None`` where it is not finished.
 
     Raises:
       RunDirectoryError: it is damaged, or that of another run.
@@ -169,7 +169,7 @@ def read_result(path: Path) -> dict[str, Any] | None:
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:
-    """Write the result of a run, which is finished with it.
+    """Writes the result of a run, which is finished with it.
 
     Args:
       path: the run directory.
@@ -181,7 +181,7 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the metrics of a run, one record per epoch; a line cut short by a kill is left out.
+    """Returns the metrics of a run, one record per epoch; a line cut short by a kill is left out.
 
     Raises:
       RunDirectoryError: they are damaged, or not those that the run wrote.
@@ -193,12 +193,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def write_metrics(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Replace the metrics of a run, whole or not at all."""
+    """Replaces the metrics of a run, whole or not at all."""
     _write(path / METRICS, "".join(metrics_line(record) for record in records))
 
 
 def start(path: Path, settings: Mapping[str, Any]) -> None:
-    """Make the directory ready for a new run, which replaces one that is there.
+    """Makes the directory ready for a new run, which replaces one that is there.
 
     Only what a run writes is replaced; other files stay. Called when training is about to begin,
     so that a run that cannot begin destroys nothing.
@@ -227,7 +227,7 @@ def start(path: Path, settings: Mapping[str, Any]) -> None:
 
 
 def reopen(path: Path, settings: Mapping[str, Any]) -> None:
-    """Make a run that may be finished one that goes on, with settings that replace its own."""
+    """Makes a run that may be finished one that goes on, with settings that replace its own."""
     about = _about_run(path)
     # In this order a kill in between leaves a run that was not quite finished.
     (path / RESULT).unlink(missing_ok=True)
@@ -235,14 +235,14 @@ def reopen(path: Path, settings: Mapping[str, Any]) -> None:
 
 
 def remove_halves(path: Path) -> None:
-    """Remove files that a killed process had not written to their end."""
+    """Removes files that a killed process had not written to their end."""
     for half in (*path.glob(f"*{_HALF}"), *(path / PLOTS).glob(f"*{_HALF}")):
         with contextlib.suppress(OSError):
             half.unlink()
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON whole or not at all.
+    """Writes JSON whole or not at all.
 
     Raises:
       RunDirectoryError: it cannot be written, for the disk is full or read-only.
@@ -269,7 +269,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> RunDirectoryError:
-    """Return the error for a file of a run that cannot be written."""
+    """Returns the error for a file of a run that cannot be written."""
     return RunDirectoryError(
         f"{path} cannot be written ({error.strerror}); what was saved before is kept: make room, or"
         " make it writable, then go on with --resume"
@@ -287,7 +287,7 @@ def _about_run(path: Path) -> dict[str, Any]:
 
 
 def _config(path: Path) -> dict[str, Any] | None:
-    """Return all of ``config.json``, ``None`` where there is none."""
+    """Returns all of ``config.json``, ``None`` where there is none."""
     config: dict[str, Any] | None = forms.CONFIG.read(path / CONFIG)
     if config is not None and (is_broken(config) or ("run" in config) != (CHECKSUM in config)):
         raise _damaged(path / CONFIG, "its checksum is not that of what it holds", forms.CONFIG)

@@ -16,7 +16,7 @@ from train.store.settings_json import flat, upgraded
 
 
 def check_same_run(run: Path, kind: type[Any], checkpoint: Checkpoint) -> None:
-    """Refuse a checkpoint that is not of the run whose settings stand beside it.
+    """Refuses a checkpoint that is not of the run whose settings stand beside it.
 
     Args:
       run: the run directory.
@@ -50,7 +50,7 @@ def check_same_run(run: Path, kind: type[Any], checkpoint: Checkpoint) -> None:
 
 
 def warn_of_damage(run: Path) -> None:
-    """Warn of other files that are damaged, where nothing depends on them.
+    """Warns of other files that are damaged, where nothing depends on them.
 
     Args:
       run: the run directory.
@@ -65,6 +65,6 @@ def warn_of_damage(run: Path) -> None:
 
 
 def _allow_more_epochs(now: Mapping[str, Any], then: dict[str, Any]) -> None:
-    """Let a run that was extended have checkpoints from before."""
+    """Lets a run that was extended have checkpoints from before."""
     if then.get("epochs") in (now.get("extended-from") or ()):
         then.update({name: now[name] for name in ("epochs", "extended-from")})

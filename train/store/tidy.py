@@ -16,7 +16,7 @@ _HALVES = ("*.orbax-checkpoint-tmp*", f"*.{DELETED}")
 
 
 def set_aside(run: Path, folders: Iterable[Path]) -> list[Path]:
-    """Move checkpoints that are damaged to where nothing reads them.
+    """Moves checkpoints that are damaged to where nothing reads them.
 
     Args:
       run: the run directory.
@@ -37,7 +37,7 @@ def set_aside(run: Path, folders: Iterable[Path]) -> list[Path]:
 
 
 def clear_leftovers(run: Path) -> None:
-    """Delete what a process left that was killed between writing and deleting.
+    """Deletes what a process left that was killed between writing and deleting.
 
     These are files and checkpoints that were not written to their end, and whole checkpoints that
     are neither the best nor the latest, or, within an epoch, that a later one contains.
@@ -61,7 +61,7 @@ def clear_leftovers(run: Path) -> None:
 
 
 def _delete(path: Path) -> None:
-    """Delete a folder so that no half of a checkpoint is ever seen."""
+    """Deletes a folder so that no half of a checkpoint is ever seen."""
     if path.name.isdigit():
         path = path.rename(path.with_name(f"{path.name}.{DELETED}"))
     shutil.rmtree(path, ignore_errors=True)

@@ -100,7 +100,7 @@ class CheckpointWriter:
     def save(
         self, epoch: int, state: Any, data: Mapping[str, Any], metrics: Mapping[str, Any]
     ) -> None:
-        """Save one epoch, now or with a later one; returns as soon as the arrays are copied.
+        """Saves one epoch, now or with a later one; returns as soon as the arrays are copied.
 
         Args:
           epoch: number of the epoch, from 1: the name of the checkpoint.
@@ -146,7 +146,7 @@ class CheckpointWriter:
         self._saved = time.monotonic()
 
     def save_within(self, epoch: int, state: Any, data: Mapping[str, Any]) -> None:
-        """Save in the middle of an epoch, and wait until it is on disk.
+        """Saves in the middle of an epoch, and wait until it is on disk.
 
         Args:
           epoch: number of the epoch that is not finished.
@@ -175,7 +175,7 @@ class CheckpointWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Save what is held, and wait until everything is on disk, whatever happened.
+        """Saves what is held, and wait until everything is on disk, whatever happened.
 
         Nothing more is saved where the disk has refused it, nor after an error of one of several
         processes: Orbax would wait for the others.
@@ -203,7 +203,7 @@ class CheckpointWriter:
                 raise
 
     def _clear(self) -> None:
-        """Delete what has been renamed to be deleted."""
+        """Deletes what has been renamed to be deleted."""
         if processes.first():
             shutil.rmtree(self._folder / DELETED, ignore_errors=True)
 
@@ -251,7 +251,7 @@ _log = logging.getLogger("absl")
 
 
 def _told_otherwise(record: logging.LogRecord) -> bool:
-    """Leave out what Orbax logs of an exception that it raises too."""
+    """Leaves out what Orbax logs of an exception that it raises too."""
     return not (record.exc_info and "orbax" in record.pathname)
 
 
@@ -260,7 +260,7 @@ def _best_metric(metrics: Mapping[str, Any]) -> float:
 
 
 def _check_saved(path: Path) -> None:
-    """Read a checkpoint back that was just saved.
+    """Reads a checkpoint back that was just saved.
 
     Raises:
       CheckpointError: it cannot be read, or is not what was saved.
@@ -275,7 +275,7 @@ def _check_saved(path: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder of checkpoints so that no half of one is ever seen."""
+    """Removes a folder of checkpoints so that no half of one is ever seen."""
     aside = folder.with_name(f"{folder.name}.{DELETED}")
     shutil.rmtree(aside, ignore_errors=True)
     folder.rename(aside)
@@ -283,7 +283,7 @@ def _remove(folder: Path) -> None:
 
 
 def _forget_place(folder: Path) -> None:
-    """Take the absolute path out of Orbax's commit notes, so that a run can be given away.
+    """Takes the absolute path out of Orbax's commit notes, so that a run can be given away.
 
     Orbax looks at most at whether the note is there, never into it.
     """

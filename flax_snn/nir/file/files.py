@@ -22,7 +22,7 @@ __all__ = ["load", "save"]
 
 
 def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> nir.NIRGraph:
-    """Read a graph from a file and check it.
+    """Reads a graph from a file and check it.
 
     The result can be passed to `from_nir`, and to any other reader of ``nir.NIRGraph``.
 
@@ -40,7 +40,7 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> nir.NIR
 
 
 def save(path: str | os.PathLike[str], graph: nir.NIRGraph) -> None:
-    """Check a graph and write it to a file; an existing file is replaced.
+    """Checks a graph and write it to a file; an existing file is replaced.
 
     The file is read back with ``nir.read``. Some graphs are right and ``nir.read`` refuses them,
     because its type check computes other shapes; a `NIRReadWarning` then names the nodes and says
@@ -80,7 +80,7 @@ def save(path: str | os.PathLike[str], graph: nir.NIRGraph) -> None:
 
 
 def as_graph(graph: Any, max_bytes: int = MAX_BYTES) -> Graph:
-    """Return a file or an object of ``nir`` as a graph whose fields are checked.
+    """Returns a file or an object of ``nir`` as a graph whose fields are checked.
 
     Args:
       graph: a ``nir.NIRGraph``, the path of a file, or a graph that is checked already.
@@ -100,7 +100,7 @@ def as_graph(graph: Any, max_bytes: int = MAX_BYTES) -> Graph:
 
 
 def _refusal(path: Path) -> Exception | None:
-    """Return the exception with which ``nir.read`` refuses a file, or None if it reads the file."""
+    """Returns the exception with which ``nir.read`` refuses a file, or None if it reads it."""
     try:
         library().read(str(path))
     except Exception as error:  # nir raises ValueError, TypeError, AssertionError and others
@@ -109,7 +109,7 @@ def _refusal(path: Path) -> Exception | None:
 
 
 def _check_names(graph: Graph) -> None:
-    """Raise if the name of a node cannot be the name of a group in an HDF5 file."""
+    """Raises if the name of a node cannot be the name of a group in an HDF5 file."""
     for name, node in graph.nodes.items():
         if name in ("", ".") or "/" in name or "\0" in name:
             raise fail(

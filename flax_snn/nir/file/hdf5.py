@@ -22,7 +22,7 @@ _MAX_STRING = 2**20
 
 
 def read_tree(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> dict[str, Any]:
-    """Return the root graph of a NIR file as nested dicts of arrays, strings and numbers.
+    """Returns the root graph of a NIR file as nested dicts of arrays, strings and numbers.
 
     Args:
       path: the file.
@@ -70,7 +70,7 @@ def read_tree(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> dict[
 
 
 def _child(group: Any, name: str, where: str) -> Any:
-    """Return a member of a group, or None if there is none. Links are refused."""
+    """Returns a member of a group, or None if there is none. Links are refused."""
     if group.get(name, getlink=True) is None:
         return None
     if kind := foreign_link(group, name):
@@ -140,7 +140,7 @@ class _Reader:
         raise fail(where, "a string, a list of them, or pairs", f"an array of shape {data.shape}")
 
     def spend(self, size: int, data: Any, where: str) -> None:
-        """Count bytes that are about to be read; raise if they exceed what is stored or allowed."""
+        """Counts bytes that are about to be read; raises if they exceed what is allowed."""
         if wrong := check_stored(data, size):
             raise fail(
                 where,

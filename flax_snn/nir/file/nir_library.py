@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def library() -> Any:
-    """Return the module ``nir``.
+    """Returns the module ``nir``.
 
     Raises:
       ModuleNotFoundError: it is not installed; the message says how to install it.
@@ -31,7 +31,7 @@ def library() -> Any:
 
 
 def to_library(graph: Graph) -> nir.NIRGraph:
-    """Return a graph as an object of the library ``nir``."""
+    """Returns a graph as an object of the library ``nir``."""
     nir = library()
     nodes = {}
     for name, node in graph.nodes.items():
@@ -58,7 +58,7 @@ def to_library(graph: Graph) -> nir.NIRGraph:
 
 
 def plain_values(node: Any) -> dict[str, Any]:
-    """Return a node or graph of ``nir`` as the plain values that its file would contain."""
+    """Returns a node or graph of ``nir`` as the plain values that its file would contain."""
     kind = type(node).__name__
     values: dict[str, Any] = {"type": kind}
     metadata = getattr(node, "metadata", None)
@@ -81,7 +81,7 @@ def plain_values(node: Any) -> dict[str, Any]:
 def with_input_shapes(
     graph: nir.NIRGraph, input_shapes: Mapping[str, Shape], prefix: str = ""
 ) -> nir.NIRGraph:
-    """Return a graph of ``nir`` in which every Conv and Flatten has its input shape.
+    """Returns a graph of ``nir`` in which every Conv and Flatten has its input shape.
 
     ``nir`` lets these fields be None in memory and cannot write None.
 

@@ -26,7 +26,7 @@ class NIRReadWarning(UserWarning):
 
 
 def describe_refusal(name: str, graph: Graph, wiring: Wiring, error: Exception) -> str:
-    """Return the text of a warning about a file that ``nir.read`` refuses.
+    """Returns the text of a warning about a file that ``nir.read`` refuses.
 
     Args:
       name: name of the file.
@@ -43,7 +43,7 @@ def describe_refusal(name: str, graph: Graph, wiring: Wiring, error: Exception) 
 
 
 def refusals(graph: Graph, wiring: Wiring, prefix: str = "") -> list[str]:
-    """Return the reasons for which ``nir.read`` refuses a graph; an empty list if it reads it.
+    """Returns the reasons for which ``nir.read`` refuses a graph; an empty list if it reads it.
 
     Args:
       graph: a graph, or a graph nested in it.
@@ -85,7 +85,7 @@ def _convolution_refusals(node: Node, name: str, received: Shape, sent: Shape) -
 
 
 def nir_output_sizes(node: Node, sizes: Shape) -> Shape:
-    """Return the spatial output sizes that ``nir`` computes for a convolution.
+    """Returns the spatial output sizes that ``nir`` computes for a convolution.
 
     Args:
       node: a Conv1d or Conv2d.

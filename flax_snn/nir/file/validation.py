@@ -16,7 +16,7 @@ _OPTIONAL: dict[str, Any] = {"input_shape": None, "input_type": None, "start_dim
 
 
 def parse_graph(raw: Mapping[str, Any], where: str = "graph") -> Graph:
-    """Return a graph made of plain values, after a check of every field.
+    """Returns a graph made of plain values, after a check of every field.
 
     Args:
       raw: ``{"type": "NIRGraph", "nodes": {name: ...}, "edges": [(from, to), ...]}``.
@@ -42,7 +42,7 @@ def parse_graph(raw: Mapping[str, Any], where: str = "graph") -> Graph:
 
 
 def parse_node(raw: Any, where: str) -> Node | Graph:
-    """Return a node made of plain values, after a check of every field.
+    """Returns a node made of plain values, after a check of every field.
 
     Args:
       raw: ``{"type": ..., field: value, ...}``.
@@ -82,7 +82,7 @@ def parse_node(raw: Any, where: str) -> Node | Graph:
 
 
 def metadata_of(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the metadata of a graph or node as plain Python values."""
+    """Returns the metadata of a graph or node as plain Python values."""
     found = raw.get("metadata") or {}
     if not isinstance(found, Mapping):
         raise fail(f"{where}: metadata", "a group of values", repr(type(found).__name__))
@@ -200,7 +200,7 @@ def _refuse_list(label: str, numbers: ir.Shape) -> int:
 
 
 def _check_together(node: Node, where: str) -> None:
-    """Raise if fields of a node contradict each other."""
+    """Raises if fields of a node contradict each other."""
     if node.is_neuron:
         shapes = {name: np.shape(value) for name, value in node.fields.items()}
         if len(set(shapes.values())) > 1:

@@ -59,7 +59,7 @@ class NodeGroup:
 
 
 def delay_steps(node: Node, name: str, dt: float, round_delays: bool) -> np.ndarray:
-    """Return the delay of each element in whole steps.
+    """Returns the delay of each element in whole steps.
 
     Args:
       node: a Delay.
@@ -86,7 +86,7 @@ def delay_steps(node: Node, name: str, dt: float, round_delays: bool) -> np.ndar
 
 
 def group_nodes(wiring: Wiring, steps: dict[str, np.ndarray]) -> list[NodeGroup]:
-    """Return the groups of all nodes of a graph, sources before their targets.
+    """Returns the groups of all nodes of a graph, sources before their targets.
 
     Args:
       wiring: the graph.
@@ -129,7 +129,7 @@ class _Finder:
         self.nodes, self.sources, self.targets = wiring.nodes, wiring.sources, wiring.targets()
 
     def uniform(self, name: str) -> int | None:
-        """Return the steps of a Delay if all elements have the same delay, else None."""
+        """Returns the steps of a Delay if all elements have the same delay, else None."""
         each = self.steps.get(name)
         same = each is not None and each.size and (each == each.flat[0]).all()
         return int(each.flat[0]) if same and each is not None else None
@@ -145,7 +145,7 @@ class _Finder:
         return len(modules - {None}) < 2
 
     def cell(self, name: str) -> NodeGroup | None:
-        """Return the cell that a neuron belongs to, or None if it is in a larger loop."""
+        """Returns the cell that a neuron belongs to, or None if it is in a larger loop."""
         threshold, late = self.threshold_and_delay(name)
         forward = [n for n in (name, threshold, late) if n is not None]
         recurrent, delay, back = self.recurrence(name, forward)
@@ -183,7 +183,7 @@ class _Finder:
         )
 
     def threshold_and_delay(self, name: str) -> tuple[str | None, str | None]:
-        """Return the Threshold and the Delay after a neuron that belong to its cell, or None."""
+        """Returns the Threshold and the Delay after a neuron that belong to its cell, or None."""
         threshold = late = None
         last = name
         after = self.targets.get(last, ())
@@ -201,7 +201,7 @@ class _Finder:
         return alone and self.nodes[after[0]].type == kind and len(self.sources[after[0]]) == 1
 
     def lag_before(self, name: str, outside: tuple[str, ...]) -> str | None:
-        """Return a Delay of one step before a synapse, or None if there is none."""
+        """Returns a Delay of one step before a synapse, or None if there is none."""
         if not self.nodes[name].type.startswith("Cuba") or len(outside) != 1:
             return None
         late = outside[0]
@@ -214,7 +214,7 @@ class _Finder:
         return node.type == "Affine" and bool(np.any(node["bias"] != 0))
 
     def recurrence(self, name: str, forward: list[str]) -> tuple[str | None, int, str | None]:
-        """Return the recurrent weights, their delay in steps, and the node that closes the loop."""
+        """Returns the recurrent weights, their delay in steps, and the node that ends the loop."""
         nothing = None, 0, None
         if name not in self.loops:
             return nothing

@@ -23,7 +23,7 @@ _MOST_VALUES = 10_000
 
 
 def build_loop(builder: ModuleBuilder, node_group: NodeGroup) -> BuiltModule:
-    """Return a cell that advances the nodes of a loop one after the other.
+    """Returns a cell that advances the nodes of a loop one after the other.
 
     Args:
       builder: makes the modules of its nodes.
@@ -109,7 +109,7 @@ class _Order:
         self.operations: list[Operation] = []
 
     def inputs(self, name: str, before: bool) -> tuple[StepValue, ...]:
-        """Return the values whose sum a node receives, after adding the operations for them."""
+        """Returns the values whose sum a node receives, after adding the operations for them."""
         found: list[StepValue] = [(self.entries[name], before)] if name in self.entries else []
         for source in self.builder.wiring.sources[name]:
             if source in self.inside:
@@ -131,7 +131,7 @@ class _Order:
         return tuple(found)
 
     def compute(self, name: str, before: bool) -> None:
-        """Add the operation of a node after the operations that compute its inputs."""
+        """Adds the operation of a node after the operations that compute its inputs."""
         if (name, before) in self.done:
             return
         self.done.add((name, before))

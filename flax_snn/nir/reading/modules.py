@@ -51,7 +51,7 @@ class ModuleBuilder:
     param_dtype: Any
 
     def layer(self, name: str) -> BuiltModule:
-        """Return the module of a node outside cells; it takes sequences or single steps."""
+        """Returns the module of a node outside cells; it takes sequences or single steps."""
         node = self.wiring.nodes[name]
         if node.type in ("Affine", "Linear"):
             params = self._dense(name)
@@ -88,7 +88,7 @@ class ModuleBuilder:
         return BuiltModule(threshold, {"neuron": {"threshold": theta}})
 
     def cell(self, node_group: NodeGroup) -> BuiltModule:
-        """Return the cell of a group of nodes."""
+        """Returns the cell of a group of nodes."""
         node, order = self.wiring.nodes[node_group.name], self.orders.get(node_group.name)
         threshold = (
             None if node_group.threshold is None else self.wiring.nodes[node_group.threshold]
@@ -134,7 +134,7 @@ class ModuleBuilder:
         )
 
     def _without_emit(self, node: Node, node_group: NodeGroup) -> Node:
-        """Return a node whose metadata say that spikes are late only if there is a Delay for it."""
+        """Returns a node whose metadata say that spikes are late only if it has a Delay."""
         metadata = {k: v for k, v in node.metadata.items() if k not in ("emit", "recurrent_lag")}
         if node_group.late_spikes:
             metadata |= {"emit": "old"} | (
@@ -145,7 +145,7 @@ class ModuleBuilder:
         return dataclasses.replace(node, metadata=metadata)
 
     def _dense(self, name: str) -> dict[str, Any]:
-        """Return the kernel and the bias of an Affine or Linear."""
+        """Returns the kernel and the bias of an Affine or Linear."""
         node = self.wiring.nodes[name]
         where = f"node {name!r} ({node.type})"
         weight = node["weight"]
@@ -185,7 +185,7 @@ class ModuleBuilder:
         return layers.Flatten(axes, channels_first=True, start=start, end=end)
 
     def _array(self, value: np.ndarray, where: str) -> Any:
-        """Return an array in the dtype of the variables.
+        """Returns an array in the dtype of the variables.
 
         Raises:
           NIRError: a value outside the range of the dtype, or a whole number that it cannot hold.
@@ -202,7 +202,7 @@ class ModuleBuilder:
 
 
 def joined(children: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the variables of a module whose children have these variables."""
+    """Returns the variables of a module whose children have these variables."""
     found: dict[str, Any] = {}
     for name, variables in children.items():
         for collection, tree in variables.items():
@@ -211,7 +211,7 @@ def joined(children: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def tree_names(names: list[str]) -> dict[str, str]:
-    """Return names for the variable tree, which may contain neither dots nor slashes."""
+    """Returns names for the variable tree, which may contain neither dots nor slashes."""
     plain = {name: name.replace(".", "_").replace("/", "_") for name in names}
     if len(set(plain.values())) < len(plain) or {"input"} & set(plain.values()):
         return {name: f"{k}_{plain[name]}" for k, name in enumerate(names)}

@@ -25,7 +25,7 @@ Placed = tuple[Path, BuiltModule]
 
 
 def assemble(builder: ModuleBuilder, groups: list[NodeGroup]) -> BuiltModule:
-    """Return the network of a graph.
+    """Returns the network of a graph.
 
     Args:
       builder: makes the modules.
@@ -45,7 +45,7 @@ def assemble(builder: ModuleBuilder, groups: list[NodeGroup]) -> BuiltModule:
 
 
 def _row(wiring: Wiring, groups: list[NodeGroup]) -> list[NodeGroup] | None:
-    """Return the groups if each sends only to the next one, else None."""
+    """Returns the groups if each sends only to the next one, else None."""
     before = wiring.input
     for group in groups:
         if group.sources != (before,) or len(group.entries) > 1 or len(group.exits) > 1:
@@ -69,7 +69,7 @@ def _build(builder: ModuleBuilder, group: NodeGroup) -> BuiltModule:
 
 
 def _paths(row: list[NodeGroup], built_modules: list[BuiltModule]) -> list[Path]:
-    """Return the places in the module tree of a row of layers whose file does not say them."""
+    """Returns the places in the module tree of a row of layers whose file does not say them."""
     chains = [
         group.kind == "cell" and _chains(b) for group, b in zip(row, built_modules, strict=True)
     ]
@@ -105,7 +105,7 @@ def _written_paths(wiring: Wiring, row: list[NodeGroup]) -> list[Path] | None:
 
 
 def _tree(items: list[Placed]) -> BuiltModule | None:
-    """Return the module that has these modules at their paths, or None if there is none."""
+    """Returns the module that has these modules at their paths, or None if there is none."""
     heads = [path[0] if path else "" for path, _ in items]
     if len(items) == 1 and not heads[0]:
         built = items[0][1]

@@ -86,7 +86,7 @@ def population(
     order: Order = None,
     param_dtype: Any = np.float32,
 ) -> Population:
-    """Return the neurons of a node.
+    """Returns the neurons of a node.
 
     Args:
       node: the node.
@@ -130,7 +130,7 @@ def population(
 
 
 def check_surrogate(surrogate: Surrogate, theta: Any, where: str) -> None:
-    """Raise a NIRError if a threshold lies where a surrogate derivative is divided by 0."""
+    """Raises a NIRError if a threshold lies where a surrogate derivative is divided by 0."""
     try:
         surrogate.check_threshold(f"{where}: v_threshold", theta)
     except ValueError as error:
@@ -210,7 +210,7 @@ def _start(node: Node, options: ReadOptions) -> np.ndarray:
 
 
 def _given(node: Node, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the values in metadata, which are one for all neurons or one per neuron."""
+    """Returns the values in metadata, which are one for all neurons or one per neuron."""
     try:
         values = np.broadcast_to(np.asarray(node.metadata[name], np.float64), shape)
     except (TypeError, ValueError):
@@ -234,7 +234,7 @@ def _check_unused_reset(node: Node, where: str, rule: Rule) -> None:
 
 
 def _split(numbers: Coefficients, param_dtype: Any) -> tuple[Coefficients, dict[str, np.ndarray]]:
-    """Return the coefficients of the first neuron, and those that differ between neurons."""
+    """Returns the coefficients of the first neuron, and those that differ between neurons."""
     shared: dict[str, Any] = {}
     individual: dict[str, np.ndarray] = {}
     for name, value in vars(numbers).items():
@@ -257,7 +257,7 @@ def _with_parameters(
     individual: dict[str, np.ndarray],
     options: ReadOptions,
 ) -> tuple[Rule, dict[str, Any]]:
-    """Return a rule with a discretization, and parameters, that give the same coefficients.
+    """Returns a rule with a discretization, and parameters, that give the same coefficients.
 
     If there are none, return the rule without a discretization, and no parameters.
     """

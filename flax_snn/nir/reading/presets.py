@@ -78,7 +78,7 @@ class Producer:
     dims: bool = False
 
     def switches(self, kind: str) -> Mapping[str, Any]:
-        """Return the fields of `flax_snn.dynamics.Rule` for neurons of a node type."""
+        """Returns the fields of `flax_snn.dynamics.Rule` for neurons of a node type."""
         return self.rule.get(kind, self.rule.get("", {}))
 
 
@@ -199,7 +199,7 @@ PRODUCERS: dict[str, Producer] = {
 
 
 def find_producer(name: str | None, method: str) -> Producer:
-    """Return the preset of a name; for None, the one that reads NIR as defined.
+    """Returns the preset of a name; for None, the one that reads NIR as defined.
 
     Raises:
       NIRError: the name is unknown, or the framework steps its neurons with another method.
@@ -217,7 +217,7 @@ def find_producer(name: str | None, method: str) -> Producer:
 
 
 def repaired(graph: Graph, producer: Producer, dt: float) -> Graph:
-    """Return a graph whose values and edges have been converted to what NIR defines.
+    """Returns a graph whose values and edges have been converted to what NIR defines.
 
     What deviates in the update of a neuron stays in the preset, and is used by the neurons.
     """
@@ -248,7 +248,7 @@ def _node(node: Node, producer: Producer, dt: float) -> Node:
 
 
 def _loop(graph: Graph) -> Graph:
-    """Redirect the edge from the Input to recurrent weights to the neuron after the weights."""
+    """Redirects the edge from the Input to recurrent weights to the neuron after the weights."""
     kinds = {name: node.type for name, node in graph.nodes.items() if isinstance(node, Node)}
     neurons = [n for n, kind in kinds.items() if kind in ("LIF", "IF", "CubaLIF")]
     edges = tuple(
@@ -262,7 +262,7 @@ def _loop(graph: Graph) -> Graph:
 
 
 def _permute_columns(graph: Graph, nodes: dict[str, Any]) -> None:
-    """Permute the columns of matrices after a Flatten from (H, W, C) to (C, H, W)."""
+    """Permutes the columns of matrices after a Flatten from (H, W, C) to (C, H, W)."""
     for a, b in graph.edges:
         flat, dense = nodes[a], nodes[b]
         if not (isinstance(flat, Node) and flat.type == "Flatten" and isinstance(dense, Node)):

@@ -39,7 +39,7 @@ def from_nir(
     param_dtype: Any = jnp.float32,
     max_bytes: int = MAX_BYTES,
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Make a Flax network of a NIR graph.
+    """Makes a Flax network of a NIR graph.
 
     Every node, field and edge of the graph is honoured, or the graph is refused: nothing is guessed
     and nothing is ignored. The network reads sequences that are batch-major with channels last,

@@ -15,7 +15,7 @@ from flax_snn.nir.wiring import Wiring
 def check_size(
     wiring: Wiring, steps: Mapping[str, np.ndarray], param_dtype: Any, max_bytes: int
 ) -> None:
-    """Refuse a network whose values would not fit into a number of bytes.
+    """Refuses a network whose values would not fit into a number of bytes.
 
     A file of a few kilobytes can declare feature maps and delays of any size. Counted are what each
     node sends in one step of one sample, and what each Delay remembers.

@@ -76,7 +76,7 @@ class GraphBuilder:
     def add(
         self, name: str, kind: str, fields: dict[str, Any], signal: Signal, path: str, **more: Any
     ) -> Signal:
-        """Add a node that receives a signal, and return the signal that the node sends.
+        """Adds a node that receives a signal, and return the signal that the node sends.
 
         Args:
           name: name of the node; a number is added if there is a node of that name.
@@ -94,7 +94,7 @@ class GraphBuilder:
         return Signal((name,), shape, signal.order if keeps else None)
 
     def nest(self, name: str, inner: GraphBuilder, out: Signal, signal: Signal) -> Signal:
-        """Add a nested graph that receives a signal, and return the signal that it sends.
+        """Adds a nested graph that receives a signal, and return the signal that it sends.
 
         Args:
           name: name of the nested graph.
@@ -112,7 +112,7 @@ class GraphBuilder:
         return Signal((name,), out.shape)
 
     def free(self, name: str) -> str:
-        """Return a name that no node has: the given one, if need be with a number."""
+        """Returns a name that no node has: the given one, if need be with a number."""
         count, tried = 0, name
         while tried in self.nodes or tried in ("input", "output"):
             count += 1
@@ -149,7 +149,7 @@ class GraphBuilder:
 
 
 def scaled(weight: np.ndarray, factor: np.ndarray | None) -> np.ndarray:
-    """Return weights (out, ...) whose rows have been multiplied by factors, in the same dtype."""
+    """Returns weights (out, ...) whose rows have been multiplied by factors, in the same dtype."""
     if factor is None:
         return weight
     rows = np.asarray(factor, np.float64).reshape((-1,) + (1,) * (weight.ndim - 1))
@@ -159,7 +159,7 @@ def scaled(weight: np.ndarray, factor: np.ndarray | None) -> np.ndarray:
 def read_variable(
     variables: Mapping[str, Any], collection: str, name: str, path: str
 ) -> np.ndarray:
-    """Return a variable of a module as an array.
+    """Returns a variable of a module as an array.
 
     Raises:
       NIRError: the variables do not contain it.
@@ -176,7 +176,7 @@ def read_variable(
 
 
 def unsupported(path: str, module: Any, what: str, remedy: str) -> NIRError:
-    """Return the error for a module that cannot be written as nodes.
+    """Returns the error for a module that cannot be written as nodes.
 
     Args:
       path: path of the module in the network.
@@ -192,7 +192,7 @@ def unsupported(path: str, module: Any, what: str, remedy: str) -> NIRError:
 
 
 def check_arithmetic(module: Any, path: str) -> None:
-    """Raise if a module does not compute plain products in the dtype of its weights."""
+    """Raises if a module does not compute plain products in the dtype of its weights."""
     if module.dtype is not None and np.dtype(module.dtype) != np.dtype(module.param_dtype):
         what = f" with dtype={np.dtype(module.dtype)}"
         raise unsupported(

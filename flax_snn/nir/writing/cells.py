@@ -37,7 +37,7 @@ def add_cell(
     signal: Signal,
     name: str = "",
 ) -> Signal:
-    """Add the nodes of a cell, and return the signal that it sends.
+    """Adds the nodes of a cell, and return the signal that it sends.
 
     Args:
       builder: the graph to which the nodes are added.
@@ -86,7 +86,7 @@ def add_cell(
 
 
 def _check_cell(cell: Any, path: str) -> None:
-    """Raise unless a cell consists of weights and neurons that NIR has nodes for."""
+    """Raises unless a cell consists of weights and neurons that NIR has nodes for."""
     if not isinstance(cell, NeuronCell):
         raise unsupported(
             path, cell, "", "cells that can be exported are NeuronCells, and Chains of them"
@@ -129,7 +129,7 @@ def _several(
     path: str,
     signal: Signal,
 ) -> Signal:
-    """Add a population with several synaptic currents: an LI for each, whose sum it receives."""
+    """Adds a population with several synaptic currents: an LI for each, whose sum it receives."""
     if cell.features is None:
         raise fail(path, "input weights in front of several synapses", "features=None")
     rule = cell.dynamics.rule
@@ -167,7 +167,7 @@ def _several(
 def _neurons(
     builder: GraphBuilder, name: str, population: PopulationNodes, path: str, signal: Signal
 ) -> Signal:
-    """Add a population, and the Threshold and the Delay after it."""
+    """Adds a population, and the Threshold and the Delay after it."""
     order = signal.order
     fields = {key: np.array(to_first(each, order)) for key, each in population.fields.items()}
     metadata = {
@@ -186,7 +186,7 @@ def _neurons(
 def _numbers(
     cell: Any, variables: Mapping[str, Any], features: tuple[int, ...], where: str
 ) -> dict[str, Any]:
-    """Return the coefficients of a cell by name, including learned and individual ones."""
+    """Returns the coefficients of a cell by name, including learned and individual ones."""
     rule = cell.dynamics.rule
     if rule.noisy and not cell.deterministic:
         raise fail(
@@ -206,5 +206,5 @@ def _numbers(
 
 
 def _short(values: np.ndarray) -> Any:
-    """Return one number if all values are the same, else the array."""
+    """Returns one number if all values are the same, else the array."""
     return float(values.flat[0]) if (values == values.flat[0]).all() else np.array(values)

@@ -13,7 +13,7 @@ import numpy as np
 
 
 def ungrouped(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return a convolution with one group that computes the same.
+    """Returns a convolution with one group that computes the same.
 
     Args:
       fields: fields of a Conv1d or Conv2d, with ``weight`` (out, in / groups, *kernel).
@@ -30,7 +30,7 @@ def ungrouped(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def square(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return a Conv2d with a square kernel that computes the same, if there is one.
+    """Returns a Conv2d with a square kernel that computes the same, if there is one.
 
     Zeros are added on both sides of the shorter axis, and its padding grows by as much. Where the
     sides of the kernel differ by an odd number, the output only keeps its size if the stride skips
@@ -55,7 +55,7 @@ def square(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _zeros_before(fields: dict[str, Any], axis: int, padding: int, missing: int) -> int | None:
-    """Return how many of the missing rows go in front, so that the output keeps its size.
+    """Returns how many of the missing rows go in front, so that the output keeps its size.
 
     Returns None if no number does.
     """

@@ -36,7 +36,7 @@ def add_layer(
     signal: Signal,
     name: str = "",
 ) -> Signal:
-    """Add the node of a layer, and return the signal that it sends.
+    """Adds the node of a layer, and return the signal that it sends.
 
     Args:
       builder: the graph to which the node is added.
@@ -75,7 +75,7 @@ def add_dense(
     signal: Signal,
     factor: np.ndarray | None = None,
 ) -> Signal:
-    """Add the node of a matrix, and return the signal that it sends.
+    """Adds the node of a matrix, and return the signal that it sends.
 
     Args:
       builder: the graph to which the node is added.
@@ -109,7 +109,7 @@ def add_dense(
 
 
 def add_delay(builder: GraphBuilder, name: str, steps: Any, path: str, signal: Signal) -> Signal:
-    """Add a Delay, given its steps as one number or one per element."""
+    """Adds a Delay, given its steps as one number or one per element."""
     delay = np.asarray(steps, np.float64) * builder.options.dt
     fields = {"delay": np.array(np.broadcast_to(delay, signal.shape))}
     return builder.add(name, "Delay", fields, signal, path)
@@ -260,7 +260,7 @@ def _padding(
     dilation: Sizes,
     where: str,
 ) -> Any:
-    """Return the padding of a convolution as NIR has it: "valid", "same" or a size per axis."""
+    """Returns the padding of a convolution as NIR has it: "valid", "same" or a size per axis."""
     reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel.shape[2:], strict=True)]
     if padding == "VALID":
         return "valid"

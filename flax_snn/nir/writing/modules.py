@@ -30,7 +30,7 @@ def add_module(
     signal: Signal,
     name: str = "",
 ) -> Signal:
-    """Add the nodes of a module over sequences, and return the signal that it sends.
+    """Adds the nodes of a module over sequences, and return the signal that it sends.
 
     Args:
       builder: the graph to which the nodes are added.
@@ -111,7 +111,7 @@ def _cell(
 def _residual(
     builder: GraphBuilder, block: SpikingResidual, variables: Variables, path: str, signal: Signal
 ) -> Signal:
-    """Add the nodes of a residual block, whose sum is two edges into the next node."""
+    """Adds the nodes of a residual block, whose sum is two edges into the next node."""
     if block.connect != "add":
         raise unsupported(
             path,
@@ -140,7 +140,7 @@ def _residual(
 
 
 def _weightless(layer: Neurons, signal: Signal) -> Any:
-    """Return the cell that a layer of neurons without weights uses."""
+    """Returns the cell that a layer of neurons without weights uses."""
     names = ("dynamics", "surrogate", "learn", "individual", "values", "deterministic")
     dtypes = ("dtype", "param_dtype", "state_dtype")
     fields = {name: getattr(layer, name) for name in (*names, *dtypes)}
@@ -167,7 +167,7 @@ def _graph(
 def _loop(
     builder: GraphBuilder, loop: Loop, variables: Variables, path: str, received: list[Signal]
 ) -> dict[str, Signal]:
-    """Add the nodes of a loop, then the edges between them."""
+    """Adds the nodes of a loop, then the edges between them."""
     values = dict(zip(loop.entries, received, strict=True))
     for name in (*loop.layers, *loop.delays):
         last = loop.shapes[name]

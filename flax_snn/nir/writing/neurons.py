@@ -67,7 +67,7 @@ class PopulationNodes:
 
 
 def method_of(dynamics: Dynamics) -> Method | None:
-    """Return the method by which dynamics are discretized, or None if only decays are given."""
+    """Returns the method by which dynamics are discretized, or None if only decays are given."""
     how = dynamics.rule.discretization
     if dynamics.given is not None or how is None:
         return None
@@ -83,7 +83,7 @@ def population_nodes(
     method: Method,
     allow: Collection[str],
 ) -> PopulationNodes:
-    """Return the nodes of a population.
+    """Returns the nodes of a population.
 
     Args:
       dynamics: the dynamics of its neurons.
@@ -175,7 +175,7 @@ def _check_rule(dynamics: Dynamics, numbers: dict[str, Any], where: str) -> None
 
 
 def _not_in_nir(rule: Rule, bounded: bool, away: bool) -> tuple[str, ...]:
-    """Return the properties of a neuron that NIR has no field for, names of `LEAVES`."""
+    """Returns the properties of a neuron that NIR has no field for, names of `LEAVES`."""
     delayed = rule.reset == "hard" and rule.reset_time != "same"
     lost = rule.reset_time == "give-back" or rule.reset_site == "sum" or rule.hold > 0
     found = {
@@ -210,7 +210,7 @@ def _fields(
     method: Method,
     fires: bool,
 ) -> tuple[str, dict[str, np.ndarray], np.ndarray]:
-    """Return the type of the node, its parameters, and the gain of the input."""
+    """Returns the type of the node, its parameters, and the gain of the input."""
     rule, decay = dynamics.rule, values["alpha"]
     synapse = rule.all_channels == 1
     entry = rule.entry if synapse or rule.entry == "jump" else "direct"
@@ -259,7 +259,7 @@ def _synapses(
     dt: float,
     method: Method,
 ) -> tuple[dict[str, np.ndarray], ...]:
-    """Return parameters of an LI for each synaptic current; its potential enters the membrane."""
+    """Returns parameters of an LI for each synaptic current; its potential enters the membrane."""
     through = numbers["c_new" if dynamics.rule.entry == "new" else "c_old"]
     found = []
     for beta, g, gain in zip(numbers["beta"], numbers["g"], through, strict=True):
@@ -276,7 +276,7 @@ def _synapses(
 def _tau(
     dynamics: Dynamics, name: str, decay: np.ndarray, where: str, dt: float, method: Method
 ) -> np.ndarray:
-    """Return the time constants for which the method gives these decays."""
+    """Returns the time constants for which the method gives these decays."""
     highest = 0.0 if method == "euler" else np.nextafter(0.0, 1.0)
     if (decay < highest).any() or (decay >= 1.0).any():
         worst = float(decay.min() if (decay < highest).any() else decay.max())
@@ -300,7 +300,7 @@ def _tau(
 
 
 def _loss(tau: np.ndarray, dt: float, method: Method) -> np.ndarray:
-    """Return 1 - decay, computed as when the file is read."""
+    """Returns 1 - decay, computed as when the file is read."""
     how = Discretization("euler" if method == "euler" else "exponential", "unit", "leak")
     numbers = discretize(Rule(discretization=how), LIFParameters(tau_mem=tau), dt)
     return np.asarray(vars(numbers)["c_x"])
@@ -309,7 +309,7 @@ def _loss(tau: np.ndarray, dt: float, method: Method) -> np.ndarray:
 def _exact(
     guess: np.ndarray, forward: Callable[[np.ndarray], np.ndarray], target: np.ndarray
 ) -> np.ndarray:
-    """Return values close to a guess whose result is exactly the target, where there are any."""
+    """Returns values close to a guess whose result is exactly the target, where there are any."""
     best, up, down = np.array(guess), np.array(guess), np.array(guess)
     for _ in range(16):
         missed = forward(best) != target

@@ -78,7 +78,7 @@ class Target:
     def fit(
         self, population: PopulationNodes, where: str, dt: float, method: Method
     ) -> tuple[PopulationNodes, np.ndarray | None]:
-        """Return a population with the required gains, and the factor for the weights before it.
+        """Returns a population with the required gains, and the factor for the weights before it.
 
         Args:
           population: the population.
@@ -127,7 +127,7 @@ class Target:
             )
 
     def check(self, graph: Graph) -> None:
-        """Raise if the importer would read a graph wrongly or ignore a part of it.
+        """Raises if the importer would read a graph wrongly or ignore a part of it.
 
         Raises:
           NIRError: the message names the node and what the importer does with it.
@@ -204,7 +204,7 @@ def _loss(tau: np.ndarray, dt: float, method: Method) -> np.ndarray:
 
 
 def _inferred(fields: dict[str, np.ndarray], dt: float) -> dict[str, np.ndarray]:
-    """Return fields with the r from which Rockpool infers the step, and with a w_in to match.
+    """Returns fields with the r from which Rockpool infers the step, and with a w_in to match.
 
     Rockpool computes dt = tau_mem / (1 + r), adds b x to the current and the current to the
     membrane, and ignores r and w_in otherwise. In NIR, (1 - b) w_in (1 - a) r = b describes the
@@ -313,7 +313,7 @@ TARGETS: dict[str, Target] = {
 
 
 def find_target(name: Any) -> Target:
-    """Return the target of a name; for None, the one that reads all of NIR.
+    """Returns the target of a name; for None, the one that reads all of NIR.
 
     Raises:
       NIRError: the name is unknown.

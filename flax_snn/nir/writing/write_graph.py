@@ -42,7 +42,7 @@ def to_nir(
     allow: Collection[str] = (),
     metadata: Mapping[str, Any] | None = None,
 ) -> nir.NIRGraph:
-    """Write a network as a NIR graph that means the same spikes in other frameworks.
+    """Writes a network as a NIR graph that means the same spikes in other frameworks.
 
     Time step and method are those of the dynamics. A synaptic current that acts one step after its
     input (the default neuron with ``tau_syn``) becomes a Delay of one step before a CubaLIF; spikes
@@ -138,7 +138,7 @@ def to_nir(
 
 
 def _ordered(graph: Graph) -> Graph:
-    """Return the graph with names whose alphabetical order is the order of computation."""
+    """Returns the graph with names whose alphabetical order is the order of computation."""
     width = len(str(len(graph.nodes)))
     inner = [name for name in graph.nodes if name not in ("input", "output")]
     names = {name: f"n{k:0{width}}_{name}" for k, name in enumerate(inner)}
@@ -164,7 +164,7 @@ def _shape(shape: Any) -> tuple[int, ...]:
 
 
 def _all_dynamics(module: Any) -> list[Dynamics]:
-    """Return the dynamics of all neurons in a tree of modules."""
+    """Returns the dynamics of all neurons in a tree of modules."""
     if isinstance(getattr(module, "dynamics", None), Dynamics):
         return [module.dynamics]
     below: list[Any] = []
@@ -178,7 +178,7 @@ def _all_dynamics(module: Any) -> list[Dynamics]:
 def _agreed(
     dynamics: list[Dynamics], dt: float | None, method: Method | None
 ) -> tuple[float | None, Method | None]:
-    """Return the time step and the method of the dynamics; raise if the arguments differ."""
+    """Returns the time step and the method of the dynamics; raises if the arguments differ."""
     if method is not None:
         check_method(method)
     for each in dynamics:

@@ -70,7 +70,7 @@ class Loop:
 
 
 def _counter(k: Any, loop: Loop) -> Any:
-    """Return the counter of a loop with what its body may say about the loop."""
+    """Returns the counter of a loop with what its body may say about the loop."""
 
     def stop_if(condition: Any) -> None:
         loop.stop = condition
@@ -84,22 +84,22 @@ def _counter(k: Any, loop: Loop) -> Any:
 
 
 def number(value: int) -> Any:
-    """Return a 64-bit integer."""
+    """Returns a 64-bit integer."""
     return ir.Constant(I64, value)
 
 
 def pointer(b: ir.IRBuilder, address: Any, kind: Any) -> Any:
-    """Return an address as a pointer to values of a kind."""
+    """Returns an address as a pointer to values of a kind."""
     return b.inttoptr(address, kind.as_pointer())
 
 
 def minimum(b: ir.IRBuilder, one: Any, other: Any) -> Any:
-    """Return the smaller of two signed integers."""
+    """Returns the smaller of two signed integers."""
     return b.select(b.icmp_signed("<", one, other), one, other)
 
 
 def splat(b: ir.IRBuilder, value: Any, vector: Any) -> Any:
-    """Return a vector whose values are all the same."""
+    """Returns a vector whose values are all the same."""
     nothing = ir.Constant(vector, ir.Undefined)
     first = b.insert_element(nothing, value, ir.Constant(I32, 0))
     mask = ir.Constant(ir.VectorType(I32, vector.count), [0] * vector.count)
@@ -107,6 +107,6 @@ def splat(b: ir.IRBuilder, value: Any, vector: Any) -> Any:
 
 
 def external(module: ir.Module, name: str, result: Any, arguments: list[Any]) -> ir.Function:
-    """Return a function of the C library."""
+    """Returns a function of the C library."""
     found = module.globals.get(name)
     return found or ir.Function(module, ir.FunctionType(result, arguments), name)

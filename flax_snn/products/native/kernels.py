@@ -61,7 +61,7 @@ NAMES = ("product", "kernel_gradient", "denser")
 
 
 def add_loops(module: ir.Module, dtype: str, threads: int = 1) -> dict[str, ir.Function]:
-    """Add the functions for a dtype to a module, and return them by name."""
+    """Adds the functions for a dtype to a module, and return them by name."""
     kind = _Kind(module, dtype)
     product = _over_lists(kind, "product", kind.sum_rows, clears=False)
     gradient = _over_lists(kind, "kernel_gradient", kind.add_to_rows, clears=True)
@@ -73,7 +73,7 @@ def add_loops(module: ir.Module, dtype: str, threads: int = 1) -> dict[str, ir.F
 
 
 def _product(kind: _Kind, block: ir.Function, threads: int) -> ir.Function:
-    """Return the product, in blocks of rows."""
+    """Returns the product, in blocks of rows."""
     function, b = _function(kind, "product", ir.VoidType(), 6)
     x, rows, features, kernel, width, out = function.args
 
@@ -88,7 +88,7 @@ def _product(kind: _Kind, block: ir.Function, threads: int) -> ir.Function:
 
 
 def _gradient(kind: _Kind, block: ir.Function, threads: int) -> ir.Function:
-    """Return the gradient of the kernel, in blocks of features."""
+    """Returns the gradient of the kernel, in blocks of features."""
     function, b = _function(kind, "kernel_gradient", ir.VoidType(), 6)
     x, rows, features, d_out, width, out = function.args
 
@@ -103,7 +103,7 @@ def _gradient(kind: _Kind, block: ir.Function, threads: int) -> ir.Function:
 
 
 def _denser(kind: _Kind) -> ir.Function:
-    """Return the function that counts values that are not zero until there are too many."""
+    """Returns the function that counts values that are not zero until there are too many."""
     function, b = _function(kind, "denser", I64, 3)
     x, size, limit = function.args
     values = pointer(b, x, kind.scalar)
@@ -122,14 +122,14 @@ def _denser(kind: _Kind) -> ir.Function:
 
 
 def _function(kind: _Kind, name: str, result: Any, count: int) -> tuple[ir.Function, Any]:
-    """Return a function of some 64-bit integers, and a builder at its beginning."""
+    """Returns a function of some 64-bit integers, and a builder at its beginning."""
     signature = ir.FunctionType(result, [I64] * count)
     function = ir.Function(kind.module, signature, f"flax_snn_{name}_{kind.dtype}")
     return function, ir.IRBuilder(function.append_basic_block())
 
 
 def _over_lists(kind: _Kind, name: str, inner: Callable[..., None], *, clears: bool) -> ir.Function:
-    """Return a function that compresses all rows, and then works on them panel by panel.
+    """Returns a function that compresses all rows, and then works on them panel by panel.
 
     Its ``stride`` is the distance between rows of ``x``, which may be part of a wider matrix.
     """
@@ -197,7 +197,7 @@ def _over_lists(kind: _Kind, name: str, inner: Callable[..., None], *, clears: b
 
 
 def _one_by_one(b: ir.IRBuilder, kind: _Kind, arguments: Any, *, clears: bool) -> None:
-    """Work on each entry as it is found, which needs no memory."""
+    """Works on each entry as it is found, which needs no memory."""
     x, stride_of_x, rows, features, matrix, width, out = arguments
     size, column = number(kind.bytes), b.alloca(I32)
     _clear(b, kind, out, b.mul(features if clears else rows, width))
@@ -217,13 +217,13 @@ def _one_by_one(b: ir.IRBuilder, kind: _Kind, arguments: Any, *, clears: bool) -
 
 
 def _clear(b: ir.IRBuilder, kind: _Kind, at: Any, count: Any) -> None:
-    """Write zeros to some values from an address on."""
+    """Writes zeros to some values from an address on."""
     total = b.mul(number(kind.bytes), count)
     b.call(kind.fill, [pointer(b, at, I8), ir.Constant(I32, 0), total])
 
 
 def _copy_rows(b: ir.IRBuilder, kind: _Kind, rows: Any, columns: Any, to: Any, source: Any) -> None:
-    """Copy rows of some columns between two matrices, each given as an address and a width."""
+    """Copies rows of some columns between two matrices, each given as an address and a width."""
     size = number(kind.bytes)
     with Loop(b, number(0), rows) as row:
         ends = [b.add(at, b.mul(size, b.mul(row, width))) for at, width in (to, source)]
@@ -231,7 +231,7 @@ def _copy_rows(b: ir.IRBuilder, kind: _Kind, rows: Any, columns: Any, to: Any, s
 
 
 def _panel(b: ir.IRBuilder, size: int, features: Any, width: Any) -> Any:
-    """Return the columns of a panel: a multiple of `PANEL_COLUMNS`, or all."""
+    """Returns the columns of a panel: a multiple of `PANEL_COLUMNS`, or all."""
     fit = b.udiv(number(PANEL_BYTES), b.mul(number(size), features))
     fit = b.and_(fit, number(-PANEL_COLUMNS))
     fit = b.select(b.icmp_signed("<", fit, number(PANEL_COLUMNS)), number(PANEL_COLUMNS), fit)
@@ -259,7 +259,7 @@ class _Kind:
         self.table.linkage = "internal"
 
     def compress(self, b: ir.IRBuilder, row: Any, features: Any, columns: Any) -> Any:
-        """Write the columns of a row that are not zero; return how many there are.
+        """Writes the columns of a row that are not zero; returns how many there are.
 
         Without a branch: eight values make a byte, which names eight numbers in a table. Up to
         eight numbers more are written behind the last one.
@@ -298,7 +298,7 @@ class _Kind:
         count: Any,
         row: Any,
     ) -> None:
-        """Write the sum of ``row[c] * kernel[c]`` over the listed columns c, ``width`` values."""
+        """Writes the sum of ``row[c] * kernel[c]`` over the listed columns c, ``width`` values."""
         kernel, row, out = (pointer(b, p, self.scalar) for p in (kernel, row, out))
         columns = pointer(b, columns, I32)
 
@@ -330,7 +330,7 @@ class _Kind:
         count: Any,
         row: Any,
     ) -> None:
-        """Add ``row[c] * source`` to ``out[c]`` for the listed columns c, ``width`` values."""
+        """Adds ``row[c] * source`` to ``out[c]`` for the listed columns c, ``width`` values."""
         source, row, out = (pointer(b, p, self.scalar) for p in (source, row, out))
         columns = pointer(b, columns, I32)
 
@@ -351,7 +351,7 @@ class _Kind:
         _panels(b, width, panel)
 
     def fires(self, b: ir.IRBuilder, at: Any) -> Any:
-        """Return a byte whose bits say which of eight values are not zero."""
+        """Returns a byte whose bits say which of eight values are not zero."""
         return b.bitcast(b.fcmp_unordered("!=", self._load(b, at), self.zero), I8)
 
     def _load(self, b: ir.IRBuilder, at: Any) -> Any:
@@ -368,7 +368,7 @@ class _Kind:
 
 
 def _panels(b: ir.IRBuilder, width: Any, emit: Callable[[Any, int], None]) -> None:
-    """Cover columns by panels of eight vectors, then of one vector, then by single columns."""
+    """Covers columns by panels of eight vectors, then of one vector, then by single columns."""
     wide = b.and_(width, number(-PANEL_COLUMNS))
     whole = b.and_(width, number(-LANES))
     for low, high, vectors in ((number(0), wide, 8), (wide, whole, 1), (whole, width, 0)):
@@ -381,6 +381,6 @@ def _times_plus(b: ir.IRBuilder, factor: Any, term: Any, total: Any) -> Any:
 
 
 def _places(byte: int) -> int:
-    """Return the places of the bits of a byte that are one, as eight bytes in a number."""
+    """Returns the places of the bits of a byte that are one, as eight bytes in a number."""
     places = [bit for bit in range(LANES) if byte >> bit & 1]
     return int.from_bytes(bytes(places).ljust(LANES, b"\0"), "little")

@@ -20,7 +20,7 @@ DTYPES = ("float32", "float64")
 
 
 def why_unavailable(dtype: str = "float32") -> str | None:
-    """Return why the native kernels cannot be used, or None if they can.
+    """Returns why the native kernels cannot be used, or None if they can.
 
     When a dtype is first needed, this compiles the kernels, which takes a fraction of a second, and
     compares them with dense products.
@@ -52,14 +52,14 @@ def _why_unavailable(dtype: str) -> str | None:
 
 @functools.cache
 def _register(dtype: str) -> None:
-    """Compile the kernels for a dtype, and make them known to XLA once."""
+    """Compiles the kernels for a dtype, and make them known to XLA once."""
     from flax_snn.products.native import xla_call
 
     xla_call.register(dtype, threads())
 
 
 def call(name: str, x: Array, matrix: Array, shape: tuple[int, int]) -> Array:
-    """Call a native loop inside a JAX program.
+    """Calls a native loop inside a JAX program.
 
     Args:
       name: ``product`` or ``kernel_gradient``.
@@ -75,7 +75,7 @@ def call(name: str, x: Array, matrix: Array, shape: tuple[int, int]) -> Array:
 
 
 def denser(x: Array, limit: int) -> Array:
-    """Return an int32 ``(1,)``: 1 if more than ``limit`` entries of ``x`` are not zero, else 0.
+    """Returns an int32 ``(1,)``: 1 if more than ``limit`` entries of ``x`` are not zero, else 0.
 
     Raises:
       RuntimeError: the native kernels cannot be used.
@@ -86,7 +86,7 @@ def denser(x: Array, limit: int) -> Array:
 
 @functools.cache
 def threads() -> int:
-    """Return how many threads this process may use at once."""
+    """Returns how many threads this process may use at once."""
     available = getattr(os, "sched_getaffinity", None)
     return len(available(0)) if available is not None else os.cpu_count() or 1
 
@@ -112,7 +112,7 @@ def _name(loop: str, dtype: str) -> str:
 
 
 def _disagreement(dtype: str) -> str | None:
-    """Return how the kernels differ from dense products in NumPy, or None if they do not."""
+    """Returns how the kernels differ from dense products in NumPy, or None if they do not."""
     generator = np.random.default_rng(0)
     x = (generator.random((37, 83)) < 0.2) * generator.choice([1.0, 2.0, -0.5], (37, 83))
     kernel, gradient = generator.normal(size=(83, 77)), generator.normal(size=(37, 77))

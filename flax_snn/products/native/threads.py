@@ -25,7 +25,7 @@ CREATE, JOIN = "pthread_create", "pthread_join"
 
 
 def available() -> bool:
-    """Return whether the C library has the threads of POSIX."""
+    """Returns whether the C library has the threads of POSIX."""
     return all(binding.address_of_symbol(name) is not None for name in (CREATE, JOIN))
 
 
@@ -37,7 +37,7 @@ def in_blocks(
     work: Any,
     threads: int,
 ) -> None:
-    """Call a function for blocks of a range, each on a thread of its own if that is worth it.
+    """Calls a function for blocks of a range, each on a thread of its own if that is worth it.
 
     Args:
       b: the builder.
@@ -86,7 +86,7 @@ def in_blocks(
 
 
 def _entry(module: ir.Module, block: ir.Function) -> ir.Function:
-    """Return the function that a thread runs: it takes the arguments of a block from memory."""
+    """Returns the function that a thread runs: it takes the arguments of a block from memory."""
     bytes_at = I8.as_pointer()
     entry = ir.Function(module, ir.FunctionType(bytes_at, [bytes_at]), f"{block.name}_entry")
     b = ir.IRBuilder(entry.append_basic_block())

@@ -32,7 +32,7 @@ _ENGINES: list[Any] = []
 
 
 def version() -> tuple[int, int] | None:
-    """Return the version of the interface of the installed XLA, None without its header."""
+    """Returns the version of the interface of the installed XLA, None without its header."""
     header = Path(jax.ffi.include_dir(), "xla", "ffi", "api", "c_api.h")
     if not header.exists():
         return None
@@ -44,7 +44,7 @@ def version() -> tuple[int, int] | None:
 
 
 def register(dtype: str, threads: int) -> None:
-    """Compile the kernels for a dtype, and make them known to XLA on CPUs.
+    """Compiles the kernels for a dtype, and make them known to XLA on CPUs.
 
     Each is a target for `jax.ffi.ffi_call` by the name `target`. Products take ``x (rows,
     features)`` and a matrix with as many columns as their result; ``denser`` takes ``x`` and a
@@ -68,12 +68,12 @@ def register(dtype: str, threads: int) -> None:
 
 
 def target(name: str, dtype: str) -> str:
-    """Return the name under which XLA knows a kernel."""
+    """Returns the name under which XLA knows a kernel."""
     return f"flax_snn_{name}_{dtype}"
 
 
 def _add_call(module: ir.Module, kernel: ir.Function, run: Callable[..., None]) -> None:
-    """Add the function that XLA calls: from a call frame to a null pointer, which says success."""
+    """Adds the function that XLA calls: from a call frame to a null pointer, which says success."""
     major, minor = version() or KNOWN_VERSIONS[0]
     call = ir.Function(module, ir.FunctionType(I64, [I64]), f"{kernel.name}_call")
     b = ir.IRBuilder(call.append_basic_block())
@@ -99,7 +99,7 @@ def _add_call(module: ir.Module, kernel: ir.Function, run: Callable[..., None]) 
 
 
 def _multiplied(b: Any, kernel: Any, read: Any, x: Any, matrix: Any, out: Any) -> None:
-    """Call a product for its two buffers and that of its result."""
+    """Calls a product for its two buffers and that of its result."""
     shape = read(x, DIMENSIONS)
     rows, features, width = read(shape, 0), read(shape, 1), read(read(matrix, DIMENSIONS), 1)
     data = [read(buffer, DATA) for buffer in (x, matrix, out)]
@@ -107,7 +107,7 @@ def _multiplied(b: Any, kernel: Any, read: Any, x: Any, matrix: Any, out: Any) -
 
 
 def _limited(b: Any, kernel: Any, read: Any, x: Any, limit: Any, out: Any) -> None:
-    """Call the count of a matrix up to a limit."""
+    """Calls the count of a matrix up to a limit."""
     shape = read(x, DIMENSIONS)
     most = b.sext(b.load(pointer(b, read(limit, DATA), I32)), I64)
     flag = b.call(kernel, [read(x, DATA), b.mul(read(shape, 0), read(shape, 1)), most])
@@ -115,7 +115,7 @@ def _limited(b: Any, kernel: Any, read: Any, x: Any, limit: Any, out: Any) -> No
 
 
 def _compiled(module: ir.Module) -> Any:
-    """Return the engine that holds the machine code of a module for this processor."""
+    """Returns the engine that holds the machine code of a module for this processor."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     machine = binding.Target.from_default_triple().create_target_machine(

@@ -9,7 +9,7 @@ from train.tasks.yin_yang.settings import SpikeTimeLoss, YinYangConfig, YinYangD
 
 
 def check_yin_yang(config: YinYangConfig) -> None:
-    """Refuse settings that cannot work.
+    """Refuses settings that cannot work.
 
     Raises:
       ConfigError: so it is; the message names the flag and the remedy.

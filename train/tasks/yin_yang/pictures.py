@@ -98,7 +98,7 @@ class Runner:
         self._apply = jax.jit(model.apply)
 
     def answers(self, points: Float[np.ndarray, "S F"]) -> Answers:
-        """Return what the network makes of the points."""
+        """Returns what the network makes of the points."""
         chunks = [
             self._answer(points[start : start + _CHUNK]) for start in range(0, len(points), _CHUNK)
         ]
@@ -110,7 +110,7 @@ class Runner:
         )
 
     def spikes(self, points: Float[np.ndarray, "B F"]) -> tuple[Spikes, ...]:
-        """Return the spikes of each layer that spikes, of at most one chunk of points."""
+        """Returns the spikes of each layer that spikes, of at most one chunk of points."""
         output = self._apply(self._params, _padded(points), jax.random.key(0))
         return tuple(self.model.runner.events(layer) for layer in output.spikes)
 
@@ -132,7 +132,7 @@ class Runner:
 def _samples(
     run: Runner, points: np.ndarray, labels: np.ndarray, answers: Answers
 ) -> list[SampleSpikes]:
-    """Return the spikes of the first sample of each class."""
+    """Returns the spikes of the first sample of each class."""
     rows = np.unique(labels, return_index=True)[1]
     model = run.model
     times = np.asarray(model.encode.spikes(points[rows]).first_times())
@@ -164,7 +164,7 @@ def _inputs(times_F: np.ndarray) -> LayerSpikes:
 def _first_spikes(
     model: Model, on_plane: Answers, asked: np.ndarray
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Return first spike times over the plane, of the output neurons and some hidden ones.
+    """Returns first spike times over the plane, of the output neurons and some hidden ones.
 
     The hidden ones are of the last hidden layer, from the one that spikes at most points to the one
     that spikes at fewest.
@@ -194,13 +194,13 @@ def _first_spikes(
 
 
 def _centres(cells: int) -> Float[np.ndarray, "H H 2"]:
-    """Return the centres of cells of the unit square, rows from low to high y."""
+    """Returns the centres of cells of the unit square, rows from low to high y."""
     centres = (np.arange(cells) + 0.5) / cells
     return np.stack(np.meshgrid(centres, centres), axis=-1)
 
 
 def _padded(points: Float[np.ndarray, "B F"]) -> Float[np.ndarray, "K F"]:
-    """Return a whole chunk: one shape is compiled once."""
+    """Returns a whole chunk: one shape is compiled once."""
     return np.concatenate(
         [points, np.broadcast_to(points[:1], (_CHUNK - len(points), *points.shape[1:]))]
     )

@@ -183,7 +183,7 @@ def test_settings_are_compared_as_they_are_typed() -> None:
         ("readout", "max", "max"),
         ("tau-mem", 0.02, "0.02"),
         ("units", None, "-"),
-        ("init-from", "", '""'),
+        ("init-from", "", "''"),
     ]
     for name, value, words in typed:
         assert compare.as_typed(name, value) == words
@@ -192,7 +192,8 @@ def test_settings_are_compared_as_they_are_typed() -> None:
 def test_a_checkpoint_has_no_seed_that_nobody_reads(tiny_run: Path) -> None:
     checkpoint = latest_checkpoint(tiny_run)
     assert checkpoint is not None
-    wanted = {"epochs_done", "batches_done", "stream", "sums", "seconds"}
+    ties = {"run", "updates"}  # They say of which run and step the item is.
+    wanted = {"epochs_done", "batches_done", "stream", "sums", "seconds", *ties}
     assert set(checkpoint.data) == wanted
 
 

@@ -458,19 +458,27 @@ def test_a_silent_network_is_drawn():
 
 @pytest.fixture
 def old(copy_of_run) -> Path:
-    """A copy of the tiny run as the release before wrote it: version 2, without crossbars."""
+    """A copy of the tiny run as an older release wrote it: version 2, no crossbars, no sums."""
     run = copy_of_run
+    sums = ("run", "arrays", "lines", "checksum")
 
-    def rewrite(path, settings_in):
+    def rewrite(path, **changes):
         content = json.loads(path.read_text())
-        settings = settings_in(content)
-        settings["version"] = 2
-        del settings["config"]["crossbar"]
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps({k: v for k, v in (content | changes).items() if k not in sums}))
 
-    rewrite(run / "config.json", lambda content: content)
+    def of_version_2(settings):
+        config = {k: v for k, v in settings["config"].items() if k != "crossbar"}
+        return {"task": settings["task"], "version": 2, "config": config}
+
+    rewrite(run / "config.json", **of_version_2(json.loads((run / "config.json").read_text())))
+    rewrite(run / "result.json")
     for path in run.glob("checkpoints/*/meta/metadata"):
-        rewrite(path, lambda content: content["settings"])
+        settings = of_version_2(json.loads(path.read_text())["settings"])
+        rewrite(path, settings=settings, format_version=2)
+    for path in run.glob("checkpoints/*/data/metadata"):
+        place = json.loads(path.read_text())
+        del place["run"], place["updates"]
+        path.write_text(json.dumps(place))
     return run
 
 

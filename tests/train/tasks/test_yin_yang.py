@@ -181,8 +181,8 @@ def test_lost_spikes_are_said_at_the_end(tmp_path):
 @pytest.mark.parametrize("method", covered_by(METHODS, ["surrogate"]))
 def test_a_run_leaves_its_files_and_is_evaluated(runs, method, capsys):
     run = runs(method)
-    names = {p.name for p in run.iterdir()}
-    assert names == {"config.json", "metrics.jsonl", "result.json", "checkpoints"}
+    files = {"config.json", "environment.json", "metrics.jsonl", "result.json"}
+    assert {p.name for p in run.iterdir()} == {*files, "checkpoints"}
     result = json.loads((run / "result.json").read_text())
     best = max(records(run), key=lambda r: (r["validation_accuracy"], r["epoch"]))
     assert result["best_epoch"] == best["epoch"]

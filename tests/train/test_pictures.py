@@ -239,11 +239,26 @@ def test_predictions_show_the_score_of_the_run_and_no_other():
 def test_compared_runs_have_their_whole_names(paths, heading, names):
     figure = draw_comparison({path: records() for path in paths}, "accuracy")
     assert figure.get_suptitle() == heading
-    texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    shown = [t for t in texts if t not in ("training", "validation") and t[:4] != "best"]
+    (legend,) = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    others = ("training", "validation", *records()[0]["rates_hz"])
+    shown = [t for t in texts if t not in others and t[:4] != "best"]
     for text, name in zip(shown, names, strict=True):
         assert text.split("best epoch")[0].replace("\n", "") == name.removesuffix("\n")
         assert max(map(len, text.split("\n"))) <= 30
+
+
+def test_the_legend_of_many_runs_leaves_the_panels_as_high_as_each_other():
+    runs = {f"runs/tau_mem={k}e-3,hidden=64_64,seed_{k}": records() for k in range(12)}
+    figure = draw_comparison(runs, "accuracy")
+    figure.canvas.draw()
+    boxes = [ax.get_window_extent() for ax in figure.axes]
+    assert max(box.height for box in boxes) <= 1.01 * min(box.height for box in boxes)
+    (legend,) = figure.legends
+    frame = legend.get_window_extent()
+    assert not any(frame.overlaps(box) for box in boxes)
+    assert frame.y0 >= 0 and frame.y1 <= figure.bbox.height and frame.x1 <= figure.bbox.width
+    assert all(",\n" in t or t.count(",") == 0 for t in (x.get_text() for x in legend.get_texts()))
 
 
 def test_titles_are_not_cut_off():

@@ -44,7 +44,7 @@ def first_not_finite(
     None
     >>> kernel = variables["params"]["cell"]["kernel"]
     >>> first_not_finite(net, {"params": {"cell": {"kernel": kernel.at[0, 1].set(jnp.inf)}}}, x)
-    "variables: inf at params/cell/kernel[0, 1]"
+    'variables: inf at params/cell/kernel[0, 1]'
 
     Args:
       model: a Linen model.

@@ -106,7 +106,7 @@ def test_the_page_on_interchange_names_every_preset_and_target() -> None:
 @pytest.mark.optimizer
 @pytest.mark.slow
 def test_the_python_on_sequences_of_different_lengths_runs() -> None:
-    page = (DOCS / "learning.md").read_text().split("## 6.")[1]
+    page = (DOCS / "learning.md").read_text().split("## 6.")[1].split("\n## ")[0]
     (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     names: dict[str, Any] = {}
     exec(block, names)

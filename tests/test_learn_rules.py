@@ -212,8 +212,9 @@ def test_memory_does_not_grow_with_the_sequence() -> None:
         return memory
 
     for rule in ("eprop", "d_rtrl", "ottt"):
-        assert bytes_of(rule, 2000) <= 1.1 * bytes_of(rule, 100), rule
-    assert bytes_of("bptt", 2000) > 2 * bytes_of("bptt", 100)
+        # From a sequence on that is longer than one chunk.
+        assert bytes_of(rule, 2000) <= 1.1 * bytes_of(rule, 500), rule
+    assert bytes_of("bptt", 2000) > 2 * bytes_of("bptt", 500)
 
 
 @pytest.mark.slow

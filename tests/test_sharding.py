@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from flax_snn.time_loop import fused
 from tests.covering_rows import covered_by
 
 DEVICES = 8
@@ -52,7 +53,9 @@ def test_nothing_but_gradients_of_weights_is_exchanged(
 ) -> None:
     for loop in ("fused", "auto"):
         assert found[f"{case} {kind} {loop}"]["gathers"] == 0
-    assert found[f"{case} {kind} fused"]["bytes"] < found[f"{case} Auto nn.RNN"]["bytes"]
+    # A device may keep the states of all steps, up to so much memory.
+    room = fused.KEPT_BYTES
+    assert found[f"{case} {kind} fused"]["bytes"] < found[f"{case} Auto nn.RNN"]["bytes"] + room
 
 
 @pytest.mark.parametrize("kind", covered_by(["Auto", "Explicit"], ["Auto"]))

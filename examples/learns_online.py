@@ -91,7 +91,7 @@ def smoothed(errors: np.ndarray, window: int) -> np.ndarray:
 
 
 def main() -> None:
-    """Lets both networks run, and draw their errors."""
+    """Lets both networks run, and draws their errors."""
     parser = argparse.ArgumentParser(description="A network that learns online.")
     parser.add_argument("--out", default="online.png", help="where the picture goes")
     parser.add_argument("--steps", type=int, default=20000, help="time steps of the stream")

@@ -69,7 +69,7 @@ class ExponentialDynamics(snn.Neuron):
 
 
 def main() -> None:
-    """Runs it in a network, in several ways, and draw it."""
+    """Runs it in a network, in several ways, and draws it."""
     parser = argparse.ArgumentParser(description="A neuron of your own.")
     parser.add_argument("--out", default="own_neuron.png", help="where the picture goes")
     out = parser.parse_args().out

@@ -58,7 +58,7 @@ def data(samples: int, seed: int) -> tuple[jax.Array, np.ndarray]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs a batch forward, print equations, rates and spike counts, save the picture."""
+    """Runs a batch forward, prints equations, rates and spike counts, saves the picture."""
     parser = argparse.ArgumentParser(description="the network of the rate-coded tutorial")
     parser.add_argument("--out", default="tutorial_network.png", help="where the picture goes")
     parser.add_argument("--samples", type=int, default=125, help="samples of each class")

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import pytest
+from convention_arguments import REQUIRED
 
 import flax_snn as snn
 
@@ -14,16 +15,6 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 
 c = snn.conventions
 
-REQUIRED = {
-    "snntorch_leaky": {"beta": 0.9},
-    "snntorch_rleaky": {"beta": 0.9},
-    "snntorch_synaptic": {"alpha": 0.8, "beta": 0.9},
-    "spyx_lif": {"beta": 0.9},
-    "spyx_rlif": {"beta": 0.9},
-    "spyx_cubalif": {"alpha": 0.8, "beta": 0.9},
-    "sinabs_lif": {"tau_mem": 10.0},
-    "sinabs_exp_leak": {"tau_mem": 10.0},
-}
 SWITCHES = {"bool", "str"}
 
 

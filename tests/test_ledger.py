@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
-import sys
 from pathlib import Path
 
+import ledger_rows
 import pytest
 
 import flax_snn as snn
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 
-import ledger_rows  # noqa: E402
 
 ROWS = ledger_rows.rows()
 

@@ -6,23 +6,21 @@ The build itself, ``sphinx-build -W -n docs build/site``, runs the tutorials; `.
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
+import docstrings
+import latex
 import matplotlib.mathtext
 import numpy as np
 import pytest
+import signatures
 
 import flax_snn as snn
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-sys.path.insert(0, str(DOCS / "_ext"))
 
-import docstrings  # noqa: E402
-import latex  # noqa: E402
-import signatures  # noqa: E402
 
 CODE = re.compile(r"```python\n(.*?)```", flags=re.DOTALL)
 CELL = re.compile(r"```\{code-cell\} ipython3\n(.*?)```", flags=re.DOTALL)

@@ -53,7 +53,7 @@ def run_command(task: Task, arguments: Sequence[str] | None = None) -> int:
 
 
 def train_seeds(task: Task, settings: Any, options: RunOptions, seed_given: bool) -> int:
-    """Runs a task once with each seed of ``--seeds``, and show a table.
+    """Runs a task once with each seed of ``--seeds``, and shows a table.
 
     Args:
       task: the task.
@@ -74,7 +74,7 @@ def train_seeds(task: Task, settings: Any, options: RunOptions, seed_given: bool
 
 
 def train_variants(task: Task, variants: Mapping[str, Any], options: RunOptions) -> int:
-    """Runs a task with several settings, and compare the runs.
+    """Runs a task with several settings, and compares the runs.
 
     Args:
       task: the task.

@@ -97,7 +97,7 @@ def describe(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def report(paths: Sequence[Path], target: Path) -> str:
-    """Returns the table of runs, with means over seeds, and draw their learning curves.
+    """Returns the table of runs, with means over seeds, and draws their learning curves.
 
     Args:
       paths: run directories.

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: shown as a message, without a traceback."""
+"""Errors that the user can fix: shown as a message, without a traceback."""
 
 from __future__ import annotations
 
@@ -46,8 +46,17 @@ class RunWarning(UserWarning):
     """Something is not as it should be, and the command goes on; the message says how."""
 
 
+@contextlib.contextmanager
+def as_config_error() -> Iterator[None]:
+    """Turns the errors of the library's checks into errors of settings."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from None
+
+
 def exit_code(command: str, run: Callable[[], int]) -> int:
-    """Runs a command; shows what the user can mend as ``command: error: ...``.
+    """Runs a command; shows what the user can fix as ``command: error: ...``.
 
     Args:
       command: what was typed, such as ``python -m train.randman``.

@@ -7,24 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from convention_arguments import REQUIRED
 from docutils import nodes
 from latex import aligned
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import flax_snn as snn
-
-REQUIRED: dict[str, dict[str, float]] = {
-    "snntorch_leaky": {"beta": 0.9},
-    "snntorch_rleaky": {"beta": 0.9},
-    "snntorch_synaptic": {"alpha": 0.8, "beta": 0.9},
-    "spyx_lif": {"beta": 0.9},
-    "spyx_rlif": {"beta": 0.9},
-    "spyx_cubalif": {"alpha": 0.8, "beta": 0.9},
-    "sinabs_lif": {"tau_mem": 10.0},
-    "sinabs_exp_leak": {"tau_mem": 10.0},
-}
-"""Values of parameters without a default. A convention that lacks one stops the build."""
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -149,7 +149,7 @@ def spikes_before(events: Events, neurons: int) -> tuple[Float[Array, "B K"], Fl
 def _backwards(
     layer: Layer, events: Events, lanes: Lanes, loss: Array, span: Array, resumed: Array
 ) -> Float[Array, "B K"]:
-    """Visits the spikes from the last to the first and return their costates lambda.
+    """Visits the spikes from the last to the first and returns their costates lambda.
 
     Args:
       layer: the layer.

@@ -51,7 +51,7 @@ class Wiring:
 
 
 def wire(graph: Graph) -> Wiring:
-    """Dissolves nested graphs and check edges, shapes and loops.
+    """Dissolves nested graphs and checks edges, shapes and loops.
 
     Raises:
       NIRError: there is not exactly one Input and one Output; a node has no path from the Input or

@@ -117,7 +117,7 @@ class _Run:
 
 
 def _run(name: str, color: Any, records: Records, score: str) -> _Run:
-    """Checks the records of a run and turn them into columns."""
+    """Checks the records of a run and turns them into columns."""
     which = f"run {name!r}" if name else "runs"
     if len(records) == 0:
         raise ValueError(f"{which}: expected records of at least one epoch, got none")

@@ -2,12 +2,14 @@
 
 All layers run over one chunk of time steps before the next chunk begins, so that what they hand to
 each other stays in cache and no layer ever holds the whole sequence. The forward pass keeps the
-state that enters each chunk and nothing else; the reverse pass runs each chunk again from there,
-last chunk first. Memory grows with the number of chunks, by one state each.
+state that enters each chunk; the reverse pass runs each chunk again from there, last chunk first.
+Memory grows with the number of chunks, by one state each. Where the states of all steps fit into a
+few megabytes, they are kept, and no chunk runs again (`kept.py`).
 
-The passes (`flax_snn.time_loop.program`) are differentiated by hand, once. Second derivatives are
-those of the reference loop, in the memory that it takes. On a mesh of explicit axes the passes run
-as on one of automatic axes, and what they return is spread as what the reference loop returns.
+The passes (`run_forward.py`, `run_backward.py`) are differentiated by hand, once. Second
+derivatives are those of the reference loop, in the memory that it takes. On a mesh of explicit axes
+the passes run as on one of automatic axes, and what they return is spread as what the reference
+loop returns.
 
 Reference: Chen et al., *Training deep nets with sublinear memory cost*, 2016 (recomputation);
 Gruslys et al., *Memory-efficient backpropagation through time*, 2016.
@@ -33,7 +35,9 @@ from flax_snn.time_loop.chunks import plan
 from flax_snn.time_loop.layer import LayerWeights
 from flax_snn.time_loop.loop import Result, Run
 from flax_snn.time_loop.mesh import automatic, is_explicit, placement
-from flax_snn.time_loop.program import Program, Saved, run_backward, run_forward
+from flax_snn.time_loop.program import Program, Saved
+from flax_snn.time_loop.run_backward import run_backward
+from flax_snn.time_loop.run_forward import run_forward
 from flax_snn.time_loop.scan import steps
 from flax_snn.time_loop.states import floating, others, rejoined
 from flax_snn.typing import Array

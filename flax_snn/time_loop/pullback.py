@@ -54,7 +54,7 @@ class Residuals(NamedTuple):
 def pullback(
     layer: Layer, weights: LayerWeights, state: Any, current: Array, feedback: Any, *, traced: bool
 ) -> tuple[tuple[Any, Array], Any]:
-    """Runs a step and return its derivative.
+    """Runs a step and returns its derivative.
 
     Args:
       layer: the layer.

@@ -11,6 +11,7 @@ import pytest
 
 from train import reproduce
 from train.command_line import run_command
+from train.restored import reproduce as repetition
 from train.restored.difference import arrays_differ, metrics_differ
 from train.run.__main__ import main as run_own
 from train.tasks.spikes.task import Spikes
@@ -68,7 +69,7 @@ def test_the_first_difference_of_metrics_is_found_wherever_it_is():
 
 @pytest.mark.slow
 def test_the_first_number_that_differs_is_named(tiny_run, again, tmp_path, monkeypatch):
-    read, values = reproduce.run_directory.read_metrics, []
+    read, values = repetition.run_directory.read_metrics, []
 
     def other(path):
         found = read(path)
@@ -78,7 +79,7 @@ def test_the_first_number_that_differs_is_named(tiny_run, again, tmp_path, monke
             found[1]["validation_loss"] = values[1]
         return found
 
-    monkeypatch.setattr(reproduce.run_directory, "read_metrics", other)
+    monkeypatch.setattr(repetition.run_directory, "read_metrics", other)
     code, shown = again(tiny_run, "--workdir", str(tmp_path / "kept"))
     assert code == 1
     assert f"epoch 2, validation_loss: {values[1]} in the run, {values[0]} now" in shown
@@ -98,14 +99,14 @@ def test_a_digit_that_was_changed_in_a_file_is_found(copy_of_run, again):
 
 
 def test_another_seed_is_found_in_the_first_epoch(tiny_run, again, monkeypatch):
-    stored = reproduce._stored
+    stored = repetition._stored
 
     def other(path):
         task, settings = stored(path)
         training = dataclasses.replace(settings.training, seed=settings.training.seed + 1)
         return task, dataclasses.replace(settings, training=training)
 
-    monkeypatch.setattr(reproduce, "_stored", other)
+    monkeypatch.setattr(repetition, "_stored", other)
     code, shown = again(tiny_run, "--json")
     report = json.loads(shown)
     assert code == 1 and report["difference"]["where"] == "epoch 1"
@@ -144,7 +145,7 @@ def test_parts_of_an_extended_run_end_where_it_was_extended():
     settings = dataclasses.replace(settings, training=training)
 
     def plan(entries, epochs):
-        found = reproduce.stages(settings, entries, epochs)
+        found = repetition.stages(settings, entries, epochs)
         parts = [stage.settings.training for stage in found]
         return [
             (t.epochs, t.extended_from, stage.until) for t, stage in zip(parts, found, strict=True)
@@ -261,7 +262,7 @@ def test_a_run_of_an_older_release_is_compared_by_what_its_checkpoint_says(copy_
 def test_one_flipped_bit_of_an_array_is_found(tiny_run, monkeypatch):
     from train.restored import difference
 
-    task, settings = reproduce._stored(tiny_run)
+    task, settings = repetition._stored(tiny_run)
     count, found = arrays_differ(task, settings, tiny_run, tiny_run, 2)
     assert count > 10 and found == []
     read, calls = difference._arrays, []

@@ -25,7 +25,7 @@ SWEEPS = {
 def side_by_side(
     networks: Mapping[str, Restored], part: str, protocol: Protocol, target: Path, shown: bool
 ) -> dict[str, Any]:
-    """Runs networks on chips, and draw what becomes of them.
+    """Runs networks on chips, and draws what becomes of them.
 
     Args:
       networks: networks of one task, by what they are.

@@ -27,7 +27,8 @@ from train.errors import InputError
 from train.progress.report import Progress, format_score
 from train.run import compilation_cache
 from train.run.devices import check_several
-from train.run.loop import begin, checked, finish, train
+from train.run.finish import finish
+from train.run.loop import begin, checked, train
 from train.run.prepare import Run, prepare
 from train.run.resume import check_settings, with_time_loop_of_run
 from train.run.signals import Stop, stop_on_signal
@@ -79,7 +80,7 @@ def run_fleet(task: Task, jobs: Sequence[Job], options: RunOptions, together: in
 
 
 def _run_locked(task: Task, jobs: Sequence[Job], options: RunOptions, together: int) -> int:
-    """Trains and evaluate runs whose directories are locked."""
+    """Trains and evaluates runs whose directories are locked."""
     checked = [_checked(task, job, options) for job in jobs]
     options = _with_time_loop(checked, options)
     if not options.quiet:

@@ -82,7 +82,7 @@ class Epochs:
                 self._running = following
 
     def _ended(self, running: _Running, sums: Sums) -> Iterator[Epoch]:
-        """Yields the epoch that ends with this chunk; start the first chunk of the next one."""
+        """Yields the epoch that ends with this chunk; starts the first chunk of the next one."""
         run, number = self._run, running.epoch
         scored = run.score(running.state.params, run.data.validation)
         last = self._stopping() or number == run.last

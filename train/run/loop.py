@@ -13,7 +13,6 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,13 +24,13 @@ from train.progress.health import Health, lost_spikes
 from train.progress.report import MetricsFile, Progress, farewell, format_score
 from train.progress.tensorboard import check_installed, open_events
 from train.run import compilation_cache
-from train.run.costs import costs_of
 from train.run.early_stopping import Patience
 from train.run.environment import record_environment
 from train.run.epochs import Epoch, Epochs
+from train.run.finish import finish
 from train.run.optimizer import learning_rate
 from train.run.prepare import Run, prepare
-from train.run.record import activity_of, draw, epoch_record, rates_hz, results_of, share
+from train.run.record import activity_of, epoch_record, rates_hz, share
 from train.run.resume import (
     Start,
     check_settings,
@@ -55,7 +54,7 @@ class LostSpikesError(InputError):
 
 
 def run_task(task: Task, settings: Any, options: RunOptions) -> int:
-    """Trains, save, evaluate; see the module.
+    """Trains, saves and evaluates; see the module.
 
     Args:
       task: what to train.
@@ -78,7 +77,7 @@ def run_task(task: Task, settings: Any, options: RunOptions) -> int:
 
 
 def _run_in(path: Path, task: Task, settings: Any, options: RunOptions, started: float) -> int:
-    """Trains, save, evaluate, in a directory that is locked."""
+    """Trains, saves and evaluates, in a directory that is locked."""
     flags = {"overwrite": options.overwrite, "resume": options.resume}
     processes.from_first(lambda: run_directory.check_free(path, **flags))
     stored = run_directory.stored_settings(path) if options.resume else None
@@ -322,50 +321,6 @@ def _record(run: Run, epoch: Epoch, seconds: float) -> dict[str, Any]:
         learning_rate=float(rate),
         seconds=seconds,
     )
-
-
-def finish(
-    run: Run, task: Task, options: RunOptions, started: float, begun: float
-) -> dict[str, Any]:
-    """Evaluates the best checkpoint, as it was saved, on the test part; draw, write the result.
-
-    All processes evaluate; the first one draws, writes and returns the result.
-    """
-    from train.store.read import best_checkpoint
-
-    score = run.model.objective.score
-    best = best_checkpoint(run.path)
-    params = best.restore(run.first, task.older_parameters(best.settings_version)).params
-    if not processes.first():
-        run.score(params, run.data.test)
-        return {}
-    here, test_part = processes.on_host((params, run.data.test))
-    with ThreadPoolExecutor(1) as beside:  # most of the time XLA compiles
-        costs = beside.submit(costs_of, run.model, here, test_part)
-        scored = run.score(params, run.data.test)
-        records = run_directory.read_metrics(run.path)
-        test = scored.sums
-    result = {
-        f"test_{score}": share(test.points, test.samples),
-        "test_loss": float(test.loss / test.samples),
-        "test_rates_hz": rates_hz(run.model, test),
-        **({"test_lost_spikes": int(test.lost)} if run.model.bounded else {}),
-        f"validation_{score}": best.meta["metrics"][f"validation_{score}"],
-        "score": score,
-        "best_epoch": best.meta["epoch"],
-        "epochs": run.training.epochs,
-        "epochs_done": records[-1]["epoch"],
-        "seed": run.training.seed,
-        "seconds": round(time.time() - started, 3),
-        "training_seconds": records[-1]["seconds"],
-        "first_step_unix_time": begun,
-        "costs": costs.result(),
-    }
-    if options.plots:
-        draw(task, results_of(run.path, run.model, here, test_part, scored, records))
-    # Written last: a run with a result is finished.
-    run_directory.write_result(run.path, result)
-    return result
 
 
 def _opening(run: Run) -> str:

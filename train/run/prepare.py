@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,11 +26,11 @@ from train.errors import ConfigError
 from train.model import Model
 from train.run.check_numbers import watched
 from train.run.devices import Devices, check_batch, find_devices
+from train.run.init_from import weights_of
 from train.run.resume import Start
 from train.run.step import Evaluation, Sums, TrainState, create_state, evaluate, train_batches
 from train.settings import RunOptions, TrainingConfig
 from train.settings.checks import check_batch_size
-from train.store.read import best_checkpoint
 from train.store.settings_json import to_json
 from train.tasks import Task
 
@@ -139,32 +139,6 @@ class Run:
         return Start(self.first.replace(params=placed))
 
 
-def weights_of(path: Path, task: Task, like: Any) -> Any:
-    """Returns the parameters of another run, to begin with.
-
-    Args:
-      path: a run directory, whose best checkpoint is meant, or a checkpoint.
-      task: the task of the run that is to begin; that of the other one may be another.
-      like: parameters of the same form.
-
-    Raises:
-      CheckpointError: there is no such checkpoint, or it is damaged.
-      ConfigError: the other run has other layers.
-    """
-    checkpoint = best_checkpoint(path)
-    found = checkpoint.parameters()
-    renaming = task.older_parameters(checkpoint.settings_version)
-    if renaming is not None:
-        found = renaming.new(found)
-    forms = [jax.tree.map(lambda x: tuple(x.shape), tree) for tree in (like, found)]
-    if forms[0] != forms[1]:
-        raise ConfigError(
-            f"--init-from {path}: expected parameters {forms[0]}, got {forms[1]}; give the flags of"
-            " that run that say what its layers are"
-        )
-    return jax.tree.map(lambda x, y: np.asarray(y, x.dtype), like, found)
-
-
 def prepare(
     task: Task, settings: Any, options: RunOptions, path: Path, data: Dataset | None = None
 ) -> Run:
@@ -184,9 +158,8 @@ def prepare(
       ConfigError: settings that the network refuses, or data that do not fit it.
     """
     training: TrainingConfig = settings.training
-    size = training.batch_size
     devices = find_devices(options)
-    check_batch(size, devices)
+    check_batch(training.batch_size, devices)
     if options.check_numbers and processes.count() > 1:
         raise ConfigError(
             "--check-numbers looks at all samples of a batch, of which each of several processes"
@@ -196,74 +169,109 @@ def prepare(
         _import_tfds()
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(lambda: data or _load(task, settings, options))
-        model = task.build(settings)
-        if devices.data > 1 or devices.model > 1:
-            model = model.over(devices.mesh)
-        if options.time_loop != "auto":
-            model = model.with_time_loop(options.time_loop)
+        model = _network(task, settings, options, devices)
         samples = task.train_samples(settings)
         if samples is None:
             samples = _count(loading.result().train)
-            check_batch_size(size, samples)
-        batches = samples // size
-        create = functools.partial(create_state, model, training, batches * training.epochs)
-        seed = np.uint32(training.seed)
-        where = (
-            devices.of_state(jax.eval_shape(create, seed))
-            if devices.model > 1
-            else devices.everywhere
-        )
-        made = jax.jit(create, out_shardings=where)
-        first = made(seed)
-        train = jax.jit(
-            functools.partial(train_batches, model, training),
-            out_shardings=(where, devices.everywhere),
-        )
-        # Machines may differ in their memory, all processes have to do the same.
-        copies = devices.mesh.size // processes.count()
-        streams = processes.from_first(lambda: _streams(model, samples, options, copies))
-        chunk = min(options.chunk, batches) if streams else None
-        lengths = loading.done() and _has_lengths(loading.result().train)
-        shapes: tuple[Part, Any]
-        if chunk is not None:
-            shapes = _samples_of(model, (chunk, size), lengths, devices.batch(1)), None
-        else:
-            order = jax.ShapeDtypeStruct((batches, size), np.int32, sharding=devices.batch(1))
-            shapes = _samples_of(model, (samples,), lengths, devices.everywhere), order
-        with loops_noted() as loops:
-            lowered = train.lower(first, *shapes)
-        compiled = lowered.compile()
-        loaded: Dataset = loading.result()
-    loaded = _check_data(loaded, model)
+            check_batch_size(training.batch_size, samples)
 
-    def call(state: TrainState, part: Part, order: Any) -> tuple[TrainState, Sums]:
-        # The last chunk of an epoch, and the first one of a resumed run, may be shorter.
-        whole = _forms((part, order)) == _forms(shapes)
-        return (compiled if whole else train)(state, part, order)
+        def have_lengths() -> bool:
+            return loading.done() and _has_lengths(loading.result().train)
 
-    train_part = loaded.train if chunk is not None else devices.place(loaded.train)
+        programs = _compile(model, training, options, devices, samples, have_lengths)
+        loaded = _check_data(loading.result(), model)
+    train_part = loaded.train if programs.chunk is not None else devices.place(loaded.train)
     scored = (devices.place(part) for part in (loaded.validation, loaded.test))
     return Run(
         model=model,
         training=training,
         devices=devices,
         data=Dataset(train_part, *scored),
-        batches=batches,
-        first=first,
-        feed=make_feed(train_part, training.seed, size, chunk, devices),
-        train=watched(call, model, training) if options.check_numbers else call,
-        program=compiled,
-        loops=tuple(loops),
+        feed=make_feed(train_part, training.seed, training.batch_size, programs.chunk, devices),
         evaluate=jax.jit(functools.partial(evaluate, model), out_shardings=devices.everywhere),
         path=path,
         settings=to_json(task.name, settings),
-        create=made,
-        chunk=chunk,
+        **programs._asdict(),
     )
 
 
+def _network(task: Task, settings: Any, options: RunOptions, devices: Devices) -> Model:
+    """Returns the network, on its devices and with the loop over time that was asked for."""
+    model = task.build(settings)
+    if devices.mesh.size > 1:
+        model = model.over(devices.mesh)
+    return model if options.time_loop == "auto" else model.with_time_loop(options.time_loop)
+
+
+class _Programs(NamedTuple):
+    """The compiled functions of a run, and what they were compiled for; as in `Run`."""
+
+    batches: int
+    chunk: int | None
+    create: Callable[[Any], TrainState]
+    first: TrainState
+    train: Callable[..., tuple[TrainState, Sums]]
+    program: jax.stages.Compiled
+    loops: tuple[str, ...]
+
+
+def _compile(
+    model: Model,
+    training: TrainingConfig,
+    options: RunOptions,
+    devices: Devices,
+    samples: int,
+    have_lengths: Callable[[], bool],
+) -> _Programs:
+    """Compiles what makes the first state, and what trains.
+
+    Args:
+      model: the network.
+      training: settings of the training.
+      options: how the run is fed.
+      devices: where it runs.
+      samples: training samples.
+      have_lengths: says whether they have lengths, as far as they are loaded by then.
+    """
+    size = training.batch_size
+    batches = samples // size
+    create = functools.partial(create_state, model, training, batches * training.epochs)
+    seed = np.uint32(training.seed)
+    where = (
+        devices.of_state(jax.eval_shape(create, seed)) if devices.model > 1 else devices.everywhere
+    )
+    made = jax.jit(create, out_shardings=where)
+    first = made(seed)
+    train = jax.jit(
+        functools.partial(train_batches, model, training),
+        out_shardings=(where, devices.everywhere),
+    )
+    # Machines may differ in their memory, all processes have to do the same.
+    copies = devices.mesh.size // processes.count()
+    streams = processes.from_first(lambda: _streams(model, samples, options, copies))
+    chunk = min(options.chunk, batches) if streams else None
+    lengths = have_lengths()
+    shapes: tuple[Part, Any]
+    if chunk is not None:
+        shapes = _samples_of(model, (chunk, size), lengths, devices.batch(1)), None
+    else:
+        order = jax.ShapeDtypeStruct((batches, size), np.int32, sharding=devices.batch(1))
+        shapes = _samples_of(model, (samples,), lengths, devices.everywhere), order
+    with loops_noted() as loops:
+        lowered = train.lower(first, *shapes)
+    compiled = lowered.compile()
+
+    def call(state: TrainState, part: Part, order: Any) -> tuple[TrainState, Sums]:
+        # The last chunk of an epoch, and the first one of a resumed run, may be shorter.
+        whole = _forms((part, order)) == _forms(shapes)
+        return (compiled if whole else train)(state, part, order)
+
+    steps = watched(call, model, training) if options.check_numbers else call
+    return _Programs(batches, chunk, made, first, steps, compiled, tuple(loops))
+
+
 def _import_tfds() -> None:
-    """Import TFDS before there is a second thread.
+    """Imports TFDS before there is a second thread.
 
     While it is imported, it changes what ``import`` does in all threads: modules that another one
     imports at that time are left empty.

@@ -55,7 +55,7 @@ def find_start(
     note: Callable[[str], None],
     batches: int | None = None,
 ) -> Start:
-    """Returns where the run in a directory goes on, and put the directory in order.
+    """Returns where the run in a directory goes on, and puts the directory in order.
 
     Epochs of the metrics file that no checkpoint holds are run again, and leave the file first.
     Checkpoints that are damaged are moved aside; where the furthest one is, the run goes on from
@@ -212,7 +212,7 @@ def _in_first(work: Callable[[], None]) -> None:
 
 
 def _put_in_order(path: Path, found: Found, records: Sequence[dict[str, Any]]) -> None:
-    """Leaves in the directory what the run goes on with, and say what else there was."""
+    """Leaves in the directory what the run goes on with, and says what else there was."""
     for (_, reason), aside in zip(
         found.damaged.items(), set_aside(path, found.damaged), strict=True
     ):

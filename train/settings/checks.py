@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 from flax_snn import checks
-from train.errors import ConfigError
+from train.errors import ConfigError, as_config_error
 from train.settings.crossbar import MEASURED, CrossbarConfig
 from train.settings.network import NetworkConfig
 from train.settings.options import RunOptions
@@ -206,7 +204,7 @@ def share(flag: str, value: Any) -> None:
     Raises:
       ConfigError: another type, or outside the range.
     """
-    with _as_config_error():
+    with as_config_error():
         checks.in_range(flag, value, 0, 1, high_allowed=False, noun="a share")
 
 
@@ -221,7 +219,7 @@ def whole(flag: str, value: Any, minimum: int) -> None:
     Raises:
       ConfigError: another type, or below the smallest.
     """
-    with _as_config_error():
+    with as_config_error():
         checks.whole_number(flag, value, minimum)
 
 
@@ -238,14 +236,5 @@ def number(flag: str, value: Any, bound: str, unit: str = "") -> None:
       ConfigError: another type, or outside the range.
     """
     check = {">= 0": checks.non_negative, "> 0": checks.positive}[bound]
-    with _as_config_error():
+    with as_config_error():
         check(flag, value, unit=unit)
-
-
-@contextlib.contextmanager
-def _as_config_error() -> Iterator[None]:
-    """Turns errors of the library's checks into errors of settings."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise ConfigError(str(error)) from None

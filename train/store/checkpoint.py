@@ -41,7 +41,7 @@ class Checkpoint:
         return version if type(version) is int else 0
 
     def verify(self) -> None:
-        """Reads all arrays, which stay in the host's memory, and compare them with their sum.
+        """Reads all arrays, which stay in the host's memory, and compares them with their sum.
 
         Raises:
           CheckpointError: they cannot be read, are not those that were saved, or a parameter is
@@ -115,7 +115,7 @@ class Checkpoint:
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Reads and check all of a checkpoint but its arrays.
+    """Reads and checks all of a checkpoint but its arrays.
 
     Args:
       path: the folder of one checkpoint.

@@ -121,7 +121,7 @@ def numbered(folder: Path) -> list[Path]:
 def _search(
     folders: Iterable[Path], key: Callable[[Checkpoint], Any], every: bool = False
 ) -> Found:
-    """Returns the whole checkpoint of the largest key; ``every``: look into the others too."""
+    """Returns the whole checkpoint of the largest key; ``every``: looks into the others too."""
     damaged: dict[Path, CheckpointError] = {}
     opened: list[Checkpoint] = []
     for folder in folders:

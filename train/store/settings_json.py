@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import types
 import typing
-from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from flax_snn import checks
@@ -21,7 +19,7 @@ from flax_snn.json_form import (
     text,
     truth,
 )
-from train.errors import ConfigError
+from train.errors import ConfigError, as_config_error
 from train.settings.versions import OLDEST, VERSION
 from train.store import forms
 
@@ -47,7 +45,7 @@ def task_of(stored: Any) -> str:
     Raises:
       ConfigError: not stored settings, or of a version that this release cannot read.
     """
-    with _as_config_error():
+    with as_config_error():
         check_form(forms.STORED_SETTINGS, stored)
     version = stored["version"]
     if not OLDEST <= version <= VERSION:
@@ -158,14 +156,5 @@ def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
 
 
 def _checked(check: Check, value: Any, where: str) -> Any:
-    with _as_config_error():
+    with as_config_error():
         return check(where, value)
-
-
-@contextlib.contextmanager
-def _as_config_error() -> Iterator[None]:
-    """Turns errors of forms into errors of settings."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise ConfigError(str(error)) from None

@@ -146,7 +146,7 @@ class CheckpointWriter:
         self._saved = time.monotonic()
 
     def save_within(self, epoch: int, state: Any, data: Mapping[str, Any]) -> None:
-        """Saves in the middle of an epoch, and wait until it is on disk.
+        """Saves in the middle of an epoch, and waits until it is on disk.
 
         Args:
           epoch: number of the epoch that is not finished.
@@ -175,7 +175,7 @@ class CheckpointWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Saves what is held, and wait until everything is on disk, whatever happened.
+        """Saves what is held, and waits until everything is on disk, whatever happened.
 
         Nothing more is saved where the disk has refused it, nor after an error of one of several
         processes: Orbax would wait for the others.

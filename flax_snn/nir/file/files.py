@@ -22,7 +22,7 @@ __all__ = ["load", "save"]
 
 
 def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> nir.NIRGraph:
-    """Reads a graph from a file and check it.
+    """Reads a graph from a file and checks it.
 
     The result can be passed to `from_nir`, and to any other reader of ``nir.NIRGraph``.
 
@@ -40,7 +40,7 @@ def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> nir.NIR
 
 
 def save(path: str | os.PathLike[str], graph: nir.NIRGraph) -> None:
-    """Checks a graph and write it to a file; an existing file is replaced.
+    """Checks a graph and writes it to a file; an existing file is replaced.
 
     The file is read back with ``nir.read``. Some graphs are right and ``nir.read`` refuses them,
     because its type check computes other shapes; a `NIRReadWarning` then names the nodes and says

@@ -76,7 +76,7 @@ class GraphBuilder:
     def add(
         self, name: str, kind: str, fields: dict[str, Any], signal: Signal, path: str, **more: Any
     ) -> Signal:
-        """Adds a node that receives a signal, and return the signal that the node sends.
+        """Adds a node that receives a signal, and returns the signal that the node sends.
 
         Args:
           name: name of the node; a number is added if there is a node of that name.
@@ -94,7 +94,7 @@ class GraphBuilder:
         return Signal((name,), shape, signal.order if keeps else None)
 
     def nest(self, name: str, inner: GraphBuilder, out: Signal, signal: Signal) -> Signal:
-        """Adds a nested graph that receives a signal, and return the signal that it sends.
+        """Adds a nested graph that receives a signal, and returns the signal that it sends.
 
         Args:
           name: name of the nested graph.

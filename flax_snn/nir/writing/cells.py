@@ -37,7 +37,7 @@ def add_cell(
     signal: Signal,
     name: str = "",
 ) -> Signal:
-    """Adds the nodes of a cell, and return the signal that it sends.
+    """Adds the nodes of a cell, and returns the signal that it sends.
 
     Args:
       builder: the graph to which the nodes are added.

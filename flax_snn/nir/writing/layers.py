@@ -36,7 +36,7 @@ def add_layer(
     signal: Signal,
     name: str = "",
 ) -> Signal:
-    """Adds the node of a layer, and return the signal that it sends.
+    """Adds the node of a layer, and returns the signal that it sends.
 
     Args:
       builder: the graph to which the node is added.
@@ -75,7 +75,7 @@ def add_dense(
     signal: Signal,
     factor: np.ndarray | None = None,
 ) -> Signal:
-    """Adds the node of a matrix, and return the signal that it sends.
+    """Adds the node of a matrix, and returns the signal that it sends.
 
     Args:
       builder: the graph to which the node is added.

@@ -30,7 +30,7 @@ def add_module(
     signal: Signal,
     name: str = "",
 ) -> Signal:
-    """Adds the nodes of a module over sequences, and return the signal that it sends.
+    """Adds the nodes of a module over sequences, and returns the signal that it sends.
 
     Args:
       builder: the graph to which the nodes are added.

@@ -61,7 +61,7 @@ NAMES = ("product", "kernel_gradient", "denser")
 
 
 def add_loops(module: ir.Module, dtype: str, threads: int = 1) -> dict[str, ir.Function]:
-    """Adds the functions for a dtype to a module, and return them by name."""
+    """Adds the functions for a dtype to a module, and returns them by name."""
     kind = _Kind(module, dtype)
     product = _over_lists(kind, "product", kind.sum_rows, clears=False)
     gradient = _over_lists(kind, "kernel_gradient", kind.add_to_rows, clears=True)

@@ -52,7 +52,7 @@ def _why_unavailable(dtype: str) -> str | None:
 
 @functools.cache
 def _register(dtype: str) -> None:
-    """Compiles the kernels for a dtype, and make them known to XLA once."""
+    """Compiles the kernels for a dtype, and makes them known to XLA once."""
     from flax_snn.products.native import xla_call
 
     xla_call.register(dtype, threads())

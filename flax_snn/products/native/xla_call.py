@@ -44,7 +44,7 @@ def version() -> tuple[int, int] | None:
 
 
 def register(dtype: str, threads: int) -> None:
-    """Compiles the kernels for a dtype, and make them known to XLA on CPUs.
+    """Compiles the kernels for a dtype, and makes them known to XLA on CPUs.
 
     Each is a target for `jax.ffi.ffi_call` by the name `target`. Products take ``x (rows,
     features)`` and a matrix with as many columns as their result; ``denser`` takes ``x`` and a

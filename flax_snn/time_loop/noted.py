@@ -1,4 +1,4 @@
-"""Which time loops a program takes, for those who write down how it ran."""
+"""Which time loops a program takes, for a record of how it ran."""
 
 from __future__ import annotations
 

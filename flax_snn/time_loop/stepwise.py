@@ -1,4 +1,4 @@
-"""A switch for those who watch cells at work: every step of every cell as a call of its methods."""
+"""A switch to watch cells at work: every step of every cell as a call of its methods."""
 
 from __future__ import annotations
 

@@ -262,7 +262,7 @@ class Model:
         return params if crossbars is None else crossbars.settle(params)
 
     def on_grid(self, inputs: Any) -> tuple[nn.Module, Float[Array, "B T F"]]:
-        """Returns the network and its input in time steps, for those who look into its membranes.
+        """Returns the network and its input in time steps, to look into its membranes.
 
         Raises:
           ConfigError: it runs in continuous time.

@@ -48,7 +48,7 @@ class Run:
       first: the state before the first update.
       feed: where the batches come from.
       train: compiled `train_batches` of the model.
-      program: what XLA has compiled of it for a whole chunk, for those who look into it.
+      program: what XLA has compiled of it for a whole chunk, to be looked into.
       loops: names of the time loops in it, none in continuous time.
       evaluate: `evaluate` of the model, compiled at its first call.
       path: the run directory.

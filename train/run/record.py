@@ -45,7 +45,7 @@ def results_of(
     scored: Evaluation,
     records: Sequence[dict[str, Any]],
 ) -> Results:
-    """Returns what a network does on a part of the data, for those who draw it.
+    """Returns what a network does on a part of the data, for pictures of it.
 
     Args:
       path: the run directory.

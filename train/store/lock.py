@@ -97,7 +97,7 @@ def _lock(file: int, path: Path) -> None:
             ) from None
         warnings.warn(
             f"{path}: this file system has no locks ({error}), so nothing keeps a second process"
-            " out of the directory; see to it that there is none",
+            " out of the directory; make sure that there is none",
             RunWarning,
             stacklevel=2,
         )
@@ -119,7 +119,7 @@ def _holder(file: int) -> str:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["since"]))
         return f"process {found['pid']:d} on {found['host']} since {since}"
     except (OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
-        return "another process, which has not said which it is"
+        return "another process, whose number is not known"
 
 
 def _unwritable(path: Path, error: OSError) -> RunDirectoryError:

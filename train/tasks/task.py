@@ -20,7 +20,7 @@ from train.settings.units import unusual
 
 
 class Results(NamedTuple):
-    """What a trained network does on a part of the data, for those who draw it.
+    """What a trained network does on a part of the data, for pictures of it.
 
     Attributes:
       path: the run directory.

@@ -7,12 +7,15 @@ beside the dense one: up to 65 536 rows in chunks of 1024, as the fused loop tak
 steps (loss and gradients) of networks under ``nn.RNN``, ``snn.RNN(products="dense")`` and
 ``snn.RNN()`` (``auto``), and the floor: one dense product per kernel forward, two backward. All in
 one process, in turns, waited for, medians. The density of the inputs of each layer stands beside
-each row. About four minutes.
+each row. About four minutes; ``--rows`` measures some of them, and the others stay in the file,
+each with its date.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
+import json
 from pathlib import Path
 from typing import Any
 
@@ -159,19 +162,30 @@ def draw(grid: dict[str, dict[str, dict[str, float]]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.event_products")
     parser.add_argument("--repeats", type=int, default=7, help="rounds that count")
+    rows = [*NETWORKS, *map(str, WIDTHS)]
+    parser.add_argument(
+        "--rows", nargs="+", choices=rows, help="networks and widths; the file keeps the others"
+    )
     options = parser.parse_args()
-    networks = {}
+    stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    found: dict[str, Any] = {"networks": {}, "products": {}}
     for name in NETWORKS:
-        networks[name] = row = network(name, options.repeats)
-        print(name, row, flush=True)
-    grid: dict[str, Any] = {}
-    for width in WIDTHS:
-        grid[str(width)] = {}
-        for density in DENSITIES:
-            grid[str(width)][str(density)] = row = products(width, density, options.repeats)
-            print(width, density, row, flush=True)
-    write_results(RESULTS, COMMAND, {"networks": networks, "products": grid})
-    draw(grid)
+        if options.rows is None or name in options.rows:
+            found["networks"][name] = row = network(name, options.repeats)
+            print(name, row, flush=True)
+    for width in map(str, WIDTHS):
+        if options.rows is None or width in options.rows:
+            found["products"][width] = {}
+            for density in DENSITIES:
+                row = products(int(width), density, options.repeats)
+                found["products"][width][str(density)] = row
+                print(width, density, row, flush=True)
+    grid = {kind: stored.get(kind, {}) | rows for kind, rows in found.items()}
+    today = datetime.date.today().isoformat()
+    measured = [name for rows in found.values() for name in rows]
+    dates = stored.get("dates", {}) | dict.fromkeys(measured, today)
+    write_results(RESULTS, COMMAND, {"dates": dates} | grid)
+    draw(grid["products"])
 
 
 if __name__ == "__main__":

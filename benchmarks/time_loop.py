@@ -4,7 +4,8 @@
         python3.11 -m venv peers/$P && peers/$P/bin/pip install -r benchmarks/peers/$P.txt; done
     python -m benchmarks.time_loop --peers peers
 
-rewrites benchmarks/results/time_loop.json; without ``--peers`` ours alone. Every row is a process
+rewrites benchmarks/results/time_loop.json; without ``--peers`` it measures our rows, ``nn.RNN`` and
+the floor alone, and rewrites time_loop_own.json beside it. Every row is a process
 of its own that holds the same inputs, weights and labels (``peers/serve.py``); all rows of a piece
 of work run in turns in one session, one step each, after a warm-up, and every result is waited
 for. Ratios are those of medians. A step is the loss and its gradients. Each peer runs its own
@@ -17,6 +18,7 @@ own account of temporary memory, and the peak of the process. About ten minutes.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import math
 import sys
@@ -30,7 +32,8 @@ from benchmarks.machine import write_results
 from benchmarks.workers import Worker, in_turns, summary
 
 RESULTS = Path(__file__).parent / "results" / "time_loop.json"
-COMMAND = "python -m benchmarks.time_loop --peers peers"
+OWN_RESULTS = RESULTS.with_name("time_loop_own.json")
+COMMAND = "python -m benchmarks.time_loop"
 OURS = "flax_snn_network.py"
 DECAY, SLOPE = 0.95, 10.0
 
@@ -231,12 +234,12 @@ def main() -> None:
     results = {}
     for name in options.work:
         results[name] = measure(name, options.peers, options.repeats)
+        results[name]["date"] = datetime.date.today().isoformat()
         show(name, results[name])
-    if set(options.work) == set(WORK):
-        write_results(RESULTS, COMMAND, {"work": results})
-    elif RESULTS.exists():
-        stored = json.loads(RESULTS.read_text())["work"]
-        write_results(RESULTS, COMMAND, {"work": stored | results})
+    path = OWN_RESULTS if options.peers is None else RESULTS
+    command = COMMAND if options.peers is None else f"{COMMAND} --peers peers"
+    stored = json.loads(path.read_text())["work"] if path.exists() else {}
+    write_results(path, command, {"work": stored | results})
 
 
 if __name__ == "__main__":

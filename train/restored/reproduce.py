@@ -186,7 +186,7 @@ def repeat(
 
 def _stored(path: Path) -> tuple[Task, Any]:
     """Returns task and settings of a run."""
-    stored = run_directory.stored_settings(path)
+    stored = run_directory.stored_settings(path) if path.is_dir() else None
     if stored is None:
         raise RunDirectoryError(
             f"{path} is not a run directory: it has no {CONFIG}; give one that"

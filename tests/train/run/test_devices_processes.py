@@ -102,8 +102,10 @@ def test_a_process_that_dies_ends_all_and_the_run_goes_on(
         # The connection breaks at once; a machine that is gone is noticed by --heartbeat.
         codes = processes.codes()
         assert codes[victim] == -signal.SIGKILL and codes[1 - victim] not in (0, 2)
+        # Either the app notices it first, or the thread of JAX that watches the other processes.
         if victim == 1:
-            assert "start all processes again with --resume" in processes.text(0)
+            said = processes.text(0)
+            assert "again with --resume" in said or "another task died" in said, said
     saved = len(records(run))
     assert 2 <= saved < 10
     assert train(run, "--resume", *flags) == 0

@@ -172,7 +172,8 @@ def _labels(arrays: Mapping[str, np.ndarray], refuse: Refuse) -> np.ndarray:
 def _raster(raster: np.ndarray, samples: int, refuse: Refuse) -> np.ndarray:
     if raster.ndim != 3 or raster.dtype.kind not in "biuf" or not raster.size:
         raise refuse(
-            f"raster: expected numbers (samples, steps, units), got {raster.dtype} {raster.shape}"
+            "raster: expected numbers (samples, steps, units), none of the three 0, got"
+            f" {raster.dtype} {raster.shape}"
         )
     if len(raster) != samples:
         raise refuse(f"it has {len(raster)} samples and {samples} labels; give one for each")

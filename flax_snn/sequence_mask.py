@@ -38,7 +38,7 @@ import numpy as np
 from jax import lax
 
 from flax_snn import checks
-from flax_snn.typing import Array, Bool, Int
+from flax_snn.typing import Array, Bool, Int, Shape
 
 __all__ = ["SequenceLengths", "StepMask", "TimeSteps", "step_mask", "time_steps"]
 
@@ -77,7 +77,7 @@ class TimeSteps:
             return x
         return jnp.where(_with_axes(self.mask, x.ndim), x, jnp.asarray(fill, x.dtype))
 
-    def is_data(self, shape: tuple[int, ...]) -> Array | None:
+    def is_data(self, shape: Shape) -> Array | None:
         """Returns the mask for an array of that shape, or None if all steps are data."""
         if self.mask is None:
             return None
@@ -194,7 +194,7 @@ def _default_time_axis(ndim: int, seq_lengths: Any, mask: Any, labels: Any) -> i
 
 
 def step_mask(
-    batch: tuple[int, ...], steps: int, *, seq_lengths: Any = None, mask: Any = None
+    batch: Shape, steps: int, *, seq_lengths: Any = None, mask: Any = None
 ) -> Array | None:
     """Returns which steps are data, bool ``(*B, T)``, or None if neither argument is given.
 

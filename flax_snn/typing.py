@@ -49,6 +49,7 @@ __all__ = [
     "PRNGKey",
     "Projection",
     "Scalar",
+    "Shape",
 ]
 
 
@@ -61,6 +62,9 @@ PRNGKey: TypeAlias = jax.Array
 
 Scalar: TypeAlias = Any
 """A Python number, or an array that broadcasts over the neurons: ``()`` or ``(N,)``."""
+
+Shape: TypeAlias = tuple[Any, ...]
+"""Sizes of axes: integers, or the dimensions without a value of `jax.export.symbolic_shape`."""
 
 Currents: TypeAlias = Any
 """One ``(*B, N)`` array, or a tuple with one such array for each synaptic channel."""

@@ -11,12 +11,13 @@ import numpy as np
 
 from flax_snn import checks
 from flax_snn.dynamics import Neuron
+from flax_snn.typing import Shape
 
 MOST = 8
 """Most entries of a carry that an error lists."""
 
 
-def check_state(cell: Any, state: Any, current_shape: tuple[int, ...]) -> None:
+def check_state(cell: Any, state: Any, current_shape: Shape) -> None:
     """Checks that a state is one of a `NeuronCell`, for a current of one step.
 
     Args:
@@ -68,7 +69,7 @@ def check_same(
 
 
 @functools.lru_cache(maxsize=1024)
-def _state_of(neuron: Neuron, recurrent: bool, shape: tuple[int, ...], dtype: Any) -> Any:
+def _state_of(neuron: Neuron, recurrent: bool, shape: Shape, dtype: Any) -> Any:
     start = functools.partial(neuron.initial_state, recurrent=recurrent)
     return jax.eval_shape(start, jax.ShapeDtypeStruct(shape, dtype))
 

@@ -10,7 +10,7 @@ import jax
 
 from flax_snn.cells.cell_check import check_has_state, check_is_cell
 from flax_snn.representation import short_repr
-from flax_snn.typing import Array, PRNGKey
+from flax_snn.typing import Array, PRNGKey, Shape
 
 __all__ = ["Chain"]
 
@@ -91,7 +91,7 @@ class Chain(nn.RNNCellBase):
         return tuple(carries), inputs
 
     @nn.nowrap
-    def initialize_carry(self, rng: PRNGKey, input_shape: tuple[int, ...]) -> tuple[Any, ...]:
+    def initialize_carry(self, rng: PRNGKey, input_shape: Shape) -> tuple[Any, ...]:
         """Returns one carry per cell.
 
         Args:
@@ -127,7 +127,7 @@ def check_carries(chain: Chain, carry: Any) -> None:
         )
 
 
-def output_shape(cell: nn.RNNCellBase, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+def output_shape(cell: nn.RNNCellBase, input_shape: Shape) -> Shape:
     """Returns the shape of the output of one step of a cell, for an input of one step."""
     if isinstance(cell, Chain):
         for inner in cell.cells:

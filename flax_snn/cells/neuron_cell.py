@@ -22,7 +22,7 @@ from flax_snn.products import as_floating, is_kernel
 from flax_snn.representation import short_repr
 from flax_snn.surrogate import Surrogate
 from flax_snn.time_loop import Layer, LayerWeights
-from flax_snn.typing import Array, Float, PRNGKey, Shaped
+from flax_snn.typing import Array, Float, PRNGKey, Shape, Shaped
 
 __all__ = ["NeuronCell"]
 
@@ -345,7 +345,7 @@ class NeuronCell(nn.RNNCellBase):
         return None
 
     @nn.nowrap
-    def initialize_carry(self, rng: PRNGKey | None, input_shape: tuple[int, ...]) -> Any:
+    def initialize_carry(self, rng: PRNGKey | None, input_shape: Shape) -> Any:
         """Returns the state before the first step: membranes at ``dynamics.v_init``, no current.
 
         Args:

@@ -18,7 +18,7 @@ import numpy as np
 
 from flax_snn.dynamics import Dynamics, Learnable, Neuron
 from flax_snn.dynamics.learnable import why_not_learnable
-from flax_snn.typing import Array
+from flax_snn.typing import Array, Shape
 
 
 class NeuronValues(nn.Module):
@@ -95,7 +95,7 @@ class Individual(nn.Module):
     dtype: Any
 
     @nn.compact
-    def of(self, numbers: Any, shape: tuple[int, ...]) -> Any:
+    def of(self, numbers: Any, shape: Shape) -> Any:
         """Returns the coefficients, those named with one value per neuron of this shape."""
         changes: dict[str, Any] = {}
         for name in self.names:

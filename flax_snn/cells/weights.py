@@ -18,7 +18,7 @@ from jax.nn.initializers import Initializer
 from flax_snn.cells.fluctuation import fluctuating
 from flax_snn.dynamics import Neuron
 from flax_snn.products import as_kernel, feed_back, project
-from flax_snn.typing import Array, Currents
+from flax_snn.typing import Array, Currents, Shape
 
 INPUT_ACTIVITY = 0.02
 """Share of time steps in which an input channel is expected to be active."""
@@ -157,7 +157,7 @@ def check_current(current: Array | jax.ShapeDtypeStruct, v: Array, blocks: int) 
         )
 
 
-def state_shape(cell: Any, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+def state_shape(cell: Any, input_shape: Shape) -> Shape:
     """Returns the shape of the state of a cell for inputs of one step.
 
     Raises:
@@ -180,7 +180,7 @@ def state_shape(cell: Any, input_shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def full(
-    value: float | tuple[float, ...], shape: tuple[int, ...], dtype: Any, feature_axes: int = 1
+    value: float | tuple[float, ...], shape: Shape, dtype: Any, feature_axes: int = 1
 ) -> Array:
     """Returns an array of one value, of one per entry of the last axis, or of one per neuron.
 

@@ -59,8 +59,8 @@ def rank(name: str, array: Any, axes: str, *, exactly: int | None = None, remedy
     return array
 
 
-def shape(name: str, array: Any, expected: tuple[int | None, ...], *, remedy: str = "") -> Any:
-    """Returns an array that has the shape; None stands for any size.
+def shape(name: str, array: Any, expected: tuple[Any, ...], *, remedy: str = "") -> Any:
+    """Returns an array that has the shape: sizes (ints, symbolic dimensions), None for any size.
 
     Raises:
       ValueError: another shape.

@@ -12,7 +12,7 @@ from flax_snn.crossbar import tiles
 from flax_snn.crossbar.chip import Reading
 from flax_snn.crossbar.device import Device
 from flax_snn.crossbar.noise import quick_normal
-from flax_snn.typing import Array, Float, PRNGKey
+from flax_snn.typing import Array, Float, PRNGKey, Shape
 
 MOST_HALVINGS = 1000.0
 """Factor of the inputs beyond which bound management stops in any case."""
@@ -125,8 +125,8 @@ class _Noise:
         self,
         device: Device,
         key: PRNGKey | None,
-        inputs: tuple[int, ...],
-        outputs: tuple[int, ...],
+        inputs: Shape,
+        outputs: Shape,
         dtype: Any,
     ) -> None:
         self._device = device

@@ -12,10 +12,10 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from flax_snn import checks
-from flax_snn.typing import Array, Int
+from flax_snn.typing import Array, Int, Shape
 
 
-def sample_numbers(sample: ArrayLike | None, batch: tuple[int, ...]) -> Int[Array, "*B"]:
+def sample_numbers(sample: ArrayLike | None, batch: Shape) -> Int[Array, "*B"]:
     """Returns the number of each sample of a batch, int32; by default its position in the batch.
 
     Raises:

@@ -27,14 +27,14 @@ import numpy as np
 from flax_snn import checks
 from flax_snn.typing import Array, Float
 
-__all__ = ["SHAPES", "Shape", "clip_delays", "delay_taps", "rounded_delays", "rounded_taps"]
+__all__ = ["SHAPES", "TapShape", "clip_delays", "delay_taps", "rounded_delays", "rounded_taps"]
 
 
 def __dir__() -> list[str]:
     return __all__
 
 
-Shape = Literal["gaussian", "triangular"]
+TapShape = Literal["gaussian", "triangular"]
 SHAPES = ("gaussian", "triangular")
 
 NAMES = ("delay", "recurrent_delay")
@@ -46,7 +46,7 @@ def delay_taps(
     sigma: Any,
     max_delay: int,
     *,
-    shape: Shape = "gaussian",
+    shape: TapShape = "gaussian",
     epsilon: float = 0.0,
 ) -> Float[Array, "K *D"]:
     """Returns the taps of delays that are spread over neighbouring steps.

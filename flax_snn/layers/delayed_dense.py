@@ -21,13 +21,13 @@ from jax.nn.initializers import Initializer
 from flax_snn import checks
 from flax_snn.cells.cell_check import check_has_state
 from flax_snn.cells.neuron_values import at_least_float32
-from flax_snn.layers.delay_taps import Shape
+from flax_snn.layers.delay_taps import TapShape
 from flax_snn.layers.delayed_product import Method
 from flax_snn.layers.delayed_weights import Delays, Kind, arrived, check_spread, uniform_delays
 from flax_snn.products import as_floating
 from flax_snn.representation import short_repr
 from flax_snn.sequence_mask import step_mask
-from flax_snn.typing import Array, PRNGKey, Shaped
+from flax_snn.typing import Array, PRNGKey, Shape, Shaped
 
 __all__ = ["DelayedConnections", "DelayedDense", "DelayedDenseCell"]
 
@@ -71,7 +71,7 @@ class DelayedConnections(nn.Module):
     sigma: float | None = None
     rounded: bool = False
     learn_sigma: bool = False
-    tap_shape: Shape = "gaussian"
+    tap_shape: TapShape = "gaussian"
     epsilon: float = 0.0
     use_bias: bool = True
     kernel_init: Initializer = nn.initializers.lecun_normal()
@@ -148,7 +148,7 @@ class DelayedConnections(nn.Module):
         return inputs
 
     @nn.nowrap
-    def initialize_carry(self, rng: PRNGKey | None, input_shape: tuple[int, ...]) -> Array:
+    def initialize_carry(self, rng: PRNGKey | None, input_shape: Shape) -> Array:
         """Returns the inputs of the ``max_delay`` steps before the first one: zeros.
 
         Args:
@@ -332,7 +332,7 @@ class DelayedDenseCell(DelayedConnections, nn.RNNCellBase):
         return _last(window, self.max_delay), out
 
 
-def _as_carry(layer: DelayedConnections, carry: Any, shape: tuple[int, ...]) -> Array:
+def _as_carry(layer: DelayedConnections, carry: Any, shape: Shape) -> Array:
     remedy = "start from initialize_carry(key, step_shape), or go on with what the layer returned"
     name = f"{type(layer).__name__}: carry"
     checks.shape(name, carry, shape, remedy=remedy)

@@ -29,10 +29,10 @@ from flax_snn.cells.neuron_cell import NeuronCell
 from flax_snn.cells.neuron_values import at_least_float32
 from flax_snn.cells.recurrent_cell import RecurrentNeuronCell
 from flax_snn.cells.weights import check_current
-from flax_snn.layers.delay_taps import Shape
+from flax_snn.layers.delay_taps import TapShape
 from flax_snn.layers.delayed_weights import Delays, Kind, check_spread, uniform_delays, wider
 from flax_snn.time_loop.layer import in_blocks
-from flax_snn.typing import Array, PRNGKey, Shaped
+from flax_snn.typing import Array, PRNGKey, Shape, Shaped
 
 __all__ = ["DelayedRecurrentCell", "DelayedState"]
 
@@ -84,7 +84,7 @@ class DelayedRecurrentCell(RecurrentNeuronCell):
     sigma: float | None = None
     rounded: bool = False
     learn_sigma: bool = False
-    tap_shape: Shape = "gaussian"
+    tap_shape: TapShape = "gaussian"
     epsilon: float = 0.0
     delay_init: Initializer | None = None
 
@@ -184,7 +184,7 @@ class DelayedRecurrentCell(RecurrentNeuronCell):
         return carry, output
 
     @nn.nowrap
-    def initialize_carry(self, rng: PRNGKey | None, input_shape: tuple[int, ...]) -> DelayedState:
+    def initialize_carry(self, rng: PRNGKey | None, input_shape: Shape) -> DelayedState:
         """Returns the state before the first step, in which no spike is under way.
 
         Args:
@@ -250,7 +250,7 @@ class DelayedRecurrentCell(RecurrentNeuronCell):
         return each.reshape(size, -1).astype(product), None
 
     @nn.nowrap
-    def _check(self, carry: Any, current_shape: tuple[int, ...]) -> None:
+    def _check(self, carry: Any, current_shape: Shape) -> None:
         if not isinstance(carry, DelayedState):
             raise TypeError(
                 f"{type(self).__name__}: expected a DelayedState such as"

@@ -20,7 +20,7 @@ from jax.nn.initializers import Initializer
 from flax_snn import checks
 from flax_snn.layers.delay_taps import (
     SHAPES,
-    Shape,
+    TapShape,
     check_sigma,
     delay_taps,
     rounded_delays,
@@ -51,7 +51,7 @@ class Spread:
     kind: Kind
     sigma: float | None
     learn_sigma: bool
-    shape: Shape
+    shape: TapShape
     epsilon: float
 
     @property

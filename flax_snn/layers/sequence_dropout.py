@@ -17,7 +17,7 @@ from flax_snn import checks
 from flax_snn.cells.cell_check import check_has_state
 from flax_snn.products import as_floating
 from flax_snn.representation import short_repr
-from flax_snn.typing import Array, PRNGKey, Shaped
+from flax_snn.typing import Array, PRNGKey, Shape, Shaped
 
 __all__ = ["SequenceDropout", "SequenceDropoutCell"]
 
@@ -142,7 +142,7 @@ class SequenceDropoutCell(nn.RNNCellBase):
         return carry, self._dropout((time_axis,))(as_floating(inputs, jnp.float32))
 
     @nn.nowrap
-    def initialize_carry(self, rng: PRNGKey | None, input_shape: tuple[int, ...]) -> tuple[()]:
+    def initialize_carry(self, rng: PRNGKey | None, input_shape: Shape) -> tuple[()]:
         """Returns the empty state."""
         del rng, input_shape
         return ()
@@ -152,7 +152,7 @@ class SequenceDropoutCell(nn.RNNCellBase):
         """Trailing axes of one input that are features."""
         return 1
 
-    def _dropout(self, shared: tuple[int, ...] = ()) -> nn.Dropout:
+    def _dropout(self, shared: Shape = ()) -> nn.Dropout:
         return nn.Dropout(
             self.rate,
             broadcast_dims=shared,

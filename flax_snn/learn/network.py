@@ -23,7 +23,7 @@ from flax_snn.cells import Chain, NeuronCell
 from flax_snn.learn.coupling import check_separate
 from flax_snn.learn.dependence import dependences
 from flax_snn.time_loop.layer import Layer, LayerWeights
-from flax_snn.typing import Array
+from flax_snn.typing import Array, Shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +158,7 @@ def check_data_only(name: str, cell: Any) -> None:
         )
 
 
-def _states(cell: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
+def _states(cell: Any, shape: Shape) -> tuple[Any, ...]:
     """Returns the states of `cells_of` before the first step."""
 
     def flat(cell: Any, carry: Any) -> list[Any]:

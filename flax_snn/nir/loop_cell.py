@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from flax_snn.typing import Array, PRNGKey
+from flax_snn.typing import Array, PRNGKey, Shape
 
 __all__ = ["Loop"]
 
@@ -102,7 +102,7 @@ class Loop(nn.RNNCellBase):
         )
 
     @nn.nowrap
-    def initialize_carry(self, rng: PRNGKey | None, input_shape: tuple[int, ...]) -> Any:
+    def initialize_carry(self, rng: PRNGKey | None, input_shape: Shape) -> Any:
         """Returns the state before the first step: cells in their initial state, empty delays.
 
         Args:

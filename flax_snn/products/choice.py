@@ -35,14 +35,14 @@ def why_not_events(dtype: Any) -> str | None:
     return EventDotGeneral.why_not(dtype)
 
 
-def product_for(products: str, features: int, width: int, rows: int, dtype: Any) -> Any:
+def product_for(products: str, features: int, width: int, rows: Any, dtype: Any) -> Any:
     """Returns the product of a layer, as `jax.lax.dot_general` is called.
 
     Args:
       products: one of `CHOICES`.
       features: inputs F of the layer.
       width: columns M of its kernel.
-      rows: rows of the whole sequence.
+      rows: rows of the whole sequence, an int or a symbolic dimension.
       dtype: dtype of the product.
 
     Returns:

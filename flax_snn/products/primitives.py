@@ -16,14 +16,14 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
-from flax_snn.typing import Array
+from flax_snn.typing import Array, Shape
 
 
 def bilinear(
     name: str,
     native: Callable[..., Array],
     dense: Callable[..., Array],
-    shape: Callable[[tuple[int, ...], tuple[int, ...]], tuple[int, int]],
+    shape: Callable[[Shape, Shape], Shape],
 ) -> Primitive:
     """Returns a primitive for a product of two matrices.
 

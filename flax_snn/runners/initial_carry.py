@@ -13,9 +13,10 @@ from flax_snn.cells.carry_check import check_same
 from flax_snn.cells.chain import check_carries, output_shape
 from flax_snn.dynamics.promises import entry_without_batch
 from flax_snn.runners.layer_run import is_chain, neuron_cells
+from flax_snn.typing import Shape
 
 
-def check_carry(name: str, cell: nn.RNNCellBase, carry: Any, step_shape: tuple[int, ...]) -> None:
+def check_carry(name: str, cell: nn.RNNCellBase, carry: Any, step_shape: Shape) -> None:
     """Checks that a carry is one that the cell could have made.
 
     Of a cell of another library, or one that a transformation of Flax changed, the entries are
@@ -51,7 +52,7 @@ def check_carry(name: str, cell: nn.RNNCellBase, carry: Any, step_shape: tuple[i
     check_same(name, carry, expected, shapes=False, dtypes=False)
 
 
-def check_selectable(cell: nn.RNNCellBase, carry: Any, batch: tuple[int, ...]) -> None:
+def check_selectable(cell: nn.RNNCellBase, carry: Any, batch: Shape) -> None:
     """Checks that the carry of each sequence can be that after a number of steps of its own.
 
     Raises:

@@ -15,7 +15,7 @@ import numpy as np
 from flax_snn.cells import Chain, NeuronCell, weights
 from flax_snn.products import product_for
 from flax_snn.time_loop import LOOPS, Layer, LayerWeights, Run, TimeLoop, Traces, note_loop
-from flax_snn.typing import Array
+from flax_snn.typing import Array, Shape
 
 
 def why_not_layers(cell: nn.RNNCellBase) -> str | None:
@@ -129,7 +129,7 @@ def _chosen(run: Run, implementation: str) -> TimeLoop:
 
 
 def _with_products(
-    layers: tuple[Layer, ...], arrays: tuple[LayerWeights, ...], rows: int, products: str
+    layers: tuple[Layer, ...], arrays: tuple[LayerWeights, ...], rows: Any, products: str
 ) -> tuple[Layer, ...]:
     """Returns layers with the products that suit their sizes, where their cells did not choose."""
     changed = []
@@ -147,7 +147,7 @@ def _with_products(
 
 
 def _layers(
-    cells: list[Any], states: tuple[Any, ...], shape: tuple[int, ...], dtype: Any
+    cells: list[Any], states: tuple[Any, ...], shape: Shape, dtype: Any
 ) -> tuple[tuple[Layer, ...], tuple[LayerWeights, ...]]:
     """Returns the cells as data, checked against their states."""
     layers, arrays = [], []
@@ -163,7 +163,7 @@ def _layers(
     return tuple(layers), tuple(arrays)
 
 
-def _shaped(array: Array, shape: tuple[int, ...]) -> Array:
+def _shaped(array: Array, shape: Shape) -> Array:
     return array if array.shape == shape else array.reshape(shape)
 
 

@@ -23,7 +23,7 @@ from flax_snn.representation import short_repr
 from flax_snn.runners.initial_carry import check_carry, check_selectable
 from flax_snn.runners.layer_run import is_chain, run_layers, why_not_layers
 from flax_snn.time_loop import LOOPS, cell_scan, is_stepwise
-from flax_snn.typing import Array, Int, PRNGKey, Shaped
+from flax_snn.typing import Array, Int, PRNGKey, Shape, Shaped
 
 __all__ = ["RNN"]
 
@@ -277,7 +277,7 @@ class RNN(nn.RNN):
         }
 
 
-def _time_axis(shape: tuple[int, ...], feature_axes: int, time_major: bool) -> int:
+def _time_axis(shape: Shape, feature_axes: int, time_major: bool) -> int:
     axis = 0 if time_major else len(shape) - feature_axes - 1
     if len(shape) <= feature_axes:
         order = "(T, *B, F)" if time_major else "(*B, T, F)"
@@ -290,7 +290,7 @@ def _time_axis(shape: tuple[int, ...], feature_axes: int, time_major: bool) -> i
     return axis
 
 
-def _check_lengths(seq_lengths: Any, batch: tuple[int, ...], steps: int) -> None:
+def _check_lengths(seq_lengths: Any, batch: Shape, steps: int) -> None:
     if seq_lengths is None:
         return
     if jnp.shape(seq_lengths) != batch or not jnp.issubdtype(

@@ -13,7 +13,7 @@ from flax_snn.cells.carry_check import check_same
 from flax_snn.cells.cell_check import check_is_cell
 from flax_snn.representation import short_repr
 from flax_snn.runners.rnn import RNN
-from flax_snn.typing import Array, Shaped
+from flax_snn.typing import Array, Shape, Shaped
 
 __all__ = ["Stateful"]
 
@@ -99,7 +99,7 @@ class Stateful(nn.Module):
         self._keep(carry)
         return outputs
 
-    def _membrane(self, step_shape: tuple[int, ...]) -> Any:
+    def _membrane(self, step_shape: Shape) -> Any:
         """Returns the state, if its shapes are those that the cell makes for such inputs."""
 
         def fresh() -> Any:

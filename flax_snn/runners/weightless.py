@@ -15,7 +15,7 @@ from flax_snn.dynamics import LIDynamics, LIFDynamics
 from flax_snn.representation import short_repr
 from flax_snn.runners.rnn import RNN
 from flax_snn.surrogate import Surrogate
-from flax_snn.typing import Array, Shaped
+from flax_snn.typing import Array, Shape, Shaped
 
 __all__ = ["LIF", "LeakyIntegrator", "Neurons"]
 
@@ -165,7 +165,7 @@ class LeakyIntegrator(Neurons):
     cell_class = LeakyIntegratorReadout
 
 
-def _feature_axes(layer: Neurons, shape: tuple[int, ...]) -> int:
+def _feature_axes(layer: Neurons, shape: Shape) -> int:
     if layer.feature_axes is not None:
         return layer.feature_axes
     if len(shape) < 3:

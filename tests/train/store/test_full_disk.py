@@ -146,5 +146,9 @@ def test_a_limit_of_the_operating_system(tmp_path, tiny_flags):
     )
     assert done.returncode == 2, done.stderr
     # Threads of Orbax that are still writing may show tracebacks of their own before and after it.
-    said = [line for line in done.stderr.splitlines() if "cannot be written (File too large" in line]
-    assert [line for line in said if line.startswith("python -m train.randman: error: ")], done.stderr
+    said = [
+        line for line in done.stderr.splitlines() if "cannot be written (File too large" in line
+    ]
+    assert [line for line in said if line.startswith("python -m train.randman: error: ")], (
+        done.stderr
+    )

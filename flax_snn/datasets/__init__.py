@@ -11,10 +11,10 @@ import importlib
 from typing import Any
 
 from flax_snn.datasets.batches import batches
-from flax_snn.datasets.dvs_gesture import DVSGesture, read_gesture_labels
-from flax_snn.datasets.event_loading import event_loader
-from flax_snn.datasets.event_raster import EventBatch, event_batch, length_of_events, raster
-from flax_snn.datasets.event_transforms import (
+from flax_snn.datasets.events.loading import event_loader
+from flax_snn.datasets.events.raster import EventBatch, event_batch, length_of_events, raster
+from flax_snn.datasets.events.recording import Events
+from flax_snn.datasets.events.transforms import (
     Augment,
     blend,
     crop,
@@ -26,7 +26,6 @@ from flax_snn.datasets.event_transforms import (
     sample_generator,
     shift,
 )
-from flax_snn.datasets.events import Events
 from flax_snn.datasets.formats import (
     EVENT_FORMATS,
     read_aedat3,
@@ -41,16 +40,14 @@ from flax_snn.datasets.formats.idx import read_idx
 from flax_snn.datasets.formats.spike_hdf5 import SpikeFile
 from flax_snn.datasets.formats.spike_hdf5_writing import write_spike_file
 from flax_snn.datasets.formats.wav import read_wav
-from flax_snn.datasets.heidelberg import shd, speakers_apart, ssc
-from flax_snn.datasets.images import Images, fashion_mnist, mnist
-from flax_snn.datasets.labelled_points import Points
-from flax_snn.datasets.manifold import (
+from flax_snn.datasets.generated.labelled_points import Points
+from flax_snn.datasets.generated.manifold import (
     randman_cutoff,
     randman_manifold,
     randman_spike_times,
     randman_standardise,
 )
-from flax_snn.datasets.planes import (
+from flax_snn.datasets.generated.planes import (
     Constant,
     circle,
     circle_class,
@@ -58,12 +55,20 @@ from flax_snn.datasets.planes import (
     linear,
     linear_class,
 )
-from flax_snn.datasets.randman import Randman, RandmanSettings, RandmanSplit, randman
-from flax_snn.datasets.saccades import NMNIST
-from flax_snn.datasets.sound_spikes import encode_sounds
-from flax_snn.datasets.sources import InMemory, Mapped, Sample, Source, Subset
-from flax_snn.datasets.spoken_digits import SpokenDigits
-from flax_snn.datasets.yin_yang import YinYangSplits, yin_yang, yin_yang_class, yin_yang_splits
+from flax_snn.datasets.generated.randman import Randman, RandmanSettings, RandmanSplit, randman
+from flax_snn.datasets.generated.yin_yang import (
+    YinYangSplits,
+    yin_yang,
+    yin_yang_class,
+    yin_yang_splits,
+)
+from flax_snn.datasets.recorded.dvs_gesture import DVSGesture, read_gesture_labels
+from flax_snn.datasets.recorded.heidelberg import shd, speakers_apart, ssc
+from flax_snn.datasets.recorded.images import Images, fashion_mnist, mnist
+from flax_snn.datasets.recorded.saccades import NMNIST
+from flax_snn.datasets.recorded.sound_spikes import encode_sounds
+from flax_snn.datasets.recorded.sources import InMemory, Mapped, Sample, Source, Subset
+from flax_snn.datasets.recorded.spoken_digits import SpokenDigits
 
 __all__ = [
     "EVENT_FORMATS",

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from flax_snn.datasets.sound_spikes import encode_sounds
-from flax_snn.datasets.spoken_digits import SpokenDigits
+from flax_snn.datasets.recorded.sound_spikes import encode_sounds
+from flax_snn.datasets.recorded.spoken_digits import SpokenDigits
 from flax_snn.encode import BasilarMembrane
 
 

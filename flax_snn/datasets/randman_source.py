@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from flax_snn import checks
+from flax_snn.datasets.generated.randman import Randman, RandmanSettings
 from flax_snn.datasets.prepared_folder import damage_explained, damaged
-from flax_snn.datasets.randman import Randman, RandmanSettings
 from flax_snn.typing import Int
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from flax_snn.datasets.generated.randman import Randman, RandmanSettings, randman
 from flax_snn.datasets.prepared_folder import damage_explained
-from flax_snn.datasets.randman import Randman, RandmanSettings, randman
 from flax_snn.datasets.randman_source import RandmanSource, stored_settings
 from flax_snn.datasets.tfds_prepare import ArrayRecordBuilder, data_folder, tfds, write_once
 

@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 
 from flax_snn import checks
-from flax_snn.datasets.dvs_gesture import DVSGesture
-from flax_snn.datasets.events import Events, unit_dtype
-from flax_snn.datasets.heidelberg import shd, ssc
-from flax_snn.datasets.images import fashion_mnist, mnist
+from flax_snn.datasets.events.recording import Events, unit_dtype
 from flax_snn.datasets.prepared_folder import check_cards, damage_explained, damaged
-from flax_snn.datasets.saccades import NMNIST
-from flax_snn.datasets.sources import Sample, Source, row_of
-from flax_snn.datasets.spoken_digits import SpokenDigits
+from flax_snn.datasets.recorded.dvs_gesture import DVSGesture
+from flax_snn.datasets.recorded.heidelberg import shd, ssc
+from flax_snn.datasets.recorded.images import fashion_mnist, mnist
+from flax_snn.datasets.recorded.saccades import NMNIST
+from flax_snn.datasets.recorded.sources import Sample, Source, row_of
+from flax_snn.datasets.recorded.spoken_digits import SpokenDigits
 from flax_snn.datasets.tfds_prepare import (
     UNLISTED,
     ArrayRecordBuilder,

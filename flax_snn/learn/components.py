@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from flax_snn.learn.dependence import dependences
+from flax_snn.dynamics.dependence import dependences
 from flax_snn.learn.unit import Unit, UnitArrays, UnitState
 from flax_snn.time_loop.states import floating, others, rejoined
 from flax_snn.typing import Array

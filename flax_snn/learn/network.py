@@ -20,8 +20,8 @@ import numpy as np
 
 from flax_snn import checks
 from flax_snn.cells import Chain, NeuronCell
+from flax_snn.dynamics.dependence import dependences
 from flax_snn.learn.coupling import check_separate
-from flax_snn.learn.dependence import dependences
 from flax_snn.time_loop.layer import Layer, LayerWeights
 from flax_snn.typing import Array, Shape
 

@@ -15,7 +15,7 @@ import pytest
 
 from flax_snn import datasets
 from flax_snn.datasets import download
-from flax_snn.datasets.download import Remote, fetch, present
+from flax_snn.datasets.recorded.download import Remote, fetch, present
 
 CONTENT = bytes(range(256)) * 40
 

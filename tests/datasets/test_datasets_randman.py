@@ -16,7 +16,7 @@ from flax_snn.datasets import (
     randman_spike_times,
     randman_standardise,
 )
-from flax_snn.datasets.randman import _draw_parameters
+from flax_snn.datasets.generated.randman import _draw_parameters
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "datasets"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from flax_snn import surrogate
-from flax_snn.dynamics.adex import AdExDynamics, AdExState
+from flax_snn.dynamics.adaptive.adex import AdExDynamics, AdExState
 from flax_snn.dynamics.step import aligned
 
 NAMES = ("tau_mem", "v_rest", "a", "tau_w", "b", "v_reset")

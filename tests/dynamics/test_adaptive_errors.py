@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from flax_snn import surrogate
-from flax_snn.dynamics.adex import AdExDynamics
-from flax_snn.dynamics.adlif import AdLIFDynamics
-from flax_snn.dynamics.alif import ALIFDynamics
-from flax_snn.dynamics.izhikevich import IzhikevichDynamics
-from flax_snn.dynamics.lsnn import LSNNDynamics
-from flax_snn.dynamics.silif import SiLIFDynamics
+from flax_snn.dynamics.adaptive.adex import AdExDynamics
+from flax_snn.dynamics.adaptive.adlif import AdLIFDynamics
+from flax_snn.dynamics.adaptive.alif import ALIFDynamics
+from flax_snn.dynamics.adaptive.izhikevich import IzhikevichDynamics
+from flax_snn.dynamics.adaptive.lsnn import LSNNDynamics
+from flax_snn.dynamics.adaptive.silif import SiLIFDynamics
 
 REFUSED = [
     (

@@ -15,11 +15,11 @@ import pytest
 from covering_rows import covered_by
 
 from flax_snn import surrogate
-from flax_snn.dynamics.adlif import AdLIFCoefficients, AdLIFDynamics, AdLIFState
-from flax_snn.dynamics.alif import ALIFCoefficients, ALIFDynamics
-from flax_snn.dynamics.lsnn import LSNNCoefficients, LSNNDynamics, LSNNState
+from flax_snn.dynamics.adaptive.adlif import AdLIFCoefficients, AdLIFDynamics, AdLIFState
+from flax_snn.dynamics.adaptive.alif import ALIFCoefficients, ALIFDynamics
+from flax_snn.dynamics.adaptive.lsnn import LSNNCoefficients, LSNNDynamics, LSNNState
+from flax_snn.dynamics.adaptive.silif import SiLIFCoefficients, SiLIFDynamics, SiLIFState
 from flax_snn.dynamics.neuron import Neuron
-from flax_snn.dynamics.silif import SiLIFCoefficients, SiLIFDynamics, SiLIFState
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "adaptive"
 CASES = 4

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flax_snn import surrogate
-from flax_snn.dynamics.izhikevich import IzhikevichDynamics, IzhikevichState
+from flax_snn.dynamics.adaptive.izhikevich import IzhikevichDynamics, IzhikevichState
 from flax_snn.dynamics.step import aligned
 
 

@@ -10,14 +10,14 @@ import pytest
 from covering_rows import covered_by
 
 from flax_snn import surrogate
-from flax_snn.dynamics.adex import AdExDynamics
-from flax_snn.dynamics.adlif import AdLIFDynamics, AdLIFState, slayer
-from flax_snn.dynamics.alif import ALIFDynamics, ALIFState
-from flax_snn.dynamics.izhikevich import IzhikevichDynamics, IzhikevichState
-from flax_snn.dynamics.lsnn import LSNNDynamics, LSNNState
+from flax_snn.dynamics.adaptive.adex import AdExDynamics
+from flax_snn.dynamics.adaptive.adlif import AdLIFDynamics, AdLIFState, slayer
+from flax_snn.dynamics.adaptive.alif import ALIFDynamics, ALIFState
+from flax_snn.dynamics.adaptive.izhikevich import IzhikevichDynamics, IzhikevichState
+from flax_snn.dynamics.adaptive.lsnn import LSNNDynamics, LSNNState
+from flax_snn.dynamics.adaptive.silif import SiLIFDynamics, SiLIFState, boxcar
 from flax_snn.dynamics.neuron import Neuron
 from flax_snn.dynamics.promises import check_neuron
-from flax_snn.dynamics.silif import SiLIFDynamics, SiLIFState, boxcar
 from flax_snn.dynamics.step import aligned
 
 # Every kind and every variant, by a name for the tests.

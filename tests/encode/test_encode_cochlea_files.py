@@ -12,7 +12,7 @@ import pytest
 
 import flax_snn as snn
 from flax_snn.datasets import Events, InMemory, SpikeFile, encode_sounds, write_spike_file
-from flax_snn.datasets import sound_spikes as module
+from flax_snn.datasets.recorded import sound_spikes as module
 
 pytest.importorskip("h5py")
 

@@ -22,12 +22,12 @@ import numpy as np
 import pytest
 
 from flax_snn.datasets import SpikeFile, read_events
-from flax_snn.datasets.download import Remote, _unpack
 from flax_snn.datasets.formats.idx import read_idx
 from flax_snn.datasets.formats.nmnist import read_nmnist
 from flax_snn.datasets.formats.spike_hdf5_writing import made_with
 from flax_snn.datasets.formats.wav import read_wav
 from flax_snn.datasets.prepared_folder import check_cards
+from flax_snn.datasets.recorded.download import Remote, _unpack
 
 ROOT = Path(__file__).resolve().parents[2]
 SHD = ROOT / "tests" / "golden" / "datasets" / "shd_tiny.h5"

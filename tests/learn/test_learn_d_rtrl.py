@@ -14,7 +14,7 @@ from learn_cases import TOLERANCES, case, close, far, readout
 
 import flax_snn as snn
 from flax_snn.dynamics import Coefficients, Rule
-from flax_snn.dynamics.adlif import slayer
+from flax_snn.dynamics.adaptive.adlif import slayer
 from flax_snn.surrogate import relu_grad
 
 

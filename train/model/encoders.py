@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from flax_snn import event
-from flax_snn.datasets.event_raster import EventBatch
+from flax_snn.datasets.events.raster import EventBatch
 from flax_snn.encode import spatio_temporal
 from flax_snn.typing import Array, Float, Num
 from train.data.augment import jitter

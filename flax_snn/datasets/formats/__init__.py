@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 from flax_snn import checks
-from flax_snn.datasets.events import Events
+from flax_snn.datasets.events.recording import Events
 from flax_snn.datasets.formats.aedat3 import read_aedat3
 from flax_snn.datasets.formats.aedat4 import read_aedat4
 from flax_snn.datasets.formats.dat import read_dat
@@ -14,7 +14,7 @@ from flax_snn.datasets.formats.evt2 import read_evt2, version_of
 from flax_snn.datasets.formats.evt3 import read_evt3
 from flax_snn.datasets.formats.header import read_header
 from flax_snn.datasets.formats.nmnist import read_nmnist
-from flax_snn.datasets.sources import existing
+from flax_snn.datasets.recorded.sources import existing
 
 __all__ = [
     "EVENT_FORMATS",

@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 from flax_snn import checks
-from flax_snn.datasets.events import Events
-from flax_snn.datasets.sources import content_of, named
+from flax_snn.datasets.events.recording import Events
+from flax_snn.datasets.recorded.sources import content_of, named
 
 _PACKET = struct.Struct("<HHIIIIII")
 _POLARITY = 1

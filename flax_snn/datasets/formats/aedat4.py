@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from flax_snn import checks
-from flax_snn.datasets.events import Events
-from flax_snn.datasets.sources import existing, named
+from flax_snn.datasets.events.recording import Events
+from flax_snn.datasets.recorded.sources import existing, named
 
 
 def read_aedat4(path: str | os.PathLike[str]) -> Events:

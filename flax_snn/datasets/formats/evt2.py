@@ -17,10 +17,10 @@ import os
 import numpy as np
 
 from flax_snn import checks
-from flax_snn.datasets.events import Events
+from flax_snn.datasets.events.recording import Events
 from flax_snn.datasets.formats.header import read_header, sensor_of
 from flax_snn.datasets.formats.pixel_blocks import Columns, events_of_blocks
-from flax_snn.datasets.sources import content_of, named
+from flax_snn.datasets.recorded.sources import content_of, named
 from flax_snn.typing import Int, Num
 
 _OFF, _ON, _TIME, _TRIGGER, _OTHERS, _CONTINUED = 0, 1, 8, 10, 14, 15

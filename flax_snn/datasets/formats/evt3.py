@@ -26,11 +26,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from flax_snn import checks
-from flax_snn.datasets.events import Events
+from flax_snn.datasets.events.recording import Events
 from flax_snn.datasets.formats.evt2 import check_kinds, read_words, wraps
 from flax_snn.datasets.formats.header import sensor_of
 from flax_snn.datasets.formats.pixel_blocks import Columns, events_of_blocks
-from flax_snn.datasets.sources import named
+from flax_snn.datasets.recorded.sources import named
 from flax_snn.typing import Num
 
 _Y, _X, _BASE, _VECTOR12, _VECTOR8, _LOW, _HIGH = 0, 2, 3, 4, 5, 6, 8

@@ -20,7 +20,7 @@ import zlib
 import numpy as np
 
 from flax_snn import checks
-from flax_snn.datasets.sources import content_of
+from flax_snn.datasets.recorded.sources import content_of
 from flax_snn.typing import Num
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}

@@ -18,8 +18,8 @@ import os
 import numpy as np
 
 from flax_snn import checks
-from flax_snn.datasets.events import Events
-from flax_snn.datasets.sources import content_of, named
+from flax_snn.datasets.events.recording import Events
+from flax_snn.datasets.recorded.sources import content_of, named
 
 _BYTES = 5
 _OVERFLOW_ROW = 240

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from flax_snn.datasets.events import MICROSECOND, Events, unit_dtype
+from flax_snn.datasets.events.recording import MICROSECOND, Events, unit_dtype
 from flax_snn.typing import Num
 
 _BLOCK = 1 << 15

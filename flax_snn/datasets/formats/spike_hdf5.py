@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from flax_snn import checks
-from flax_snn.datasets.events import Events
-from flax_snn.datasets.sources import Sample, check_labels, existing, named, row_of
+from flax_snn.datasets.events.recording import Events
+from flax_snn.datasets.recorded.sources import Sample, check_labels, existing, named, row_of
 from flax_snn.untrusted_hdf5 import check_stored, foreign_link, stored_elsewhere
 
 

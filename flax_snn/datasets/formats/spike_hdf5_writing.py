@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from flax_snn import checks
 from flax_snn.datasets.disk import disk_explained
-from flax_snn.datasets.events import Events
+from flax_snn.datasets.events.recording import Events
 from flax_snn.datasets.formats.spike_hdf5 import _h5py
-from flax_snn.datasets.sources import check_labels, named
+from flax_snn.datasets.recorded.sources import check_labels, named
 from flax_snn.json_form import parse_json
 
 MADE_WITH = "made_with"

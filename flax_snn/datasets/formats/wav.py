@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flax_snn import checks
-from flax_snn.datasets.sources import content_of
+from flax_snn.datasets.recorded.sources import content_of
 from flax_snn.typing import Num
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from flax_snn.datasets.images import fashion_mnist
+from flax_snn.datasets.recorded.images import fashion_mnist
 from train.data.parts import Dataset, Part
 from train.errors import ConfigError
 from train.model import Model

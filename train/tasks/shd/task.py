@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from flax_snn.datasets.event_raster import raster
-from flax_snn.datasets.event_transforms import pool
-from flax_snn.datasets.heidelberg import shd
+from flax_snn.datasets.events.raster import raster
+from flax_snn.datasets.events.transforms import pool
+from flax_snn.datasets.recorded.heidelberg import shd
 from train.data.parts import Dataset, Part
 from train.errors import ConfigError
 from train.settings.checks import number, share, whole

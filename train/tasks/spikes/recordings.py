@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flax_snn.datasets.event_raster import steps_of_events
+from flax_snn.datasets.events.raster import steps_of_events
 from flax_snn.time_grid import steps_of_times
 from train.errors import ConfigError
 from train.tasks.spikes.archive import read_arrays

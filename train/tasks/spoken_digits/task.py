@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from flax_snn.datasets.spoken_digits import TEST_INDICES, SpokenDigits
+from flax_snn.datasets.recorded.spoken_digits import TEST_INDICES, SpokenDigits
 from flax_snn.encode.mel_crossings import mel_crossings
 from train.data.parts import Dataset, Part
 from train.errors import ConfigError

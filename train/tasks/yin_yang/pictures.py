@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from flax_snn.datasets.labelled_points import mirrored
-from flax_snn.datasets.yin_yang import yin_yang_class
+from flax_snn.datasets.generated.labelled_points import mirrored
+from flax_snn.datasets.generated.yin_yang import yin_yang_class
 from flax_snn.event import Spikes
 from flax_snn.typing import Array, Float, Int
 from train.model import Model

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flax_snn.datasets.yin_yang import yin_yang
+from flax_snn.datasets.generated.yin_yang import yin_yang
 from train.data.parts import Dataset, Part
 from train.model import Model
 from train.settings import NO_CROSSBAR, RunOptions

@@ -18,10 +18,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from flax_snn import checks
-from flax_snn.datasets.download import missing
-from flax_snn.datasets.events import Events
+from flax_snn.datasets.events.recording import Events
 from flax_snn.datasets.formats.aedat3 import read_aedat3
-from flax_snn.datasets.sources import Sample, existing, row_of
+from flax_snn.datasets.recorded.download import missing
+from flax_snn.datasets.recorded.sources import Sample, existing, row_of
 
 CLASSES = (
     *("hand clapping", "right hand wave", "left hand wave", "right arm clockwise"),

@@ -12,7 +12,7 @@ from flax import struct
 from jax import lax
 
 from flax_snn import checks
-from flax_snn.dynamics import adaptive
+from flax_snn.dynamics.adaptive import shared
 from flax_snn.dynamics.domain import Learnable
 from flax_snn.dynamics.kernel import namespace
 from flax_snn.dynamics.neuron import Neuron, Twin
@@ -84,7 +84,7 @@ class IzhikevichDynamics(Neuron):
     about -125 mV an Euler step of 0.5 ms jumps across the rest to a spike that the equations do not
     have: use more substeps where inhibition is that strong.
 
-    >>> from flax_snn.dynamics.izhikevich import IzhikevichDynamics
+    >>> from flax_snn.dynamics.adaptive.izhikevich import IzhikevichDynamics
     >>> print(IzhikevichDynamics(a=0.02, b=0.2, c=-65.0, d=8.0).describe())
     IzhikevichDynamics, step of 0.001 s
       v = v + 0.5 (0.04 v^2 + 5 v + 140 - u + x)   (2 times, as long as v < 30)
@@ -129,7 +129,7 @@ class IzhikevichDynamics(Neuron):
 
     def __post_init__(self) -> None:
         """Checks the fields."""
-        adaptive.check_shared_fields(self)
+        shared.check_shared_fields(self)
         checks.fields(self, checks.whole_number, "substeps")
         checks.fields(self, number, "a", above=0.0, unit="1/ms")
         checks.fields(self, number, "b", "d", "v_peak")
@@ -157,7 +157,7 @@ class IzhikevichDynamics(Neuron):
     def coefficients(self, values: Any = None, *, dtype: Any = None) -> IzhikevichCoefficients:
         """Returns the numbers of one step, of this neuron or of some values by name."""
         del dtype
-        return IzhikevichCoefficients(v_peak=self.v_peak, **adaptive.named_values(self, values))
+        return IzhikevichCoefficients(v_peak=self.v_peak, **shared.named_values(self, values))
 
     def step(
         self,
@@ -172,7 +172,7 @@ class IzhikevichDynamics(Neuron):
         """Advances by one time step."""
         del noise
         c, before = coefficients, state.s
-        x = adaptive.with_feedback(current, recurrent, before)
+        x = shared.with_feedback(current, recurrent, before)
         v, u = self._integrate(c, state.v, state.u, x)
         s = spike(v, surrogate, True, c.v_peak)
         spent = lax.stop_gradient(s) if self.reset_gradient == "stop" else s

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from flax_snn import checks
-from flax_snn.datasets.manifold import (
+from flax_snn.datasets.generated.manifold import (
     Variant,
     check_fractions,
     check_variant,

@@ -16,9 +16,9 @@ from typing import Literal
 import numpy as np
 
 from flax_snn import checks
-from flax_snn.datasets.download import missing
 from flax_snn.datasets.formats.wav import read_wav
-from flax_snn.datasets.sources import Sample, row_of
+from flax_snn.datasets.recorded.download import missing
+from flax_snn.datasets.recorded.sources import Sample, row_of
 
 RATE = 8000
 TEST_INDICES = 5

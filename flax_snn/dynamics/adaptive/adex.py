@@ -13,7 +13,7 @@ from flax import struct
 from jax import lax
 
 from flax_snn import checks
-from flax_snn.dynamics import adaptive
+from flax_snn.dynamics.adaptive import shared
 from flax_snn.dynamics.domain import Learnable, positive, time_constant
 from flax_snn.dynamics.kernel import namespace
 from flax_snn.dynamics.neuron import Neuron, Twin
@@ -111,7 +111,7 @@ class AdExDynamics(Neuron):
     and with some it becomes periodic. Delayed regular bursting has ``a = -1``, which cancels the
     leak, and is refused. The default is the adapting one.
 
-    >>> from flax_snn.dynamics.adex import AdExDynamics
+    >>> from flax_snn.dynamics.adaptive.adex import AdExDynamics
     >>> print(AdExDynamics(tau_mem=20e-3, tau_w=120e-3, a=0.2, b=10.0, v_reset=-46.0).describe())
     AdExDynamics, step of 0.001 s
       v = v + 0.0125 (-70 - v + 2 exp((v - -50) / 2) - w + x)
@@ -168,7 +168,7 @@ class AdExDynamics(Neuron):
         """Checks the fields."""
         if self.v_init is None:
             object.__setattr__(self, "v_init", self.v_rest)
-        adaptive.check_shared_fields(self)
+        shared.check_shared_fields(self)
         checks.fields(self, checks.whole_number, "substeps")
         remedy = "Euler steps need more than a substep, so use more substeps or a shorter dt"
         seconds = ("tau_mem", "tau_w")
@@ -205,7 +205,7 @@ class AdExDynamics(Neuron):
     def coefficients(self, values: Any = None, *, dtype: Any = None) -> AdExCoefficients:
         """Returns the numbers of one step, of this neuron or of some values by name."""
         del dtype
-        p = adaptive.named_values(self, values)
+        p = shared.named_values(self, values)
         k_mem, k_w = (self._substep / p.pop(name) for name in ("tau_mem", "tau_w"))
         return AdExCoefficients(k_mem=k_mem, k_w=k_w, v_peak=self.v_peak, **p)
 
@@ -222,7 +222,7 @@ class AdExDynamics(Neuron):
         """Advances by one time step."""
         del noise
         c, before = coefficients, state.s
-        x = adaptive.with_feedback(current, recurrent, before)
+        x = shared.with_feedback(current, recurrent, before)
         v, w = self._integrate(c, state.v, state.w, x)
         s = spike(v, surrogate, True, c.v_peak)
         spent = lax.stop_gradient(s) if self.reset_gradient == "stop" else s

@@ -23,8 +23,8 @@ import numpy.typing as npt
 from flax import struct
 
 from flax_snn import checks
-from flax_snn.datasets.events import Events, unit_dtype
-from flax_snn.datasets.sources import named
+from flax_snn.datasets.events.recording import Events, unit_dtype
+from flax_snn.datasets.recorded.sources import named
 from flax_snn.encode import times_to_raster
 from flax_snn.time_grid import steps_of_times
 from flax_snn.typing import Array, Num

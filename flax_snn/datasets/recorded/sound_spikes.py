@@ -23,14 +23,14 @@ import numpy as np
 import numpy.typing as npt
 
 from flax_snn import checks, encode
-from flax_snn.datasets.events import Events
+from flax_snn.datasets.events.recording import Events
 from flax_snn.datasets.formats.spike_hdf5 import SpikeFile
 from flax_snn.datasets.formats.spike_hdf5_writing import (
     made_with,
     room_for,
     write_spike_file,
 )
-from flax_snn.datasets.sources import Source, named
+from flax_snn.datasets.recorded.sources import Source, named
 from flax_snn.datasets.unreadable_npz import UNREADABLE_NPZ
 from flax_snn.json_form import read_json
 

@@ -11,7 +11,7 @@ from flax import struct
 from jax import lax
 
 from flax_snn import checks
-from flax_snn.dynamics import adaptive
+from flax_snn.dynamics.adaptive import shared
 from flax_snn.dynamics.domain import Learnable, positive, time_constant
 from flax_snn.dynamics.neuron import Neuron, Twin
 from flax_snn.dynamics.parameters import number
@@ -77,7 +77,7 @@ class LSNNDynamics(Neuron):
     It differs from `ALIFDynamics` in more than its coefficients: it resets to ``v_reset`` at once,
     and the threshold jumps by ``beta`` at once. The two betas are alike in meaning and scale.
 
-    >>> from flax_snn.dynamics.lsnn import LSNNDynamics
+    >>> from flax_snn.dynamics.adaptive.lsnn import LSNNDynamics
     >>> print(LSNNDynamics(tau_mem=10e-3, tau_syn=5e-3, tau_adapt=0.8, beta=1.8).describe())
     LSNNDynamics, step of 0.001 s
       v = v + 0.1 (0 - v + i)
@@ -130,7 +130,7 @@ class LSNNDynamics(Neuron):
         """Checks the fields."""
         if self.v_init is None:
             object.__setattr__(self, "v_init", self.v_rest)
-        adaptive.check_shared_fields(self, resets=RESET_GRADIENTS)
+        shared.check_shared_fields(self, resets=RESET_GRADIENTS)
         remedy = "Euler steps need time constants longer than dt, so use a shorter step"
         seconds = ("tau_mem", "tau_syn", "tau_adapt")
         checks.fields(self, number, *seconds, above=self.dt, unit="seconds", remedy=remedy)
@@ -158,7 +158,7 @@ class LSNNDynamics(Neuron):
     def coefficients(self, values: Any = None, *, dtype: Any = None) -> LSNNCoefficients:
         """Returns the numbers of one step, of this neuron or of some values by name."""
         del dtype
-        p = adaptive.named_values(self, values)
+        p = shared.named_values(self, values)
         return LSNNCoefficients(
             k_mem=self.dt / p["tau_mem"],
             k_syn=self.dt / p["tau_syn"],
@@ -182,11 +182,11 @@ class LSNNDynamics(Neuron):
         """Advances by one time step."""
         del noise
         c, before = coefficients, state.s
-        x = adaptive.with_feedback(current, recurrent, before)
+        x = shared.with_feedback(current, recurrent, before)
         v = state.v + c.k_mem * (c.v_rest - state.v + state.i)
         a = state.a - c.k_adapt * state.a
         i = state.i - c.k_syn * state.i + x
-        s = adaptive.adaptive_spike(v, surrogate, False, c.theta + a, c.theta)
+        s = shared.adaptive_spike(v, surrogate, False, c.theta + a, c.theta)
         stop_both = self.reset_gradient == "norse" and recurrent is not None
         spent = lax.stop_gradient(s) if stop_both or self.reset_gradient == "stop" else s
         v = (1 - spent) * v + spent * c.v_reset

@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 
 from flax_snn import checks
-from flax_snn.datasets.download import present
 from flax_snn.datasets.formats.nmnist import read_nmnist
-from flax_snn.datasets.sources import Sample, row_of
+from flax_snn.datasets.recorded.download import present
+from flax_snn.datasets.recorded.sources import Sample, row_of
 
 COUNTS = {"train": 60000, "test": 10000}
 

@@ -11,7 +11,7 @@ from flax import struct
 from jax import lax
 
 from flax_snn import checks
-from flax_snn.dynamics import adaptive
+from flax_snn.dynamics.adaptive import shared
 from flax_snn.dynamics.domain import Learnable, positive, time_constant
 from flax_snn.dynamics.neuron import Neuron, Twin
 from flax_snn.dynamics.parameters import number
@@ -91,7 +91,7 @@ class SiLIFDynamics(Neuron):
     then acts as a graded spike. Here all start at 0 (v at ``v_init``); give a `SiLIFState` of such
     numbers as the first carry to start as they do.
 
-    >>> from flax_snn.dynamics.silif import SiLIFDynamics
+    >>> from flax_snn.dynamics.adaptive.silif import SiLIFDynamics
     >>> print(SiLIFDynamics(tau_mem=20e-3, tau_adapt=200e-3, a=0.5, b=1.0, dt=4e-3).describe())
     SiLIFDynamics, step of 0.004 s
       w = 0.980199 w + 0.5 v + 1 s_old
@@ -137,10 +137,10 @@ class SiLIFDynamics(Neuron):
 
     def __post_init__(self) -> None:
         """Checks the fields."""
-        adaptive.check_shared_fields(self)
+        shared.check_shared_fields(self)
         checks.fields(self, number, "tau_mem", "tau_adapt", above=0.0, unit="seconds")
         checks.fields(self, number, "threshold", above=0.0)
-        adaptive.check_ranges(self, "a", "b")
+        shared.check_ranges(self, "a", "b")
 
     @classmethod
     def from_decays(cls, *, alpha: float, beta: float, dt: float = 4e-3, **fields: Any) -> Any:
@@ -156,8 +156,8 @@ class SiLIFDynamics(Neuron):
           The neuron with the time constants ``-dt / log(decay)``.
         """
         return cls(
-            tau_mem=adaptive.time_constant_of("alpha", alpha, dt),
-            tau_adapt=adaptive.time_constant_of("beta", beta, dt),
+            tau_mem=shared.time_constant_of("alpha", alpha, dt),
+            tau_adapt=shared.time_constant_of("beta", beta, dt),
             dt=dt,
             **fields,
         )
@@ -170,10 +170,10 @@ class SiLIFDynamics(Neuron):
     def coefficients(self, values: Any = None, *, dtype: Any = None) -> SiLIFCoefficients:
         """Returns the numbers of one step, of this neuron or of some values by name."""
         del dtype
-        p = adaptive.named_values(self, values)
+        p = shared.named_values(self, values)
         return SiLIFCoefficients(
-            alpha=adaptive.decay(self.dt, p["tau_mem"]),
-            beta=adaptive.decay(self.dt, p["tau_adapt"]),
+            alpha=shared.decay(self.dt, p["tau_mem"]),
+            beta=shared.decay(self.dt, p["tau_adapt"]),
             a=p["a"],
             b=p["b"],
             theta=p["threshold"],
@@ -192,7 +192,7 @@ class SiLIFDynamics(Neuron):
         """Advances by one time step."""
         del noise
         c, before = coefficients, state.s
-        x = adaptive.with_feedback(current, recurrent, before)
+        x = shared.with_feedback(current, recurrent, before)
         spent = lax.stop_gradient(before) if self.reset_gradient == "stop" else before
         w = c.beta * state.w + c.a * state.v + c.b * before
         v = c.alpha * (state.v - spent) + (1 - c.alpha) * (x - w)

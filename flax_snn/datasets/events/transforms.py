@@ -16,7 +16,7 @@ import dataclasses
 import numpy as np
 
 from flax_snn import checks
-from flax_snn.datasets.events import Events
+from flax_snn.datasets.events.recording import Events
 from flax_snn.typing import Int
 
 

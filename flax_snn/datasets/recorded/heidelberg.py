@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 
 from flax_snn import checks
-from flax_snn.datasets.download import present
 from flax_snn.datasets.formats.spike_hdf5 import SpikeFile
+from flax_snn.datasets.recorded.download import present
 
 
 def shd(

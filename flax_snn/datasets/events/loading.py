@@ -19,11 +19,11 @@ import jax
 import numpy as np
 
 from flax_snn import checks
-from flax_snn.datasets.event_raster import Outside, named_batch
-from flax_snn.datasets.event_transforms import blend as blended
-from flax_snn.datasets.event_transforms import sample_generator
-from flax_snn.datasets.events import Events
-from flax_snn.datasets.sources import Sample, Source
+from flax_snn.datasets.events.raster import Outside, named_batch
+from flax_snn.datasets.events.recording import Events
+from flax_snn.datasets.events.transforms import blend as blended
+from flax_snn.datasets.events.transforms import sample_generator
+from flax_snn.datasets.recorded.sources import Sample, Source
 
 Transform = Callable[[Events, np.random.Generator], Events]
 

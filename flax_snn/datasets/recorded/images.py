@@ -13,9 +13,9 @@ from typing import Literal
 import numpy as np
 
 from flax_snn import checks
-from flax_snn.datasets.download import missing, present
 from flax_snn.datasets.formats.idx import read_idx
-from flax_snn.datasets.sources import Sample, check_labels, row_of
+from flax_snn.datasets.recorded.download import missing, present
+from flax_snn.datasets.recorded.sources import Sample, check_labels, row_of
 from flax_snn.typing import Num
 
 FASHION = (

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from flax_snn import checks
-from flax_snn.datasets.labelled_points import Points, coordinates, mirrored
+from flax_snn.datasets.generated.labelled_points import Points, coordinates, mirrored
 from flax_snn.typing import Bool, Float, Int, Num
 
 OUTSIDE = -1

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from flax_snn import checks
-from flax_snn.datasets.labelled_points import Points, coordinates, mirrored
+from flax_snn.datasets.generated.labelled_points import Points, coordinates, mirrored
 from flax_snn.typing import Float, Int
 
 _CONSTANT_TIMES = (0.1, 0.2, 1.0)

@@ -11,7 +11,7 @@ from flax import struct
 from jax import lax
 
 from flax_snn import checks
-from flax_snn.dynamics import adaptive
+from flax_snn.dynamics.adaptive import shared
 from flax_snn.dynamics.domain import Learnable, positive, time_constant
 from flax_snn.dynamics.neuron import Neuron, Twin
 from flax_snn.dynamics.parameters import number, steps_of
@@ -78,7 +78,7 @@ class ALIFDynamics(Neuron):
     in `LIFDynamics`: weights are smaller here by that factor. Recurrent layers of Bellec et al.
     have no weights from a neuron to itself, which is a matter of the weights and not of the neuron.
 
-    >>> from flax_snn.dynamics.alif import ALIFDynamics
+    >>> from flax_snn.dynamics.adaptive.alif import ALIFDynamics
     >>> print(ALIFDynamics(tau_mem=20e-3, tau_adapt=200e-3, beta=0.1, refractory=3e-3).describe())
     ALIFDynamics, bellec, step of 0.001 s
       a = 0.995012 a + s
@@ -125,7 +125,7 @@ class ALIFDynamics(Neuron):
 
     def __post_init__(self) -> None:
         """Checks the fields."""
-        adaptive.check_shared_fields(self)
+        shared.check_shared_fields(self)
         checks.fields(self, number, "tau_mem", "tau_adapt", above=0.0, unit="seconds")
         checks.fields(self, number, "threshold", above=0.0)
         checks.fields(self, number, "beta", at_least=0.0)
@@ -137,7 +137,7 @@ class ALIFDynamics(Neuron):
     def from_decays(cls, *, alpha: float, rho: float, dt: float = 1e-3, **fields: Any) -> Any:
         """Makes the neuron of its decays in a step.
 
-        >>> from flax_snn.dynamics.alif import ALIFDynamics
+        >>> from flax_snn.dynamics.adaptive.alif import ALIFDynamics
         >>> neuron = ALIFDynamics.from_decays(alpha=0.95, rho=0.99, beta=0.07, threshold=0.62)
         >>> round(neuron.tau_mem, 6), round(float(neuron.coefficients().alpha), 12)
         (0.019496, 0.95)
@@ -152,8 +152,8 @@ class ALIFDynamics(Neuron):
           The neuron with the time constants ``-dt / log(decay)``.
         """
         return cls(
-            tau_mem=adaptive.time_constant_of("alpha", alpha, dt),
-            tau_adapt=adaptive.time_constant_of("rho", rho, dt),
+            tau_mem=shared.time_constant_of("alpha", alpha, dt),
+            tau_adapt=shared.time_constant_of("rho", rho, dt),
             dt=dt,
             **fields,
         )
@@ -172,10 +172,10 @@ class ALIFDynamics(Neuron):
     def coefficients(self, values: Any = None, *, dtype: Any = None) -> ALIFCoefficients:
         """Returns the numbers of one step, of this neuron or of some values by name."""
         del dtype
-        p = adaptive.named_values(self, values)
+        p = shared.named_values(self, values)
         return ALIFCoefficients(
-            alpha=adaptive.decay(self.dt, p["tau_mem"]),
-            rho=adaptive.decay(self.dt, p["tau_adapt"]),
+            alpha=shared.decay(self.dt, p["tau_mem"]),
+            rho=shared.decay(self.dt, p["tau_adapt"]),
             beta=p["beta"],
             theta=p["threshold"],
         )
@@ -193,13 +193,13 @@ class ALIFDynamics(Neuron):
         """Advances by one time step."""
         del noise
         c, before, pause = coefficients, state.s, state.refractory
-        x = adaptive.with_feedback(current, recurrent, before)
+        x = shared.with_feedback(current, recurrent, before)
         delayed = self.scheme == "bellec"
         a = c.rho * state.a + before if delayed else state.a
         v = c.alpha * state.v + x
         if delayed:
             v = v - self._reset(c, before)
-        s = adaptive.adaptive_spike(v, surrogate, not delayed, c.theta + c.beta * a, c.theta)
+        s = shared.adaptive_spike(v, surrogate, not delayed, c.theta + c.beta * a, c.theta)
         if pause is not None:
             s = jnp.where(pause > 0, 0, s)
             pause = jnp.where(s > 0, self.longest_silence(), jnp.maximum(pause - 1, 0))

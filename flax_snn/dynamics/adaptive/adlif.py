@@ -13,7 +13,7 @@ from flax import struct
 from jax import lax
 
 from flax_snn import checks
-from flax_snn.dynamics import adaptive
+from flax_snn.dynamics.adaptive import shared
 from flax_snn.dynamics.domain import Learnable, positive, time_constant
 from flax_snn.dynamics.neuron import Neuron, Twin
 from flax_snn.dynamics.parameters import number
@@ -98,7 +98,7 @@ class AdLIFDynamics(Neuron):
     The input current has gain 1 - alpha, as in `LIFDynamics`. Below threshold membrane and
     adaptation are a damped oscillator (`free_oscillation`), which under ``euler`` may grow instead.
 
-    >>> from flax_snn.dynamics.adlif import AdLIFDynamics
+    >>> from flax_snn.dynamics.adaptive.adlif import AdLIFDynamics
     >>> print(AdLIFDynamics(tau_mem=15e-3, tau_adapt=180e-3, a=0.5, b=1.0).describe())
     AdLIFDynamics, symplectic, step of 0.001 s
       v = 0.935507 v + 0.064493 (x - w)
@@ -147,10 +147,10 @@ class AdLIFDynamics(Neuron):
 
     def __post_init__(self) -> None:
         """Checks the fields."""
-        adaptive.check_shared_fields(self)
+        shared.check_shared_fields(self)
         checks.fields(self, number, "tau_mem", "tau_adapt", above=0.0, unit="seconds")
         checks.fields(self, number, "threshold", "q", above=0.0)
-        adaptive.check_ranges(self, "a", "b")
+        shared.check_ranges(self, "a", "b")
         checks.fields(self, checks.choice, "scheme", options=SCHEMES)
 
     @classmethod
@@ -167,8 +167,8 @@ class AdLIFDynamics(Neuron):
           The neuron with the time constants ``-dt / log(decay)``.
         """
         return cls(
-            tau_mem=adaptive.time_constant_of("alpha", alpha, dt),
-            tau_adapt=adaptive.time_constant_of("beta", beta, dt),
+            tau_mem=shared.time_constant_of("alpha", alpha, dt),
+            tau_adapt=shared.time_constant_of("beta", beta, dt),
             dt=dt,
             **fields,
         )
@@ -201,10 +201,10 @@ class AdLIFDynamics(Neuron):
     def coefficients(self, values: Any = None, *, dtype: Any = None) -> AdLIFCoefficients:
         """Returns the numbers of one step, of this neuron or of some values by name."""
         del dtype
-        p = adaptive.named_values(self, values)
+        p = shared.named_values(self, values)
         return AdLIFCoefficients(
-            alpha=adaptive.decay(self.dt, p["tau_mem"]),
-            beta=adaptive.decay(self.dt, p["tau_adapt"]),
+            alpha=shared.decay(self.dt, p["tau_mem"]),
+            beta=shared.decay(self.dt, p["tau_adapt"]),
             a=p["a"],
             b=p["b"],
             q=self.q,
@@ -224,7 +224,7 @@ class AdLIFDynamics(Neuron):
         """Advances by one time step."""
         del noise
         c, before = coefficients, state.s
-        x = adaptive.with_feedback(current, recurrent, before)
+        x = shared.with_feedback(current, recurrent, before)
         delayed = self.scheme == "euler"
         v0 = self._reset(state.v, before) if delayed else state.v
         v = c.alpha * v0 + (1 - c.alpha) * (x - state.w)

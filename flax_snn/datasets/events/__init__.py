@@ -1,0 +1,1 @@
+"""Events of one recording: the arrays, changes of them, rasters, batches."""

@@ -1,0 +1,1 @@
+"""Data sets that are computed: no file is read."""

@@ -1,0 +1,1 @@
+"""Data sets that were recorded: downloads, and sources of their samples."""

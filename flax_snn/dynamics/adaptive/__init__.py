@@ -1,0 +1,1 @@
+"""Neurons that adapt, one kind a file, and what they share."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from flax_snn import datasets
-from flax_snn.datasets import download
+from flax_snn.datasets.recorded import download
 from flax_snn.datasets.recorded.download import Remote, fetch, present
 
 CONTENT = bytes(range(256)) * 40

@@ -14,6 +14,7 @@ import pytest
 
 from flax_snn import datasets
 from flax_snn.datasets import Augment, Events, sample_generator
+from flax_snn.datasets.events.raster import steps_of_events
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "datasets"
 
@@ -113,7 +114,7 @@ def test_binning_is_that_of_the_published_tutorials() -> None:
         np.testing.assert_array_equal(counts, digitized[1:])
         dropped += len(events) - int(counts.sum())
         exact = np.floor(events.times.astype(np.float64) / 0.014)
-        np.testing.assert_array_equal(datasets.event_raster.steps_of_events(events, 0.014), exact)
+        np.testing.assert_array_equal(steps_of_events(events, 0.014), exact)
     assert dropped == expected["dropped_digitize"].sum() > 0
 
 
@@ -124,9 +125,9 @@ def test_whole_ticks_are_binned_exactly_however_late() -> None:
     )
     late = Events(events.times - start, events.units, events.shape, events.tick)
     # float64 cannot tell 999 us from 1 ms there, within the roundings that a grid point is given.
-    step = datasets.event_raster.steps_of_events(events, 1e-3)
+    step = steps_of_events(events, 1e-3)
     np.testing.assert_array_equal(step - start // 1000, [0, 1, 1])
-    np.testing.assert_array_equal(datasets.event_raster.steps_of_events(late, 1e-3), [0, 1, 1])
+    np.testing.assert_array_equal(steps_of_events(late, 1e-3), [0, 1, 1])
 
 
 def test_events_outside_are_refused_or_dropped_as_asked() -> None:

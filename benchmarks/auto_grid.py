@@ -10,16 +10,19 @@ products stay below bounds, and of these each size with one synapse and one kind
 ``jax.value_and_grad`` takes them; ``nn.RNN`` and ``snn.RNN`` take turns in one process, all results
 waited for; the ratio is that of medians. A row above the bar is measured again, up to twice, and
 the lowest ratio counts: the machine is shared, and what is slow in itself stays slow. All ratios
-are in the file. ``--part 2 5`` measures the second fifth of the rows and keeps the others. About
-ten minutes.
+are in the file, each row with its date. ``--part 2 5`` measures the second fifth of the rows and
+keeps the others; ``--missing`` measures those that the file does not have; with ``--seconds`` no
+row begins later. About ten minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import datetime
 import itertools
 import json
+import math
 import statistics
 import time
 from collections.abc import Iterator
@@ -136,7 +139,8 @@ def measure(row: Row) -> dict[str, Any]:
             found["ms"] = {n: round(1e3 * s / calls, 3) for n, s in seconds.items()}
         if ratios[-1] <= BAR:
             break
-    return {"ratio": min(ratios), "ratios": ratios, **found}
+    today = datetime.date.today().isoformat()
+    return {"ratio": min(ratios), "ratios": ratios, **found, "date": today}
 
 
 def main() -> None:
@@ -144,15 +148,28 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="each size with every kind of input")
     parser.add_argument("--part", type=int, nargs=2, metavar=("K", "OF"), default=(1, 1))
     parser.add_argument("--only", default="", help="rows whose name has this in it")
+    parser.add_argument("--missing", action="store_true", help="rows that the file does not have")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no row after these")
     options = parser.parse_args()
     part, of = options.part
     rows = [row for row in grid(everything=options.all) if options.only in row.name]
     stored = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else {}
-    names = [row.name for row in grid(everything=True)]
+    if options.missing:
+        rows = [row for row in rows if row.name not in stored]
+    begin = time.perf_counter()
     for row in rows[part - 1 :: of]:
+        if time.perf_counter() - begin > options.seconds:
+            break
         stored[row.name] = found = measure(row)
         print(f"{row.name:46} {found['ratio']:6.3f}  {found['ms']}  {found['ratios']}", flush=True)
+        write(stored)
         jax.clear_caches()
+    print(json.loads(RESULTS.read_text())["summary"])
+
+
+def write(stored: dict[str, Any]) -> None:
+    """Write the rows, in the order of the grid, and what they have in common."""
+    names = [row.name for row in grid(everything=True)]
     kept = {name: stored[name] for name in names if name in stored}
     ratios = [row["ratio"] for row in kept.values()]
     summary = {
@@ -161,7 +178,6 @@ def main() -> None:
         "median": round(statistics.median(ratios), 3),
         "above the bar": [name for name, row in kept.items() if row["ratio"] > BAR],
     }
-    print(summary)
     write_results(RESULTS, COMMAND, {"bar": BAR, "summary": summary, "rows": kept})
 
 

@@ -7,6 +7,7 @@
 import difflib
 import importlib
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from flax_snn import (
     conventions,
@@ -62,7 +63,11 @@ from flax_snn.products import EventDotGeneral
 from flax_snn.runners import LIF, RNN, LeakyIntegrator, Neurons, Stateful
 from flax_snn.typing import LIFState
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    # Loaded when first used, but known to type checkers.
+    from flax_snn import nir, plot
+
+__version__ = "0.2.0"
 
 __all__ = [
     "ALIFCell",

@@ -15,6 +15,10 @@ same data:
     python -m train.evaluate --checkpoint RUN --export net.nir
     python -m train.evaluate --nir net.nir
 
+it is evaluated over several devices, with the numbers of one:
+
+    python -m train.evaluate --checkpoint RUN --devices 4
+
 and it goes on chips, so many of them, looked at some times after they were programmed:
 
     python -m train.evaluate --checkpoint RUN --crossbar pcm --times 1s,1h,1d,1y --repeats 10
@@ -94,6 +98,18 @@ class EvaluateOptions:
     """Draw the pictures of a run directory anew, such as those of a run that was killed."""
     size_limit: bool = True
     """Refuse a network that needs more memory than this machine has left, before it is built."""
+    devices: int = 1
+    """Devices over which each batch is spread, whatever number of them trained the network."""
+    model_devices: int = 1
+    """Devices among them over which the neurons of wide layers are spread."""
+
+    def spread(self) -> dict[str, Any]:
+        """Returns what `train.restored.run.restore` is told of memory and devices."""
+        return {
+            "size_limit": self.size_limit,
+            "devices": self.devices,
+            "model_devices": self.model_devices,
+        }
 
 
 def evaluate_checkpoint(
@@ -201,12 +217,12 @@ def diagnose(
     return str(diagnosis.diagnose(network, variables, inputs, seq_lengths=samples.lengths))
 
 
-def draw_plots(path: Path, *, size_limit: bool = True) -> list[Path]:
+def draw_plots(path: Path, **how: Any) -> list[Path]:
     """Draws the pictures of a run into its folder ``plots``.
 
     Args:
       path: the run directory.
-      size_limit: whether a network beyond the memory is refused.
+      **how: memory and devices, as `train.restored.run.restore` takes them.
 
     Returns:
       The files.
@@ -221,7 +237,7 @@ def draw_plots(path: Path, *, size_limit: bool = True) -> list[Path]:
     records = run_directory.read_metrics(path)
     if not records:
         raise RunDirectoryError(f"--plots: {path} has no {METRICS}; give the directory of a run")
-    trained = restore(path, size_limit=size_limit)
+    trained = restore(path, **how)
     test = trained.load_data().test
     scored = trained.evaluate(test)
     results = results_of(path, trained.model, trained.params, test, scored, records)
@@ -259,7 +275,7 @@ def _network(options: EvaluateOptions) -> Restored:
 
     trained = None
     if options.checkpoint is not None:
-        trained = restore(options.checkpoint, options.method, size_limit=options.size_limit)
+        trained = restore(options.checkpoint, options.method, **options.spread())
     if options.nir is None:
         assert trained is not None
         return trained
@@ -285,6 +301,13 @@ def _check_options(options: EvaluateOptions) -> None:
             " --nir"
         )
     default = EvaluateOptions()
+    if (options.devices, options.model_devices) != (default.devices, default.model_devices):
+        for name in ("nir", "crossbar", "diagnose"):
+            if getattr(options, name):
+                raise ConfigError(
+                    f"--{name} runs the network in another way, on one device; leave --devices and"
+                    " --model-devices out, or ask for it in a second call"
+                )
     for name in _ABOUT_CHIPS:
         if options.crossbar is None and getattr(options, name) != getattr(default, name):
             raise ConfigError(f"--{name.replace('_', '-')} is about chips: add --crossbar pcm")
@@ -355,9 +378,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             export_network(trained, options.export, options.export_target)
             result["export"] = str(options.export)
         if options.plots:
-            result["plots"] = [
-                str(file) for file in draw_plots(path, size_limit=options.size_limit)
-            ]
+            result["plots"] = [str(file) for file in draw_plots(path, **options.spread())]
         if options.crossbar is not None:
             result["chips"] = _on_chips(options, trained)
             result.setdefault("plots", []).append(result["chips"]["plot"])

@@ -65,7 +65,7 @@ def compare_gradients(
     >>> import flax_snn as snn, jax, jax.numpy as jnp
     >>> model = snn.RNN(snn.Chain([snn.LIFCell(16), snn.LeakyIntegratorReadout(3)]))
     >>> x, labels = jnp.ones((4, 20, 8)), jnp.array([0, 1, 2, 0])
-    >>> variables = model.init(jax.random.key(0), x)
+    >>> variables = jax.jit(model.init)(jax.random.key(0), x)
     >>> table = snn.learn.compare_gradients(model, variables, (x, labels), rules=("eprop",))
     >>> round(table.cosines["eprop"]["cell/cells_0/kernel"], 3)  # no recurrent weights: exact
     1.0

@@ -155,9 +155,10 @@ def d_rtrl(
     >>> import flax_snn as snn, jax, jax.numpy as jnp
     >>> model = snn.RNN(snn.Chain([snn.RecurrentALIFCell(16), snn.LeakyIntegratorReadout(3)]))
     >>> x, labels = jnp.ones((4, 50, 8)), jnp.array([0, 1, 2, 0])
-    >>> variables = model.init(jax.random.key(0), x)
-    >>> loss, gradients = snn.learn.d_rtrl(
-    ...     model, variables, (x, labels), snn.learn.cross_entropy)
+    >>> variables = jax.jit(model.init)(jax.random.key(0), x)
+    >>> learn = jax.jit(
+    ...     lambda v: snn.learn.d_rtrl(model, v, (x, labels), snn.learn.cross_entropy))
+    >>> loss, gradients = learn(variables)
     >>> jax.tree.map(jnp.shape, gradients)["cell"]["cells_1"]
     {'kernel': (16, 3)}
 

@@ -187,9 +187,10 @@ def eprop(
     >>> import flax_snn as snn, jax, jax.numpy as jnp
     >>> model = snn.RNN(snn.Chain([snn.RecurrentLIFCell(16), snn.LeakyIntegratorReadout(3)]))
     >>> x, labels = jnp.ones((4, 50, 8)), jnp.array([0, 1, 2, 0])
-    >>> variables = model.init(jax.random.key(0), x)
-    >>> loss, gradients = snn.learn.eprop(
-    ...     model, variables, (x, labels), snn.learn.cross_entropy)
+    >>> variables = jax.jit(model.init)(jax.random.key(0), x)
+    >>> learn = jax.jit(
+    ...     lambda v: snn.learn.eprop(model, v, (x, labels), snn.learn.cross_entropy))
+    >>> loss, gradients = learn(variables)
     >>> jax.tree.map(jnp.shape, gradients)["cell"]["cells_0"]
     {'kernel': (8, 16), 'recurrent_kernel': (16, 16)}
 

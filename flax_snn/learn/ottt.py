@@ -175,9 +175,10 @@ def ottt(
     >>> lif = snn.LIFDynamics(tau_mem=5e-3, reset="soft")
     >>> model = nn.Sequential([nn.Dense(16), snn.LIF(lif), nn.Dense(3)])
     >>> x, labels = jnp.ones((4, 20, 8)), jnp.array([0, 1, 2, 0])
-    >>> variables = model.init(jax.random.key(0), x)
-    >>> loss, gradients = snn.learn.ottt(
-    ...     model, variables, (x, labels), snn.learn.cross_entropy)
+    >>> variables = jax.jit(model.init)(jax.random.key(0), x)
+    >>> learn = jax.jit(
+    ...     lambda v: snn.learn.ottt(model, v, (x, labels), snn.learn.cross_entropy))
+    >>> loss, gradients = learn(variables)
     >>> jax.tree.map(jnp.shape, gradients)["layers_2"]
     {'bias': (3,), 'kernel': (16, 3)}
 

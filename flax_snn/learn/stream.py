@@ -51,10 +51,11 @@ class Stream:
     >>> model = snn.RNN(snn.Chain([snn.RecurrentLIFCell(16), snn.LeakyIntegratorReadout(1)]))
     >>> stream = snn.learn.Stream(model, snn.learn.squared_error, rule="eprop")
     >>> x, target = jnp.ones((2, 8)), jnp.zeros((2, 1))  # one step of two samples
-    >>> variables = model.init(jax.random.key(0), x[:, None])
+    >>> variables = jax.jit(model.init)(jax.random.key(0), x[:, None])
     >>> carry = stream.start(variables, x)
+    >>> step = jax.jit(stream.step)
     >>> for _ in range(3):
-    ...     carry, loss, gradients, y = stream.step(variables, carry, (x, target))
+    ...     carry, loss, gradients, y = step(variables, carry, (x, target))
     ...     params = jax.tree.map(lambda w, g: w - 1e-3 * g, variables["params"], gradients)
     ...     variables = {"params": params}
     >>> y.shape

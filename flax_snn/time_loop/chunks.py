@@ -23,6 +23,12 @@ TILE = 2**13
 CHUNK = 2**18
 """Most values of a chunk, neurons times samples times steps: a MiB in float32."""
 
+ROWS, FED_BACK_ROWS = 2**9, 2**6
+"""Rows, samples times steps, with which a chunk is long enough for a kernel of any size, which it
+reads and whose gradient it reads and writes once; and samples that a recurrent product should have,
+which reads its kernel in each step. A kernel that stays in cache wants no more of them than make a
+chunk as large as itself."""
+
 SHORTEST, LONGEST = 8, 64
 """Bounds of the steps of a chunk: one product of a few rows wastes time, as do many steps of few
 neurons that no cache is needed for."""
@@ -177,6 +183,7 @@ def plan(
     length: int | None,
     devices: int = 1,
     arrays: int = 1,
+    kernel: int = 0,
 ) -> Chunks:
     """Chooses tiles and chunks such that the arrays of a chunk stay in cache.
 
@@ -190,6 +197,7 @@ def plan(
       devices: devices over which the batch may be spread. Each then holds an equal part of every
         tile, and it is this part that should stay in its cache.
       arrays: floating arrays of the largest state.
+      kernel: entries of the largest kernel.
 
     Returns:
       The cut. Where the length is not given, one that divides the steps is preferred.
@@ -199,12 +207,14 @@ def plan(
     share = batch // shards
     # The state of a tile stays in the nearest cache. Recurrent products want rows more than that.
     wide = max(widest, 1) * (1 if recurrent else arrays)
-    most = max(scale * TILE // wide, 1)
+    rows = min(kernel // max(widest, 1), ROWS)
+    asked = min(rows, FED_BACK_ROWS) if recurrent else rows // LONGEST
+    most = max(scale * TILE // wide, asked, 1)
     fitting = max(n for n in range(1, min(most, share) + 1) if share % n == 0)
     # A prime batch of narrow layers is not worth a loop over single samples.
     part = fitting if 4 * fitting * wide >= TILE else share
     if length is None:
-        room = CHUNK // max(part * widest, 1)
+        room = max(CHUNK // max(part * widest, 1), rows // part)
         longest = min(max(room, SHORTEST), LONGEST)
         whole = [n for n in range(longest, longest // 2, -1) if steps % n == 0]
         length = steps if steps <= longest else whole[0] if whole else longest

@@ -106,6 +106,7 @@ def _program(run: Run) -> Program:
         widths.append(math.prod(layer.neuron.membrane(state).shape[1:]) * layer.neuron.blocks)
         arrays = max(arrays, len(jax.tree.leaves(floating(state))))
     recurrent = any(layer_weights.recurrent_kernel is not None for layer_weights in run.weights)
+    kernels = [k for w in run.weights for k in (w.kernel, w.recurrent_kernel) if k is not None]
     chunks = plan(
         run.steps,
         run.batch,
@@ -115,6 +116,7 @@ def _program(run: Run) -> Program:
         length=run.chunk,
         devices=jax.device_count(),
         arrays=arrays,
+        kernel=max((k.size for k in kernels), default=0),
     )
     kept = _kept_bytes(run)
     dear = recurrent or all(

@@ -204,7 +204,7 @@ class Mixed(nn.Module):
 
 def test_recurrent_layers_of_other_kinds_are_named() -> None:
     net, x = Mixed(), batch(2, 20, F)
-    variables = net.init(jax.random.key(0), x)
+    variables = jax.jit(net.init)(jax.random.key(0), x)
     result = diagnose(net, variables, x)
     assert [layer.name for layer in result.layers] == ["spiking", "LIFCell_0"]
     assert dict(result.not_covered) == {
@@ -246,7 +246,7 @@ def test_an_event_layer_beside_others_is_named() -> None:
             return snn.RNN(snn.LIFCell(N, dynamics=PLAIN, name="steps"))(x)
 
     x = batch(2, 20, F)
-    result = diagnose(Both(), Both().init(jax.random.key(0), x), x)
+    result = diagnose(Both(), jax.jit(Both().init)(jax.random.key(0), x), x)
     assert [name for name, _ in result.not_covered] == ["events"]
     assert "continuous" in result.not_covered[0][1]
 
@@ -301,7 +301,7 @@ class Normalised(nn.Module):
 def test_batch_norm_has_two_modes(fixed: bool | None) -> None:
     """The running statistics say that inputs are 100 times as wide as they are."""
     net, x = Normalised(fixed), batch(8, 40, F)
-    variables = net.init(jax.random.key(0), x)
+    variables = jax.jit(net.init)(jax.random.key(0), x)
     variables["params"]["spiking"]["kernel"] = jnp.asarray(kernel(F, N, 1.0))
     variables["batch_stats"]["norm"]["var"] = jnp.full(F, 1e4)
     copy = jax.tree.map(np.array, variables)
@@ -346,7 +346,7 @@ def test_layers_too_dense_for_the_events_that_were_asked_for_are_named() -> None
         ("event", ("cell/cells_0", "cell/cells_1")),
     ):
         model = snn.RNN(chain, products=products)
-        variables = nn.RNN(chain).init(jax.random.key(0), x)
+        variables = jax.jit(nn.RNN(chain).init)(jax.random.key(0), x)
         found = dict(diagnose(model, variables, x).event_densities)
         assert set(found) == set(asked)
         hidden = nn.RNN(chain.cells[0]).apply(

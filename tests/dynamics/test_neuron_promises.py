@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -248,7 +249,7 @@ def test_states_that_samples_share_run_as_in_flax(name: str) -> None:
     """The delay line is as deep as the batch, so that its shape alone would not give it away."""
     chain = snn.Chain([snn.RecurrentNeuronCell(N, dynamics=SHARED[name]), snn.LIFCell(2)])
     x = (jax.random.uniform(jax.random.key(0), (B, T, F)) < 0.3).astype(jnp.float32)
-    variables = nn.RNN(chain).init(jax.random.key(1), x)
+    variables = jax.jit(nn.RNN(chain).init)(jax.random.key(1), x)
     variables = jax.tree.map(lambda w: 2 * w, variables)
 
     def loss(net: Any, variables: Any, x: Any) -> Any:
@@ -257,7 +258,9 @@ def test_states_that_samples_share_run_as_in_flax(name: str) -> None:
 
     for inputs in (x, x[:2, None], x[0]):
         found, expected = (
-            jax.value_and_grad(loss, 1, has_aux=True)(net, variables, inputs)
+            jax.jit(jax.value_and_grad(functools.partial(loss, net), has_aux=True))(
+                variables, inputs
+            )
             for net in (snn.RNN(chain), nn.RNN(chain))
         )
         assert float(expected[0][1].sum()) > 0

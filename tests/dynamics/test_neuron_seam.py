@@ -118,7 +118,7 @@ def test_all_loops_agree_for_any_neuron(name: str, recurrent: bool) -> None:
             [cell_of(name, recurrent, learn=learn, **wide), snn.LeakyIntegratorReadout(3, **wide)]
         )
         x = inputs().astype(jnp.float64)
-        variables = nn.RNN(chain).init(jax.random.key(0), x)
+        variables = jax.jit(nn.RNN(chain).init)(jax.random.key(0), x)
         expected = results(nn.RNN(chain), variables, x)
         for arguments in ({"implementation": "fused", "chunk": 7}, {"implementation": "scan"}):
             found = results(snn.RNN(chain, **arguments), variables, x)

@@ -33,7 +33,7 @@ def test_no_raw_parameter_leaves_the_domain(discretization: str, dtype: Any) -> 
     cell = snn.LIFCell(4, dynamics=dynamics, learn=names, param_dtype=dtype)
     net = nn.RNN(cell)
     x = X.astype(dtype)
-    params = net.init(jax.random.key(0), x)["params"]["cell"]
+    params = jax.jit(net.init)(jax.random.key(0), x)["params"]["cell"]
     keys = [key for key in params if key != "kernel"]
     assert len(keys) == len(names)
 
@@ -57,22 +57,22 @@ def test_no_raw_parameter_leaves_the_domain(discretization: str, dtype: Any) -> 
             snn.LIFDynamics(discretization=discretization, **one)
 
 
-@pytest.mark.parametrize(
-    ("dynamics", "name", "key"),
-    [
-        (snn.LIFDynamics(tau_mem=3e-3, discretization="euler"), "tau_mem", "log_tau_mem"),
-        (snn.LIFDynamics(v_reset=0.5, threshold=0.8), "threshold", "log_threshold"),
-        (snn.LIFDynamics(v_reset=-0.3), "v_reset", "learned_v_reset"),
-        (snn.ALIFDynamics(), "beta", "log_beta"),
-    ],
-)
+PUSHED: list[tuple[Any, str, str]] = [
+    (snn.LIFDynamics(tau_mem=3e-3, discretization="euler"), "tau_mem", "log_tau_mem"),
+    (snn.LIFDynamics(v_reset=0.5, threshold=0.8), "threshold", "log_threshold"),
+    (snn.LIFDynamics(v_reset=-0.3), "v_reset", "learned_v_reset"),
+    (snn.ALIFDynamics(), "beta", "log_beta"),
+]
+
+
+@pytest.mark.parametrize(("dynamics", "name", "key"), covered_by(PUSHED, PUSHED[:2]))
 @pytest.mark.parametrize("sign", covered_by([1.0, -1.0], [-1.0]))
 def test_an_optimiser_that_pushes_stays_inside(
     dynamics: Any, name: str, key: str, sign: float
 ) -> None:
     cell = snn.NeuronCell(3, dynamics=dynamics, learn=(name,))
     net = snn.RNN(cell)
-    params: Any = net.init(jax.random.key(0), X)["params"]
+    params: Any = jax.jit(net.init)(jax.random.key(0), X)["params"]
     learned = [k for k in params["cell"] if k not in ("kernel",)]
     assert learned in ([key], [key.replace("log_", "learned_")])
     optimizer = optax.adam(0.1)
@@ -84,7 +84,7 @@ def test_an_optimiser_that_pushes_stays_inside(
             updates, state = optimizer.update(gradient, state, params)
             return optax.apply_updates(params, updates), state
 
-    state = optimizer.init(params)
+    state = jax.jit(optimizer.init)(params)
     for k in range(150):
         params, state = step(params, state)
         if k % 30 == 29:
@@ -106,13 +106,13 @@ def test_inside_the_domain_stored_parameters_mean_what_they_meant() -> None:
 def test_given_values_are_those_of_neurons_made_one_by_one(learn: tuple[str, ...]) -> None:
     taus = np.array([4e-3, 9e-3, 30e-3])
     cell = snn.LIFCell(3, values={"tau_mem": taus}, learn=learn)
-    variables = nn.RNN(cell).init(jax.random.key(1), X)
+    variables = jax.jit(nn.RNN(cell).init)(jax.random.key(1), X)
     for runner in (nn.RNN, snn.RNN):
-        found = runner(cell).apply(variables, X)
+        found = jax.jit(runner(cell).apply)(variables, X)
         for k, tau in enumerate(taus):
             alone = snn.LIFCell(1, dynamics=snn.LIFDynamics(tau_mem=float(tau)))
             kernel = variables["params"]["cell"]["kernel"][:, k : k + 1]
-            expected = nn.RNN(alone).apply({"params": {"cell": {"kernel": kernel}}}, X)
+            expected = jax.jit(nn.RNN(alone).apply)({"params": {"cell": {"kernel": kernel}}}, X)
             np.testing.assert_array_equal(found[..., k : k + 1], expected)
 
 
@@ -121,11 +121,11 @@ def test_initialisers_draw_values_in_their_units() -> None:
         return jax.random.uniform(key, shape, dtype, 5e-3, 50e-3)
 
     given = snn.RNN(snn.LIFCell(400, values={"tau_mem": draw}))
-    variables = given.init(jax.random.key(0), X)
+    variables = jax.jit(given.init)(jax.random.key(0), X)
     stored = variables["neuron"]["cell"]["tau_mem"]
     assert 5e-3 <= stored.min() < 7e-3 and 48e-3 < stored.max() <= 50e-3
     learned = snn.LIFCell(400, values={"tau_mem": draw}, learn=("tau_mem",))
-    params = snn.RNN(learned).init(jax.random.key(0), X)["params"]["cell"]
+    params = jax.jit(snn.RNN(learned).init)(jax.random.key(0), X)["params"]["cell"]
     taus = learned.values_of(params)["tau_mem"]
     assert 5e-3 * (1 - 1e-5) <= taus.min() < 7e-3 and 48e-3 < taus.max() <= 50e-3 * (1 + 1e-5)
     diagnosis = snn.diagnosis.diagnose(given, variables, X)  # sees the collection, too
@@ -136,7 +136,7 @@ def test_time_constants_and_thresholds_are_swept_without_a_new_compilation() -> 
     start = jax.nn.initializers.constant
     cell = snn.LIFCell(3, values={"tau_mem": start(20e-3), "threshold": start(1.0)})
     model = snn.RNN(cell)
-    variables = model.init(jax.random.key(1), X)
+    variables = jax.jit(model.init)(jax.random.key(1), X)
     traced = []
 
     def spikes(tau_mem: Any, threshold: Any) -> Any:
@@ -149,7 +149,7 @@ def test_time_constants_and_thresholds_are_swept_without_a_new_compilation() -> 
     expected = []
     for tau, threshold in pairs:
         alone = snn.LIFCell(3, dynamics=snn.LIFDynamics(tau_mem=tau, threshold=threshold))
-        expected.append(nn.RNN(alone).apply({"params": variables["params"]}, X))
+        expected.append(jax.jit(nn.RNN(alone).apply)({"params": variables["params"]}, X))
         np.testing.assert_array_equal(compiled(tau, threshold), expected[-1])
     assert len(traced) == 1
     assert len({float(each.sum()) for each in expected}) == 3  # The values matter.

@@ -53,7 +53,7 @@ def variables_of(name: str) -> Any:
 def test_the_tree_of_parameters_is_that_of_the_other_runners(name: str) -> None:
     """The same collections, names, shapes and first values, drawn and given ones among them."""
     raster = snn.event.to_raster(INPUTS, dt=1e-4, steps=60)
-    expected = snn.RNN(CHAINS[name]).init(jax.random.key(0), raster)
+    expected = jax.jit(snn.RNN(CHAINS[name]).init)(jax.random.key(0), raster)
     assert set(expected) == ({"params"} if name == "one" else {"params", "neuron"})
     close = functools.partial(np.testing.assert_allclose, rtol=1e-6)
     jax.tree.map(close, variables_of(name), expected)

@@ -267,7 +267,7 @@ def test_spikes_without_a_slot() -> None:
     simulate = functools.partial(snn.event.simulate, budget=2, parameters=LIF)
     with pytest.raises(OverflowError, match=r"simulate: 1 of 2 samples.*raise budget=.*2 slots"):
         simulate(inputs, kernel)
-    run = jax.jit(simulate)
+    run = jax.jit(simulate, compiler_options=layers.QUICK)
     spikes = run(inputs, kernel)
     assert spikes.overflow[0] > 0 and spikes.overflow[1] == 0
     assert np.isfinite(spikes.time[0]).all()

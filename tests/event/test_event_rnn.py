@@ -117,7 +117,7 @@ def test_learned_parameters_and_delays(delays: Any, x64: None) -> None:
     cell = snn.LIFCell(4, dynamics=dynamics, learn=LEARN, param_dtype=jnp.float64, kernel_init=INIT)
     net = snn.event.RNN(cell, method="first_spike", delays=delays)
     inputs = INPUTS.replace(time=INPUTS.time.astype(jnp.float64))
-    params = net.init(jax.random.key(0), inputs)["params"]
+    params = jax.jit(net.init)(jax.random.key(0), inputs)["params"]
     shape = {"synaptic": (3, 4), "axonal": (3, 1), "dendritic": (1, 4)}[delays]
     assert params["log_delay"].shape == shape
     seconds = np.exp(params["log_delay"])

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 REFERENCE = ROOT / "checkpoints" / "randman_reference"
-
-
-X = (jax.random.uniform(jax.random.key(0), (4, 6, 8)) < 0.3).astype(jnp.float32)
+RESULTS = ROOT / "benchmarks" / "results"
+NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
 def check_trained(names: dict[str, Any], shown: str, block: str) -> None:
@@ -37,35 +35,11 @@ def check_printed(names: dict[str, Any], shown: str, block: str) -> None:
     assert shown.splitlines() == [line[2:] for line in block.splitlines() if line[:2] == "# "]
 
 
-def check_stream(names: dict[str, Any], shown: str, block: str) -> None:
-    snn = names["snn"]
-    whole = snn.RNN(snn.LIFCell(16)).apply({"params": names["params"]}, X)
-    np.testing.assert_array_equal(names["spikes"], whole[:, -1])
-
-
-def check_events(names: dict[str, Any], shown: str, block: str) -> None:
-    events, grid = names["spikes"], names["grid"]
-    counts = np.asarray(grid)[0].sum(axis=0)
-    np.testing.assert_array_equal(np.asarray(events.counts())[0], counts)
-    first = np.where(counts > 0, np.argmax(np.asarray(grid)[0] > 0, axis=0) * 1e-4, np.inf)
-    # A grid sees a spike up to a step late, and counts it at the beginning of its step.
-    np.testing.assert_allclose(events.first_times()[0], first, rtol=0, atol=2e-4)
-
-
-def check_interchange(names: dict[str, Any], shown: str, block: str) -> None:
-    run = names["run"]
-    expected = run.network.apply(run.variables, jnp.ones((8, 100, 20)))
-    np.testing.assert_array_equal(names["outputs"], expected)
-
-
 # What a block of code holds, and what is true after it has run.
 CHECKS = {
     "optax.adam(": check_trained,
     "train.restore(": check_restored,
     "describe()": check_printed,
-    "snn.Stateful(": check_stream,
-    "snn.event.RNN(": check_events,
-    "snn.nir.save(": check_interchange,
 }
 
 
@@ -79,8 +53,7 @@ def test_the_python_of_the_readme_runs(
     (tmp_path / "checkpoints").symlink_to(ROOT / "checkpoints")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    names: dict[str, Any] = {"key": jax.random.key(1), "x_first": X[:, 0], "jnp": jnp}
-    names["stream"] = [X[:, t] for t in range(6)]
+    names: dict[str, Any] = {}
     checked = []
     for block in blocks:
         exec(block, names)
@@ -89,3 +62,76 @@ def test_the_python_of_the_readme_runs(
             CHECKS[text](names, shown, block)
             checked.append(text)
     assert sorted(checked) == sorted(CHECKS)
+
+
+def section(title: str) -> str:
+    return README.read_text().split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_every_flax_feature_names_tests_that_exist() -> None:
+    rows = re.findall(r"^\| (.*?) \| (.*) \|$", section("Flax features that work"), re.MULTILINE)
+    assert len(rows) > 15
+    for feature, tests in rows[1:]:
+        if set(feature) <= {"-", "|"}:
+            continue
+        named = NAMED.findall(tests)
+        assert named and not NAMED.sub("", tests).strip(", "), f"{feature}: name tests only"
+        for file, name in named:
+            body = ast.parse((ROOT / file).read_text()).body
+            functions = {item.name for item in body if isinstance(item, ast.FunctionDef)}
+            assert name.startswith("test_") and name in functions, f"no test {file}::{name}"
+
+
+def test_tests_that_documents_name_exist() -> None:
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        for file, name in NAMED.findall(document.read_text()):
+            found = re.search(rf"^def {name}\(", (ROOT / file).read_text(), re.MULTILINE)
+            assert found, f"{document.name} names {file}::{name}"
+
+
+def stored(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def percent(row: Any) -> str:
+    return f"{100 * row['mean']:.2f} ± {100 * row['deviation']:.2f} %"
+
+
+def figures() -> dict[str, list[str]]:
+    """What a row of the table of results begins with, and what it has to say."""
+    randman, yin_yang = stored("randman")["rows"], stored("yin_yang")["rows"]
+    online = stored("learning_rules")["comparisons"]["randman"]
+    chips = stored("crossbar_randman")["summary"]
+    aware, naive = (chips[kind]["1y, compensated"] for kind in ("hardware-aware", "naive"))
+    step = stored("time_loop_own")["work"]["feed-forward"]["rows"]
+    ours, stock = (step[row]["temporary_bytes"] / 1e6 for row in ("flax_snn", "nn.RNN"))
+    delays = stored("delayed_layer")
+    return {
+        "Randman, 10 classes": [f"| 5 | **{100 * randman['default, 30 epochs']['mean']:.0f} %**"],
+        "feed-forward": [f"| 3 | **{100 * randman['feed-forward, torch variant']['mean']:.2f} %**"],
+        "Randman, e-prop": [f"**{100 * online['mean']:.2f} %**", f"{100 * online['bptt']:.2f} %"],
+        "Yin-Yang, first": [f"| 10 | **{percent(yin_yang['first_spike, 120 hidden'])}**"],
+        "Yin-Yang, EventProp": [f"| 10 | **{percent(yin_yang['eventprop, 120 hidden'])}**"],
+        "Randman on phase-change": [
+            f"**{percent(aware)}**",
+            f"{100 * naive['mean']:.1f} ± {100 * naive['deviation']:.1f} %",
+        ],
+        "training step": [
+            f"**{step['nn.RNN']['ours / this']:.2f}** of the time",
+            f"{ours:.1f} MB instead of {stock:.1f} MB",
+        ],
+        "layer with learned delays": [f"**{delays['ours_over_sparx']:.2f}** of the time of sparx"],
+    }
+
+
+def test_the_figures_are_those_of_the_benchmarks() -> None:
+    rows = [line[2:] for line in section("Results").splitlines() if line.startswith("| ")][1:]
+    expected = figures()
+    assert len(rows) == len(expected)
+    for row, (start, texts) in zip(rows, expected.items(), strict=True):
+        assert row.startswith(start)
+        assert all(text in row for text in texts), f"{row}: expected {texts}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text().splitlines()) <= 225

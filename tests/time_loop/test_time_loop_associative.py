@@ -65,11 +65,19 @@ def test_equal_to_the_loop(name: str, time_major: bool, x64: None) -> None:
 
 def test_forward_mode_works() -> None:
     net = snn.RNN(CELLS["neurons"], implementation="associative")
-    variables = net.init(jax.random.key(0), X)
-    f = jax.jit(lambda v: net.apply(v, X).sum())
-    ones = jax.tree.map(jnp.ones_like, variables)
-    backward = sum(g.sum() for g in jax.tree.leaves(jax.grad(f)(variables)))
-    np.testing.assert_allclose(jax.jvp(f, (variables,), (ones,))[1], backward, rtol=1e-4)
+    variables = jax.jit(net.init)(jax.random.key(0), X)
+
+    @jax.jit
+    def both(v: Any) -> Any:
+        def f(v: Any) -> Any:
+            return net.apply(v, X).sum()
+
+        ones = jax.tree.map(jnp.ones_like, v)
+        return jax.jvp(f, (v,), (ones,))[1], jax.grad(f)(v)
+
+    forward, gradient = both(variables)
+    backward = sum(g.sum() for g in jax.tree.leaves(gradient))
+    np.testing.assert_allclose(forward, backward, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

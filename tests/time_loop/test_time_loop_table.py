@@ -51,7 +51,7 @@ def test_a_time_loop_gives_the_numbers_of_nn_rnn_or_says_why_not(
     traced = {"variable_axes": {"intermediates": 0 if time_major else 1}}
     stock = nn.RNN(CELLS[cell], time_major=time_major, return_carry=True, **traced)
     ours = snn.RNN(CELLS[cell], implementation=name, time_major=time_major, return_carry=True)
-    variables = {"params": stock.init(jax.random.key(1), x)["params"]}
+    variables = {"params": jax.jit(stock.init)(jax.random.key(1), x)["params"]}
 
     def results(net: Any) -> Any:
         def loss(variables: Any, x: Any) -> Any:

@@ -24,7 +24,10 @@ def started(options: Any) -> Iterator[None]:
     """Be one of the processes of a run, as its options say; do nothing for a run of one process.
 
     To be entered before JAX is used. When one process dies, the others end with an error: at once
-    where the connection breaks, else when it was not heard of for ``--heartbeat`` seconds.
+    where the connection breaks, else when it was not heard of for ``--heartbeat`` seconds. A thread
+    of JAX may abort the process before anything here can say so, and JAX has no way to be told
+    otherwise that keeps the end within that time (with ``jax_enable_recoverability`` those that are
+    left wait for ever). So what to do then is said at the beginning.
 
     Args:
       options: a `train.settings.RunOptions`: coordinator, processes, process, cluster, heartbeat.
@@ -40,6 +43,8 @@ def started(options: Any) -> Iterator[None]:
     if agree.count() == 1:
         yield
         return
+    if not options.quiet and (agree.first() or not options.cluster):
+        print(_what_to_do(options.cluster), file=sys.stderr, flush=True)
     try:
         yield
         agree.wait("the end")
@@ -101,6 +106,11 @@ def _join(options: Any) -> None:
             "num_processes": options.processes,
             "process_id": options.process,
         }
+    if jax.config.jax_enable_recoverability:  # type: ignore[attr-defined]
+        raise ConfigError(
+            "JAX_ENABLE_RECOVERABILITY: expected it to be off, since processes would wait for ever"
+            " for one that has died; unset the variable"
+        )
     # On CPUs the processes exchange arrays by gloo; other devices have their own ways.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
@@ -125,6 +135,22 @@ def _join(options: Any) -> None:
             " free and can be reached"
         ) from error
     agree.join(jax.process_index(), jax.process_count(), multihost.get_jax_distributed_client())
+
+
+def _what_to_do(together: bool) -> str:
+    """Returns what is said at the beginning, for the case that JAX itself ends the process.
+
+    Args:
+      together: whether a scheduler shows what all processes print in one place.
+    """
+    if together:
+        who, ends = f"{agree.count()} processes: if one dies", "the others"
+    else:
+        who, ends = f"process {agree.index()} of {agree.count()}: if another dies", "this one"
+    return (
+        f'{who}, JAX may end {ends} with "Terminating process ..."; what was saved is kept: start'
+        " all processes again with --resume"
+    )
 
 
 def _leave(why: str, code: int) -> NoReturn:

@@ -15,6 +15,7 @@ from train.data.parts import Dataset, Part
 from train.errors import CheckpointError, ConfigError
 from train.model import Model
 from train.model.encoders import Rasters, SpikeLists
+from train.run.devices import Devices, find_devices
 from train.run.record import share
 from train.run.step import Evaluation, create_state, evaluate
 from train.settings import RunOptions
@@ -38,6 +39,7 @@ class Restored:
       params: its parameters.
       epoch: the epoch after which they were saved.
       path: the checkpoint.
+      devices: over which batches of an evaluation are spread; ``None``: one device.
     """
 
     task: Task
@@ -46,6 +48,7 @@ class Restored:
     params: Any
     epoch: int
     path: Path
+    devices: Devices | None = None
 
     @property
     def network(self) -> Any:
@@ -106,18 +109,31 @@ class Restored:
 
     def evaluate(self, part: Part) -> Evaluation:
         """Scores a part of the data; predictions come without padding, ``(S, ...)``."""
-        samples = len(part.labels)
-        order = padded_order(samples, self.settings.training.batch_size)
+        order: Any = padded_order(len(part.labels), self.settings.training.batch_size)
+        real = order >= 0
+        if self.devices is not None:
+            # The batches are those of one device, each with padding for equal parts of it.
+            missing = -order.shape[1] % self.devices.data
+            order = np.pad(order, ((0, 0), (0, missing)), constant_values=-1)
+            real = order >= 0
+            part = self.devices.place(part)
+            order = self.devices.place(order, self.devices.batch(1))
         scored = jax.jit(lambda *a: evaluate(self.model, *a))(self.params, part, order)
-        shape = self.model.objective.label_shape
-        predictions = np.asarray(scored.predictions).reshape(-1, *shape)[:samples]
-        return scored._replace(predictions=predictions)
+        return scored._replace(predictions=np.asarray(scored.predictions)[real])
 
 
 def restore(
-    path: str | os.PathLike[str], method: str | None = None, *, size_limit: bool = True
+    path: str | os.PathLike[str],
+    method: str | None = None,
+    *,
+    size_limit: bool = True,
+    devices: int = 1,
+    model_devices: int = 1,
 ) -> Restored:
     """Rebuilds the network of a checkpoint.
+
+    A checkpoint has whole arrays, whatever number of devices and processes have trained and saved
+    it. Here one process reads them, and they lie on one device unless it is asked for more.
 
     >>> import train
     >>> run = train.restore("checkpoints/randman_reference")
@@ -128,6 +144,8 @@ def restore(
       path: a run directory, whose best checkpoint is meant, or a checkpoint.
       method: run the network by this method instead of the one that it was trained by.
       size_limit: whether a network that needs more memory than this machine has left is refused.
+      devices: devices over which its evaluation is spread.
+      model_devices: devices among them over which the neurons of wide layers are spread.
 
     Returns:
       The network, with its settings, its parameters and its data.
@@ -136,7 +154,8 @@ def restore(
       CheckpointError: missing, damaged, or of another model, version or task. Of a run, the next
         best checkpoint is used in the place of one that is damaged, with a `RunWarning`.
       RunDirectoryError: the settings beside the checkpoints are those of another run.
-      ConfigError: the task has no methods, or the network cannot be run by this one.
+      ConfigError: the task has no methods, or the network cannot be run by this one; or more
+        devices than there are, or a network that cannot be spread over them.
     """
     run = Path(path)
     checkpoint = best_checkpoint(run)
@@ -147,13 +166,30 @@ def restore(
     if method is not None:
         settings = task.with_method(settings, method)
     check_size(task.size(settings), limit=size_limit, training=False)
+    spread = None
+    if devices != 1 or model_devices != 1:
+        spread = find_devices(RunOptions(devices=devices, model_devices=model_devices))
     model = task.build(settings)
     abstract = jax.eval_shape(
         lambda seed: create_state(model, settings.training, 1, seed), np.uint32(0)
     )
+    if spread is not None:
+        model = model.over(spread.mesh)
+        abstract = _placed(abstract, spread)
     renaming = task.older_parameters(checkpoint.settings_version)
     params = checkpoint.restore(abstract, renaming).params
-    return Restored(task, settings, model, params, checkpoint.meta["epoch"], checkpoint.path)
+    epoch = checkpoint.meta["epoch"]
+    return Restored(task, settings, model, params, epoch, checkpoint.path, spread)
+
+
+def _placed(abstract: Any, devices: Devices) -> Any:
+    """Returns the shapes of a state with the place of each array."""
+    places = devices.of_state(abstract)
+    if devices.model == 1:
+        places = jax.tree.map(lambda _: places, abstract)
+    return jax.tree.map(
+        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), abstract, places
+    )
 
 
 def _check_inputs(inputs: Any, model: Model) -> None:

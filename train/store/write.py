@@ -6,7 +6,7 @@ costs an epoch, not at the end of a run.
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import math
 import shutil
 import time
@@ -33,6 +33,7 @@ from train.store.contents import (
 )
 from train.store.disk import disk_explained
 from train.store.items import BEST, tied
+from train.store.late_failures import LateFailures
 from train.store.layout import CHECKPOINTS, DELETED, INTERRUPTED
 from train.store.lines import metrics_line
 
@@ -77,9 +78,9 @@ class CheckpointWriter:
         self._score = score
         self._folder = (run / CHECKPOINTS).absolute()
         self._interrupted = (run / INTERRUPTED).absolute()
-        _log.addFilter(_told_otherwise)
         self._clear()
         keep = [managers.LatestN(1), managers.BestN(get_metric_fn=_best_metric, n=1)]
+        self._late = LateFailures()
         with ONE_AT_A_TIME, disk_explained(run):
             self._manager = self._managed(keep)
 
@@ -167,6 +168,7 @@ class CheckpointWriter:
         _forget_place(self._interrupted)
 
     def __enter__(self) -> CheckpointWriter:
+        self._late.__enter__()
         return self
 
     def __exit__(
@@ -180,14 +182,15 @@ class CheckpointWriter:
         Nothing more is saved where the disk has refused it, nor after an error of one of several
         processes: Orbax would wait for the others.
         """
-        try:
-            if kind is None or not (
-                issubclass(kind, RunDirectoryError | CheckpointError) or processes.count() > 1
-            ):
-                self._save_held()
-        finally:
-            self._close(quietly=kind is not None)
-            _log.removeFilter(_told_otherwise)
+        refused = kind is not None and issubclass(kind, RunDirectoryError | CheckpointError)
+        with contextlib.ExitStack() as late:
+            late.push(self._late)
+            self._late.failed = refused
+            try:
+                if kind is None or not (refused or processes.count() > 1):
+                    self._save_held()
+            finally:
+                self._close(quietly=kind is not None)
         self._clear()
         _forget_place(self._folder)
 
@@ -245,14 +248,6 @@ class _Held(NamedTuple):
     data: Mapping[str, Any]
     meta: Mapping[str, Any]
     score: float
-
-
-_log = logging.getLogger("absl")
-
-
-def _told_otherwise(record: logging.LogRecord) -> bool:
-    """Leaves out what Orbax logs of an exception that it raises too."""
-    return not (record.exc_info and "orbax" in record.pathname)
 
 
 def _best_metric(metrics: Mapping[str, Any]) -> float:

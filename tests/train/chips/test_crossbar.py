@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering_rows import covered_by
 from same_run import assert_same_run
 
 from flax_snn import crossbar
@@ -198,9 +199,23 @@ def test_layers_that_lie_on_crossbars(task, flags, layers, analog):
     assert sizes == sorted(expected)
 
 
-@pytest.mark.parametrize(("task", "flags"), [RASTERS, POINTS])
-@pytest.mark.parametrize("clip", [1.5, 0.0])
-@pytest.mark.parametrize(("layers", "analog"), [("all", {0, 1, 2}), ("readout", {2})])
+@pytest.mark.parametrize(
+    ("task", "flags", "clip", "layers", "analog"),
+    covered_by(
+        [
+            (*task, clip, *layers)
+            for task in (RASTERS, POINTS)
+            for clip in (1.5, 0.0)
+            for layers in (("all", {0, 1, 2}), ("readout", {2}))
+        ],
+        [
+            (*RASTERS, 1.5, "all", {0, 1, 2}),
+            (*RASTERS, 1.5, "readout", {2}),
+            (*POINTS, 1.5, "readout", {2}),
+            (*POINTS, 0.0, "all", {0, 1, 2}),
+        ],
+    ),
+)
 def test_weights_on_crossbars_are_bounded_and_no_others(task, flags, clip, layers, analog):
     more = f"--crossbar pcm --crossbar-layers {layers} --weight-clip {clip}"
     model = task.build(settings_of(f"{flags} {more}", task))
@@ -325,7 +340,8 @@ def test_before_and_after(layers, aware, naive, on_chips, tmp_path):
     assert "\n".join(found["chips"]["table"]) in text and f"wrote {picture}" in text
 
 
-@pytest.mark.parametrize("layers", [pytest.param("readout", marks=pytest.mark.slow), "all"])
+@pytest.mark.slow
+@pytest.mark.parametrize("layers", ["readout", "all"])
 def test_an_ideal_chip_computes_what_the_weights_say(layers, naive, tmp_path):
     flags = f"--crossbar ideal --crossbar-layers {layers} --times 1s,1y --repeats 2 --no-sweeps"
     found = evaluated(naive, *flags.split(), "--chip-plot", tmp_path / "ideal.png")

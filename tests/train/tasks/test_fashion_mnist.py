@@ -126,11 +126,11 @@ def test_a_constant_current_is_multiplied_once_and_gives_the_same() -> None:
     network = dataclasses.replace(settings.network, hidden=(12,), input_gain=8.0)
     settings = dataclasses.replace(settings, network=network)
     model = task.build(settings)
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     inputs = model.encode(load().test.inputs[:5])
     once = model.grid.network
     each = once.clone(constant=False)
-    outputs = [np.asarray(n.apply({"params": params}, inputs)) for n in (once, each)]
+    outputs = [np.asarray(jax.jit(n.apply)({"params": params}, inputs)) for n in (once, each)]
     np.testing.assert_allclose(*outputs, rtol=1e-5, atol=1e-6)
     assert np.abs(outputs[0]).max() > 1e-3
 
@@ -205,7 +205,7 @@ def test_the_perceptron_is_its_equations_in_numpy(steps: int) -> None:
         network=dataclasses.replace(settings.network, hidden=(12,), input_gain=8.0),
     )
     model = task.build(settings)
-    params = jax.tree.map(np.array, model.init(jax.random.key(0)))
+    params = jax.tree.map(np.array, jax.jit(model.init)(jax.random.key(0)))
     params["readout"]["bias"] += np.arange(10, dtype=np.float32) / 10
     images = load().test.inputs[:6]
     output = np.asarray(model.grid.network.apply({"params": params}, model.encode(images)))
@@ -244,7 +244,8 @@ def test_what_the_cells_of_convolutions_do_comes_in_their_order() -> None:
     )
     settings = dataclasses.replace(settings, network=network)
     model = task.build(settings)
-    found = model.run(model.init(jax.random.key(0)), load().test.inputs[:2], jax.random.key(0))
+    params, images = jax.jit(model.init)(jax.random.key(0)), load().test.inputs[:2]
+    found = jax.eval_shape(model.run, params, images, jax.random.key(0))
     neurons = [28 * 28 * 2, 14 * 14 * 3, 5, 10]
     assert [cell["v"][0].shape[-1] for cell in found.cells] == neurons
     assert ["spikes" in cell for cell in found.cells] == [True, True, True, False]

@@ -152,7 +152,10 @@ def _read_spikes_file(path: Path) -> Any:
 def _read_prepared(path: Path) -> Any:
     from train.tasks.recorded.prepared import read_prepared
 
-    return read_prepared(path)
+    found = read_prepared(path)
+    if found is None:  # it is prepared anew
+        raise ValueError("not whole")
+    return found
 
 
 def _read_nir(path: Path) -> Any:

@@ -235,7 +235,7 @@ def _guided(target: Target, seeds: list[bytes], seconds: float, folder: Path, se
         f"-max_len={LONGEST}",
         f"-seed={seed}",
         f"-artifact_prefix={folder}/",
-        "-timeout=600",
+        "-timeout=300",
         "-rss_limit_mb=0",
         "-print_final_stats=0",
         "-verbosity=0",

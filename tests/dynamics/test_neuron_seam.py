@@ -143,7 +143,7 @@ def test_streaming_is_the_sequence(name: str) -> None:
     np.testing.assert_array_equal(jnp.stack(outputs, 1), whole)
 
 
-@pytest.mark.parametrize("name", covered_by(KINDS, ["own", "lsnn", "izhikevich"]))
+@pytest.mark.parametrize("name", covered_by(KINDS, ["own", "izhikevich"]))
 def test_any_neuron_is_diagnosed_and_described(name: str) -> None:
     net = snn.RNN(cell_of(name, False))
     variables = net.init(jax.random.key(0), inputs())

@@ -157,7 +157,7 @@ def test_latency_fires_once_in_low_precision(dtype: Any):
     np.testing.assert_array_equal(raster.sum(0), 1)
 
 
-@pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 4, 3)])
+@pytest.mark.parametrize("shape", [(3,), pytest.param((2, 3), marks=pytest.mark.slow), (2, 4, 3)])
 def test_latency_of_a_batch_is_that_of_its_samples(shape: tuple[int, ...]):
     x = jax.random.uniform(jax.random.key(0), shape)
     raster = encode.latency(x)

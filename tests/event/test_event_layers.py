@@ -57,7 +57,7 @@ def test_spikes_and_gradients(ratio: float, options: Any) -> None:
             layers.assert_gradient(case, LOSS, grads, ("refractory",))
 
 
-@pytest.mark.parametrize("delays", [True, False])
+@pytest.mark.parametrize("delays", covered_by([True, False], [True]))
 def test_a_neuron_may_feed_itself(delays: bool) -> None:
     for case, _ in clear(2, delays=delays):
         kernel = np.diag([0.4, -0.6, 0.3, -0.2])
@@ -146,6 +146,7 @@ def test_samples_and_neurons_may_change_places() -> None:
     np.testing.assert_allclose(other_grads["recurrent_kernel"], expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_sample_does_not_depend_on_the_others() -> None:
     case, _ = clear()[0]
     (_, (both, _)), _ = layer(case, LOSS)

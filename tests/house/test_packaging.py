@@ -71,10 +71,8 @@ def test_extras_are_complete() -> None:
             elif isinstance(item, ast.ImportFrom) and item.level == 0 and item.module:
                 imported.add(item.module.split(".")[0])
     third = imported - set(sys.stdlib_module_names) - {"flax_snn"}
-    # Types alone: checked by the tests, which bring it; every use stands behind a try.
-    third -= {"jaxtyping"}
     named = list(PROJECT["dependencies"])
-    for extra in ("plot", "nir", "data", "events", "cpu"):
+    for extra in ("plot", "nir", "data", "events", "cpu", "types"):
         named += PROJECT["optional-dependencies"][extra]
     offered = {re.match(r"[\w-]+", name)[0].replace("-", "_") for name in named}  # type: ignore
     # Come with jax; with tensorflow-datasets; tqdm is used where it is found.

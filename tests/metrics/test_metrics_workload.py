@@ -110,7 +110,7 @@ def test_all_values_are_those_of_the_neurobench_harness(name: str) -> None:
 
 def network(*cells: Any) -> tuple[nn.Module, Any]:
     model = snn.RNN(snn.Chain(cells) if len(cells) > 1 else cells[0])
-    variables = model.init(jax.random.key(0), jnp.asarray(X))
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.asarray(X))
     return model, jax.tree.map(lambda w: jnp.where(jnp.abs(w) < 0.2, 0.0, 3.0 * w), variables)
 
 
@@ -179,7 +179,9 @@ FIGURES = (
 )
 
 
-@pytest.mark.parametrize("x", [X, VALUES], ids=["spikes", "values"])
+@pytest.mark.parametrize(
+    "x", [X, pytest.param(VALUES, marks=pytest.mark.slow)], ids=["spikes", "values"]
+)
 def test_the_same_network_costs_the_same_however_it_is_written(x: np.ndarray) -> None:
     chain, variables = network(snn.LIFCell(N, dynamics=FAST), snn.LeakyIntegratorReadout(3))
     first, second = (variables["params"]["cell"][f"cells_{k}"]["kernel"] for k in (0, 1))

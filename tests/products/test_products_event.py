@@ -111,7 +111,7 @@ def test_forward_mode_and_hessians() -> None:
 
         for derivative in (jax.jacfwd, jax.hessian):
             found, expected = (
-                derivative(functools.partial(loss, product))(kernel)
+                jax.jit(derivative(functools.partial(loss, product)))(kernel)
                 for product in (ours, jnp.matmul)
             )
             np.testing.assert_allclose(found, expected, atol=1e-12)
@@ -305,7 +305,7 @@ def test_layers_with_event_driven_products_have_the_same_numbers(kind: str) -> N
     with jax.enable_x64(True):
         generator = np.random.default_rng(0)
         x = jnp.asarray((generator.random((4, 30, 50)) < 0.1).astype(float))
-        given = network(kind).init(jax.random.key(0), x)
+        given = jax.jit(network(kind).init)(jax.random.key(0), x)
         variables = jax.tree.map(lambda a: a * (3.0 if a.ndim == 2 else 1.0), given)
 
         def loss(model: Any, variables: Any, x: Any) -> Any:

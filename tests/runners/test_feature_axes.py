@@ -62,7 +62,7 @@ SEQUENCES: dict[str, tuple[Loss, np.ndarray, np.ndarray | None]] = {
 }
 
 
-@pytest.mark.parametrize("lengths", [None, LENGTHS])
+@pytest.mark.parametrize("lengths", [pytest.param(None, marks=pytest.mark.slow), LENGTHS])
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_several_feature_axes_are_those_flattened_into_one(name: str, lengths: Any) -> None:
     loss, x, other = SEQUENCES[name]

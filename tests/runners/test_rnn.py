@@ -191,11 +191,11 @@ def test_forward_mode_is_that_of_the_scan() -> None:
         return runner(cell).apply(params, X).sum()
 
     plain = functools.partial(total, runner=functools.partial(snn.RNN, implementation="scan"))
-    _, forward = jax.jvp(plain, (variables,), (tangent,))
-    backward = sum(g.sum() for g in jax.tree.leaves(jax.grad(total)(variables)))
+    _, forward = jax.jit(lambda v: jax.jvp(plain, (v,), (tangent,)))(variables)
+    backward = sum(g.sum() for g in jax.tree.leaves(jax.jit(jax.grad(total))(variables)))
     np.testing.assert_allclose(forward, backward, rtol=1e-4)
-    curved = jax.jvp(jax.grad(total), (variables,), (tangent,))[1]
-    expected = jax.jvp(jax.grad(plain), (variables,), (tangent,))[1]
+    curved = jax.jit(lambda v: jax.jvp(jax.grad(total), (v,), (tangent,))[1])(variables)
+    expected = jax.jit(lambda v: jax.jvp(jax.grad(plain), (v,), (tangent,))[1])(variables)
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-3), curved, expected
     )

@@ -76,7 +76,7 @@ class Step(nn.Module):
 
 def test_a_network_step_under_nn_scan() -> None:
     x = (jax.random.uniform(jax.random.key(0), (4, 20, 5)) < 0.3).astype(jnp.float32)
-    variables = Step().init(jax.random.key(1), None, x[:, 0])
+    variables = jax.jit(Step().init)(jax.random.key(1), None, x[:, 0])
     loop = nn.scan(
         Step,
         variable_carry="membrane",
@@ -96,7 +96,7 @@ def test_a_network_step_under_nn_scan() -> None:
     p = variables["params"]
 
     def rnn(cell: nn.RNNCellBase, name: str, x: jax.Array) -> jax.Array:
-        return nn.RNN(cell).apply({"params": {"cell": p.get(name, {})}}, x)
+        return jax.jit(nn.RNN(cell).apply)({"params": {"cell": p.get(name, {})}}, x)
 
     y = rnn(snn.RecurrentLIFCell(8), "RecurrentLIFCell_0", x)
     assert 0.02 < float(y.mean()) < 0.5
@@ -110,7 +110,9 @@ def test_a_network_step_under_nn_scan() -> None:
     second, last = run({**variables, **half}, x[:, 7:])
     np.testing.assert_array_equal(jnp.concatenate([first, second], axis=1), out)
     jax.tree.map(np.testing.assert_array_equal, last, state)
-    gradient = jax.grad(lambda p: run({**variables, "params": p}, x)[0].sum())(variables["params"])
+    gradient = jax.jit(jax.grad(lambda p: run({**variables, "params": p}, x)[0].sum()))(
+        variables["params"]
+    )
     assert all(float(jnp.abs(g).max()) > 0 for g in jax.tree.leaves(gradient))
 
 

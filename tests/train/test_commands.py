@@ -85,7 +85,9 @@ def test_flags_keep_nested_defaults_and_types() -> None:
     assert options.workdir is None and settings.training == TrainingConfig()
 
 
-@pytest.mark.parametrize("module", ["train.randman", "train.evaluate"])
+@pytest.mark.parametrize(
+    "module", ["train.randman", pytest.param("train.evaluate", marks=pytest.mark.slow)]
+)
 def test_a_reader_that_closes_the_pipe_is_no_error(module: str) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", module, "--help"],

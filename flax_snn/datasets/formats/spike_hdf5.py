@@ -21,7 +21,7 @@ import numpy as np
 from flax_snn import checks
 from flax_snn.datasets.events.recording import Events
 from flax_snn.datasets.recorded.sources import Sample, check_labels, existing, named, row_of
-from flax_snn.untrusted_hdf5 import check_stored, foreign_link, stored_elsewhere
+from flax_snn.untrusted_hdf5 import check_stored, endless_heap, foreign_link, stored_elsewhere
 
 
 class SpikeFile:
@@ -58,6 +58,7 @@ class SpikeFile:
         self._open: tuple[int, Any, Any] | None = None  # process, times, units
         h5py = _h5py()
         with _damage_explained(self.path), h5py.File(self.path, "r") as file:
+            check_heaps(self.path, file)
             columns, keys = _small(self.path, file, h5py)
         self.labels = columns["labels"]
         self.speakers = columns["extra/speaker"]
@@ -187,6 +188,20 @@ def _spikes(path: str, file: Any, name: str, kinds: str, h5py: Any) -> Any:
         raise _Damaged(checks.error_text(f"{path}, {name}", what, found, "convert it"))
     _check_size(path, name, data)
     return data
+
+
+def check_heaps(path: str, file: Any) -> None:
+    """Refuses a file that the library HDF5 would read for ever.
+
+    Args:
+      path: its name.
+      file: the file, of h5py, as it was just opened.
+
+    Raises:
+      ValueError: the message says where.
+    """
+    if wrong := endless_heap(file):
+        raise _Damaged(checks.error_text(path, "heaps that end", wrong, "download the file again"))
 
 
 def _check_size(path: str, name: str, data: Any) -> None:

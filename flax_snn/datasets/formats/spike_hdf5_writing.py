@@ -18,7 +18,7 @@ import numpy.typing as npt
 from flax_snn import checks
 from flax_snn.datasets.disk import disk_explained
 from flax_snn.datasets.events.recording import Events
-from flax_snn.datasets.formats.spike_hdf5 import _h5py
+from flax_snn.datasets.formats.spike_hdf5 import _h5py, check_heaps
 from flax_snn.datasets.recorded.sources import check_labels, named
 from flax_snn.json_form import parse_json
 
@@ -105,6 +105,7 @@ def write_spike_file(
 def made_with(path: str | os.PathLike[str]) -> Any:
     """Returns what a file says that it was made with, or None if it does not say."""
     with _h5py().File(path, "r") as file:
+        check_heaps(os.fspath(path), file)
         text = file.attrs.get(MADE_WITH)
     if text is None:
         return None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flax_snn.nir.error import NIRError, fail
-from flax_snn.untrusted_hdf5 import check_stored, foreign_link, stored_elsewhere
+from flax_snn.untrusted_hdf5 import check_stored, endless_heap, foreign_link, stored_elsewhere
 
 MAX_BYTES = 2**31
 """Largest total size of all arrays of a file, in bytes."""
@@ -46,6 +46,8 @@ def read_tree(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> dict[
         raise FileNotFoundError(f"{path}: no such file; expected a NIR file")
     try:
         with h5py.File(path, "r") as file:
+            if wrong := endless_heap(file):
+                raise fail(str(path), "heaps that end", wrong, "export the network again")
             if _child(file, "node", "/") is None:
                 raise fail(
                     str(path),

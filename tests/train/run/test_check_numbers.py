@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -59,10 +60,14 @@ def test_a_run_that_blows_up_ends_with_its_update_and_place(
     assert any(place in said for place in places)
 
 
+@functools.cache
+def network() -> Any:
+    return Randman().build(SETTINGS)
+
+
 def start(batches: int = 3) -> tuple[Any, Any, Part, Any]:
     """A network, a state, samples and their order."""
-    task = Randman()
-    model = task.build(SETTINGS)
+    model = network()
     state = create_state(model, SETTINGS.training, 10, jnp.uint32(0))
     rng = np.random.default_rng(0)
     inputs = (rng.random((12, 20, 4)) < 0.1).astype(np.float32)
@@ -70,6 +75,7 @@ def start(batches: int = 3) -> tuple[Any, Any, Part, Any]:
     return model, state, part, jnp.arange(4 * batches).reshape(batches, 4)
 
 
+@functools.cache
 def train_of(model: Any) -> Any:
     return jax.jit(lambda *given: train_batches(model, SETTINGS.training, *given))
 

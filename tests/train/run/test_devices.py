@@ -45,9 +45,8 @@ def found() -> dict[str, dict[str, Any]]:
     return {}
 
 
-@pytest.mark.parametrize(
-    "row", [pytest.param(r, marks=pytest.mark.slow if "yin" in r else ()) for r in ROWS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ROWS)
 def test_an_update_is_that_of_one_device(found: dict[str, Any], row: str) -> None:
     case = row.split()[0]
     if case not in found:

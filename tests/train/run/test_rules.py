@@ -132,6 +132,7 @@ def test_values_have_their_squared_error_in_each_step():
     assert_close(gradient(model, config, VALUES, None), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.optimizer
 def test_random_feedback_stays_and_changes_the_hidden_layer_alone():
     model = network("mean", learn_tau=False)
@@ -167,7 +168,8 @@ def _read(model: Model, run: Any, weights: Any) -> Any:
     return jnp.stack(outputs, axis=1)
 
 
-@pytest.mark.parametrize("rule", ["ottt", pytest.param("d_rtrl", marks=SLOW)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["ottt", "d_rtrl"])
 def test_other_rules_have_the_loss_of_each_step(rule):
     readout, changes = ("spikes", {"recurrent": True}) if rule == "d_rtrl" else ("mean", {})
     model = network(readout, learn_tau=False, tau_syn=0.0 if rule == "ottt" else 10e-3, **changes)

@@ -83,4 +83,5 @@ def listing(folder: Path) -> str:
 def highlighted(app: Sphinx, path: Path) -> str:
     """Returns the text of a file with highlighted syntax."""
     language = LANGUAGES.get(path.suffix, "text")
-    return app.builder.highlighter.highlight_block(path.read_text(), language)
+    # Results have numbers that are not finite, which JSON proper has no word for.
+    return app.builder.highlighter.highlight_block(path.read_text(), language, force=True)

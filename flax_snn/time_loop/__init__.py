@@ -2,13 +2,19 @@
 
 from flax_snn.time_loop.associative import Associative
 from flax_snn.time_loop.fused import Fused
+from flax_snn.time_loop.kernel import Kernel
 from flax_snn.time_loop.layer import Layer, LayerWeights, in_blocks
 from flax_snn.time_loop.loop import Result, Run, TimeLoop, Traces
 from flax_snn.time_loop.noted import loops_noted, note_loop
 from flax_snn.time_loop.scan import Scan, cell_scan
 from flax_snn.time_loop.stepwise import is_stepwise, stepwise
 
-LOOPS: dict[str, TimeLoop] = {"fused": Fused(), "associative": Associative(), "scan": Scan()}
+LOOPS: dict[str, TimeLoop] = {
+    "fused": Fused(),
+    "associative": Associative(),
+    "kernel": Kernel(),
+    "scan": Scan(),
+}
 """The time loops by name. ``auto`` takes the last one that can run a network and is worth it."""
 
 __all__ = [

@@ -84,7 +84,7 @@ class Layer:
         self,
         coefficients: Any,
         state: Any,
-        current: Array,
+        current: Currents,
         recurrent: Callable[[Array], Currents] | None = None,
         noise: Array | None = None,
     ) -> tuple[Any, Array]:
@@ -94,7 +94,7 @@ class Layer:
           coefficients: numbers of the step, which broadcast against the state.
           state: state before the step, ``(*B, N)``.
           current: what the input weights made of the input of the step: ``(*B, M)``, one block of
-            N after the other where neurons take several currents.
+            N after the other where neurons take several currents, or a tuple of these.
           recurrent: maps the spikes that are fed back to the currents they cause.
           noise: unit Gaussian noise ``(*B, N)``, for a neuron that takes it.
 
@@ -102,11 +102,16 @@ class Layer:
           The state after the step, and the output ``(*B, N)``.
         """
         neuron = self.neuron
-        current = current.astype(neuron.membrane(state).dtype)
+        dtype = neuron.membrane(state).dtype
+        if isinstance(current, tuple):
+            parts = tuple(part.astype(dtype) for part in current)
+            currents: Currents = parts[0] if neuron.blocks == 1 else parts
+        else:
+            currents = in_blocks(current.astype(dtype), neuron.blocks)
         state, output = neuron.step(
             coefficients,
             state,
-            in_blocks(current, neuron.blocks),
+            currents,
             self.surrogate,
             recurrent=recurrent,
             noise=noise,

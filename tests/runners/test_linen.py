@@ -115,7 +115,7 @@ class Mixed(nn.Module):
 
 def test_batch_norm_and_dropout_between_layers() -> None:
     net = Mixed()
-    made = net.init(KEY, X, train=False)
+    made = jax.jit(net.init, static_argnames="train")(KEY, X, train=False)
     _, seen = net.apply(
         made,
         X,
@@ -151,7 +151,7 @@ class Tied(nn.Module):
 
 
 def test_a_layer_used_twice_shares_its_parameters() -> None:
-    made = Tied().init(KEY, X)
+    made = jax.jit(Tied().init)(KEY, X)
     assert set(made["params"]) == {"layer"}
     layer = snn.RNN(SAME_WIDTH)
 
@@ -159,9 +159,10 @@ def test_a_layer_used_twice_shares_its_parameters() -> None:
         return layer.apply({"params": second}, layer.apply({"params": first}, X))
 
     one = made["params"]["layer"]
-    assert untied(one, one).any()
-    np.testing.assert_array_equal(Tied().apply(made, X), untied(one, one))
-    both = jax.grad(lambda a, b: jnp.square(untied(a, b)).sum(), argnums=(0, 1))(one, one)
+    twice = jax.jit(untied)(one, one)
+    assert twice.any()
+    np.testing.assert_array_equal(jax.jit(Tied().apply)(made, X), twice)
+    both = jax.jit(jax.grad(lambda a, b: jnp.square(untied(a, b)).sum(), argnums=(0, 1)))(one, one)
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(both))
     total = jax.tree.map(jnp.add, *both)
     assert_trees_close(gradients(Tied(), made)["params"]["layer"], total)
@@ -178,17 +179,18 @@ class Two(nn.Module):
 
 
 def test_capture_intermediates_and_perturb(variables: Any) -> None:
-    made = Two().init(KEY, X)
-    out, seen = Two().apply(made, X, capture_intermediates=True)
+    made = jax.jit(Two().init)(KEY, X)
+    out, seen = jax.jit(lambda v: Two().apply(v, X, capture_intermediates=True))(made)
     hidden = {"params": made["params"]["hidden"]}
     (captured,) = seen["intermediates"]["hidden"]["__call__"]
     np.testing.assert_array_equal(captured, snn.RNN(CELL).apply(hidden, X))
     np.testing.assert_array_equal(seen["intermediates"]["readout"]["__call__"][0], out)
     # The gradient of an intermediate value, which the loss does not name.
-    gradient = jax.grad(lambda v: jnp.square(Two().apply(v, X)).sum())(made)
+    gradient = gradients(Two(), made)
     readout = snn.RNN(READOUT)
     weights = {"params": made["params"]["readout"]}
-    expected = jax.grad(lambda s: jnp.square(readout.apply(weights, s)).sum())(captured)
+    squares = jax.grad(lambda s: jnp.square(readout.apply(weights, s)).sum())
+    expected = jax.jit(squares)(captured)
     assert_trees_close(gradient["perturbations"]["spikes"], expected)
 
 

@@ -1,0 +1,1 @@
+"""What a GPU says about the time loops: one command (README.md)."""

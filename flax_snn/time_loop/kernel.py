@@ -1,0 +1,128 @@
+"""The kernel: one program of the device holds a block of neurons in registers for all time steps.
+
+A loop of `lax.scan` on a GPU starts kernels in each time step and moves the state through memory
+each time. Here a layer is one kernel: a block of neurons of the batch stays on chip from the first
+step to the last one, and what moves is the currents in and the outputs out. Any neuron runs here
+whose step is elementwise (`elementwise.py`): the kernel is traced from the step itself.
+
+Written in Pallas; interpreted on machines without a GPU. **No GPU has run it yet**: it is tested
+interpreted, and lowered for CUDA. Never chosen by ``auto``.
+
+Reference: Fang et al., *SpikingJelly*, Science Advances 2023 (neurons fused over time); Chen et
+al., *Training deep nets with sublinear memory cost*, 2016 (recomputation).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.interpreters import ad
+
+from flax_snn.time_loop.elementwise import why_not_elementwise
+from flax_snn.time_loop.kernel_chain import chain_of, run_chain
+from flax_snn.time_loop.kernel_passes import derivative, one_step
+from flax_snn.time_loop.layer import Layer, LayerWeights
+from flax_snn.time_loop.loop import Result, Run, Traces
+from flax_snn.time_loop.mesh import is_explicit
+from flax_snn.typing import Array
+
+_TRIAL = 7
+"""Neurons of the row on which a step is tried."""
+
+_NO_FORWARD_MODE = (
+    "RNN: implementation='kernel' has first derivatives in reverse mode only; for forward mode"
+    " (jax.jvp, jacfwd) and second derivatives use implementation='scan'"
+)
+
+
+class Kernel:
+    """All steps of a layer in one kernel of a GPU; never chosen by auto."""
+
+    def why_not(self, run: Run) -> str | None:
+        """Returns why a layer cannot run as one kernel, or None if all of them can."""
+        if not run.sized:
+            return f"a kernel needs sizes that are known, got inputs of shape {run.inputs.shape}"
+        if is_explicit(run.inputs):
+            return "its arrays are spread over a mesh of explicit axes"
+        if run.programmed:
+            return "crossbars are programmed in each step"
+        if run.chunk is not None:
+            return f"it has no chunks, got chunk={run.chunk}"
+        for layer, weights, state in zip(run.layers, run.weights, run.states, strict=True):
+            reason = _why_not_layer(layer, weights, state)
+            if reason is not None:
+                return f"{type(layer.neuron).__name__}: {reason}"
+        return None
+
+    def worth(self, run: Run) -> bool:
+        """Returns False: no GPU has shown that it wins."""
+        del run
+        return False
+
+    def run(self, run: Run) -> Result:
+        """Runs one layer after the other, each over all steps in one kernel.
+
+        Raises:
+          TypeError: forward-mode and second derivatives.
+        """
+        sequence = jnp.moveaxis(run.inputs, run.axis, 0)
+        arguments = (run.weights, run.states, sequence)
+        if any(isinstance(leaf, ad.JVPTracer) for leaf in jax.tree.leaves(arguments)):
+            raise TypeError(_NO_FORWARD_MODE)
+        try:
+            states, *sequences = run_chain(chain_of(run), *arguments)
+        except TypeError as error:
+            raise (TypeError(_NO_FORWARD_MODE) if "jvp" in str(error) else error) from error
+
+        def placed(leaf: Array) -> Array:
+            return jnp.moveaxis(leaf, 0, run.axis)
+
+        outputs, spikes, membranes = jax.tree.map(placed, tuple(sequences))
+        traces = Traces(spikes, membranes) if run.traced else None
+        return Result(states, outputs, traces)
+
+
+def _why_not_layer(layer: Layer, weights: LayerWeights, state: Any) -> str | None:
+    """Returns why a layer cannot run as one kernel, or None if it can."""
+    if weights.recurrent_kernel is not None:
+        return (
+            "recurrent weights make each neuron wait for the spikes of all others, and the kernel"
+            " holds each on its own; the loop for them is 'fused'"
+        )
+    shape = layer.neuron.membrane(state).shape
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        where = jax.tree_util.keystr(path)
+        if leaf.shape != shape:
+            return f"expected one number for each neuron, got shape {leaf.shape} in state{where}"
+        if leaf.dtype == jnp.bool_:
+            return f"its state{where} is of truth values; make it uint8"
+    for path, leaf in jax.tree_util.tree_leaves_with_path(weights.coefficients):
+        where = jax.tree_util.keystr(path)
+        try:
+            fits = jnp.broadcast_shapes(leaf.shape, shape) == shape
+        except ValueError:
+            fits = False
+        if not fits:
+            return f"coefficients{where} of shape {leaf.shape} are not those of single neurons"
+
+    def row(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((_TRIAL,), leaf.dtype)
+
+    v = layer.neuron.membrane(state)
+    currents = (row(v),) * layer.neuron.blocks
+    coefficients = jax.tree.map(row, weights.coefficients)
+    begin = jax.tree.map(row, state)
+
+    def both(coefficients: Any, state: Any, currents: Any) -> Any:
+        learned = jax.tree.map(lambda _: True, coefficients)
+        results = one_step(layer, coefficients, state, currents)
+        ends, back = derivative(layer, coefficients, state, currents, learned)
+        return results, back(jax.tree.map(jnp.ones_like, ends))
+
+    def forward(coefficients: Any, state: Any, currents: Any) -> Any:
+        return one_step(layer, coefficients, state, currents)
+
+    reason = why_not_elementwise(forward, _TRIAL, coefficients, begin, currents)
+    return reason or why_not_elementwise(both, _TRIAL, coefficients, begin, currents)

@@ -79,7 +79,13 @@ def main() -> None:
         results["figures"] = figures(results["groups"])
         write(out, results)
         seconds = f"{row['seconds']:.6f} s" if "seconds" in row else ""
-        what = row.get("error") or row.get("skipped") or seconds or f"ok {row.get('ok')}"
+        what = (
+            row.get("error")
+            or row.get("refused")
+            or row.get("skipped")
+            or seconds
+            or f"ok {row.get('ok')}"
+        )
         print(f"{group} | {row['name']} | {what}", flush=True)
 
     for group in given.groups:
@@ -111,6 +117,7 @@ def _run(
         fewest = ["tests/time_loop/test_time_loop_kernel.py"] if small else list(TESTS)
         command = [sys.executable, "-m", "pytest", "-q", "-n", "0", *fewest]
         command += ["--maxfail=20", "-p", "no:cacheprovider"]
+        command += ["-W", "ignore:The Pallas Triton backend:DeprecationWarning"]
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment

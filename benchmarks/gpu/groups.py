@@ -67,7 +67,7 @@ def _equal(loop: str, cell: Any, cpu: Any) -> dict[str, Any]:
         net = snn.RNN(cell, implementation=implementation)
 
         def loss(variables: Any, x: Any) -> Any:
-            out = net.apply(variables, x)
+            out: Any = net.apply(variables, x)
             return jnp.sum(jnp.cos(jnp.arange(out.size)).reshape(out.shape) * out), out
 
         return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(variables, x)

@@ -45,7 +45,7 @@ def main(small: bool) -> None:
 
 
 def _plain(torch: Any) -> Callable[[Any], Any]:
-    class Spike(torch.autograd.Function):
+    class Spike(torch.autograd.Function):  # type: ignore[misc]
         @staticmethod
         def forward(context: Any, v: Any) -> Any:
             context.save_for_backward(v)

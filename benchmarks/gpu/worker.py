@@ -18,6 +18,9 @@ def main(group: str, small: bool) -> None:
         row: dict[str, Any] = {"name": name}
         try:
             row |= run()
+        except ValueError as error:
+            refused = "cannot run this" in str(error)
+            row |= {"refused" if refused else "error": str(error)[:500]}
         except Exception as error:  # noqa: BLE001  one row that fails does not stop the rest
             first = [line for line in str(error).splitlines() if line.strip()][:3]
             row |= {"error": f"{type(error).__name__}: {' '.join(first)}"[:500]}

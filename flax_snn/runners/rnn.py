@@ -68,7 +68,8 @@ class RNN(nn.RNN):
     Attributes:
       cell: the cell, any ``nn.RNNCellBase``.
       implementation: ``auto`` (default) picks; ``fused``: chunk by chunk, reverse mode only;
-        ``associative``: all steps at once, for cells that are never reset; ``scan``: step by step
+        ``associative``: all steps at once, for cells that are never reset; ``kernel``: each layer
+        as one kernel of a GPU, untested on any (``docs/gpu.md``); ``scan``: step by step
         as written, bit for bit equal at any cut of the sequence. An explicit choice that a cell
         does not allow raises.
       products: matrix products in the fused loop. ``auto`` (default): event-driven where inputs

@@ -12,11 +12,6 @@ from jax import lax
 
 from flax_snn.typing import Array
 
-UNROLL = 2
-"""Steps that a pass of the inner loop takes where a state is one array, or a product is among
-them: the copies that XLA makes of a state are halved. With more arrays a pass of one step is
-faster: XLA on CPUs runs up to eight operations one after the other and schedules more of them."""
-
 TILE = 2**13
 """Most values of a state, neurons times samples, that a tile of the batch should hold."""
 
@@ -65,7 +60,7 @@ class Chunks:
       batch: samples B.
       axis: axis of the time steps, 0 or 1.
       exact: whether the chunks of all sequences run the same instructions, so that a sequence may
-        be cut where a chunk ends and change no bit; else loops are unrolled where that is faster.
+        be cut where a chunk ends and change no bit; else bounds of loops are known to XLA.
       shards: devices over which the batch may be spread, each with an equal part of a tile.
     """
 
@@ -166,10 +161,10 @@ class Chunks:
             return self.length - 1 - step
         return window.high - 1 - (step - window.low)
 
-    def each_step(self, window: Window, body: Any, loop: Any, *, unroll: int) -> Any:
+    def each_step(self, window: Window, body: Any, loop: Any) -> Any:
         """Runs ``loop = body(step, loop)`` over the steps that belong to a chunk."""
         if self.even and not self.exact:
-            return lax.fori_loop(0, self.length, body, loop, unroll=unroll)
+            return lax.fori_loop(0, self.length, body, loop)
         return lax.fori_loop(window.low, window.high, body, loop)
 
 
@@ -219,11 +214,6 @@ def plan(
         whole = [n for n in range(longest, longest // 2, -1) if steps % n == 0]
         length = steps if steps <= longest else whole[0] if whole else longest
     return Chunks(steps, length, part * shards, batch, axis, exact, shards)
-
-
-def unrolled(state: Any, *, recurrent: bool) -> int:
-    """Returns how many steps of a layer a pass of its loop should take."""
-    return UNROLL if recurrent or len(jax.tree.leaves(state)) == 1 else 1
 
 
 def tree_at(tree: Any, index: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 from jax import lax
 
-from flax_snn.time_loop.chunks import Chunks, Window, tree_at, tree_put, unrolled
+from flax_snn.time_loop.chunks import Chunks, Window, tree_at, tree_put
 from flax_snn.time_loop.layer import Layer, LayerWeights
 from flax_snn.time_loop.pullback import Residuals, pullback
 from flax_snn.typing import Array
@@ -109,8 +109,7 @@ def forward(
             now = Record(output, membrane, residuals=residuals.recorded(back))
         return after, _with_step(record, now, t), _with_step(kept, now, base + t)
 
-    unroll = unrolled(state, recurrent=weights.recurrent_kernel is not None)
-    return chunks.each_step(window, body, (state, record, kept), unroll=unroll)
+    return chunks.each_step(window, body, (state, record, kept))
 
 
 def _with_step(record: Record, now: Record, at: Any) -> Record:

@@ -22,7 +22,7 @@ from jax.interpreters import ad
 
 from flax_snn.time_loop.elementwise import why_not_elementwise
 from flax_snn.time_loop.kernel_chain import chain_of, run_chain
-from flax_snn.time_loop.kernel_passes import derivative, one_step
+from flax_snn.time_loop.kernel_passes import NO_FORWARD_MODE, derivative, one_step
 from flax_snn.time_loop.layer import Layer, LayerWeights
 from flax_snn.time_loop.loop import Result, Run, Traces
 from flax_snn.time_loop.mesh import is_explicit
@@ -30,11 +30,6 @@ from flax_snn.typing import Array
 
 _TRIAL = 7
 """Neurons of the row on which a step is tried."""
-
-_NO_FORWARD_MODE = (
-    "RNN: implementation='kernel' has first derivatives in reverse mode only; for forward mode"
-    " (jax.jvp, jacfwd) and second derivatives use implementation='scan'"
-)
 
 
 class Kernel:
@@ -52,6 +47,9 @@ class Kernel:
             return f"it has no chunks, got chunk={run.chunk}"
         for layer, weights, state in zip(run.layers, run.weights, run.states, strict=True):
             reason = _why_not_layer(layer, weights, state)
+            entries = run.steps * layer.neuron.membrane(state).size
+            if reason is None and entries >= 2**31:
+                reason = f"it counts to 2147483647, and its time steps have {entries} entries"
             if reason is not None:
                 return f"{type(layer.neuron).__name__}: {reason}"
         return None
@@ -70,11 +68,11 @@ class Kernel:
         sequence = jnp.moveaxis(run.inputs, run.axis, 0)
         arguments = (run.weights, run.states, sequence)
         if any(isinstance(leaf, ad.JVPTracer) for leaf in jax.tree.leaves(arguments)):
-            raise TypeError(_NO_FORWARD_MODE)
+            raise TypeError(NO_FORWARD_MODE)
         try:
             states, *sequences = run_chain(chain_of(run), *arguments)
         except TypeError as error:
-            raise (TypeError(_NO_FORWARD_MODE) if "jvp" in str(error) else error) from error
+            raise (TypeError(NO_FORWARD_MODE) if "jvp" in str(error) else error) from error
 
         def placed(leaf: Array) -> Array:
             return jnp.moveaxis(leaf, 0, run.axis)

@@ -22,6 +22,11 @@ from flax_snn.time_loop.layer import Layer
 from flax_snn.time_loop.states import floating, others, rejoined
 from flax_snn.typing import Array, Shape
 
+NO_FORWARD_MODE = (
+    "RNN: implementation='kernel' has first derivatives in reverse mode only; for forward mode"
+    " (jax.jvp, jacfwd) and second derivatives use implementation='scan'"
+)
+
 BLOCK = 128
 """Neurons of a block: one for each thread of four warps."""
 
@@ -330,4 +335,11 @@ def _call(
         interpret=passes.interpret,
         compiler_params=passes.compiler,
     )
-    return jax.tree.unflatten(results, call(*arrays))
+    # Pallas would differentiate the kernel itself, or fail without a word.
+    alone = jax.custom_jvp(lambda *arrays: call(*arrays))
+    alone.defjvp(_refuse)
+    return jax.tree.unflatten(results, alone(*arrays))
+
+
+def _refuse(primals: Any, tangents: Any) -> Any:
+    raise TypeError(NO_FORWARD_MODE)

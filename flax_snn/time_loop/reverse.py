@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax import lax
 
-from flax_snn.time_loop.chunks import Chunks, Window, tree_at, tree_put, unrolled
+from flax_snn.time_loop.chunks import Chunks, Window, tree_at, tree_put
 from flax_snn.time_loop.forward import Replay
 from flax_snn.time_loop.layer import Layer, LayerWeights
 from flax_snn.time_loop.pullback import Residuals, pullback, residuals_of_step
@@ -183,8 +183,7 @@ def reverse(
         return d_state, d_currents, d_feedback, d_states
 
     loop = (d_state, scratch.d_currents, scratch.d_feedback, scratch.d_states)
-    unroll = unrolled(d_state, recurrent=recurrent_kernel is not None)
-    loop = chunks.each_step(window, body, loop, unroll=unroll)
+    loop = chunks.each_step(window, body, loop)
     d_state, d_currents, d_feedback, d_states = loop
     scratch = Scratch(
         None if scratch.states is None else replay.states,

@@ -198,7 +198,7 @@ def test_questions_of_other_shapes() -> None:
 
 
 def test_a_spike_belongs_to_the_membrane_before_it(x64: None) -> None:
-    case, runs = clear(2.0, 0.3)[0]
+    case, runs = clear(2.0, 0.3)
     time, n = runs[0].spikes[0]
     hold = case.network.refractory[n]
     when = np.array([time, time + 0.5 * hold, time + 1.0001 * hold])

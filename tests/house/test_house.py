@@ -83,6 +83,7 @@ TRAIN_ROOMS: dict[str, set[str]] = {
     "fleet": {"run"},
     "restored": {"run"},
     "chips": {"restored"},
+    "reporting": {"restored"},
 }
 
 # Files that are commands though they stand in a room.

@@ -149,10 +149,33 @@ def test_tiles_of_the_batch_are_the_batch(monkeypatch: pytest.MonkeyPatch) -> No
 
     expected = jax.value_and_grad(loss, (0, 1))(c.variables, x)
     monkeypatch.setattr(chunks, "TILE", 14)  # recurrent: twice as much, 4 of 12 samples
+    monkeypatch.setattr(chunks, "FED_BACK_ROWS", 1)
     assert chunks.plan(24, 12, 7, recurrent=True, axis=1, length=7).tiles == 3
     found = jax.value_and_grad(loss, (0, 1))(c.variables, x)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+SQUARES = [(128, 8), (256, 64), (512, 64), (1024, 64), (2048, 64), (2048, 8), (4096, 512)]
+
+
+@pytest.mark.parametrize(("width", "batch"), SQUARES)
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_chunks_have_the_rows_that_pay_for_reading_a_kernel(
+    width: int, batch: int, recurrent: bool
+) -> None:
+    """Each chunk reads a kernel and its gradient, each recurrent step the kernel of the layer."""
+    steps = 500
+    cut = chunks.plan(
+        steps, batch, width, recurrent=recurrent, axis=1, length=None, kernel=width**2
+    )
+    assert cut.tiles * cut.tile == batch and cut.count * cut.length >= steps
+    assert 2 * cut.tile * cut.length > min(width, 512, batch * 64)  # half where a divisor is taken
+    assert cut.tile * cut.length * width <= max(2**18, 512 * width, batch * width * 8)
+    if recurrent:
+        assert cut.tile >= min(batch, width, 64)
+    small = chunks.plan(steps, batch, width, recurrent=recurrent, axis=1, length=None, kernel=1)
+    assert small.tile * small.length <= cut.tile * cut.length or recurrent
 
 
 def test_half_precision_products_have_gradients_of_their_inputs() -> None:

@@ -52,6 +52,7 @@ def assert_same_numbers(run: Path, meshes: list[tuple[int, int]]) -> None:
             np.testing.assert_allclose(found[name], one[name], rtol=2e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_reference_is_evaluated_over_devices_as_on_one() -> None:
     assert_same_numbers(REFERENCE, GRID)
 

@@ -13,7 +13,10 @@ virtual datasets, filters, III.E global heap).
 from __future__ import annotations
 
 import mmap
+import os
 from typing import Any
+
+import numpy as np
 
 __all__ = [
     "RATIO",
@@ -59,7 +62,31 @@ def check_stored(data: Any, size: int) -> str | None:
     stored = int(data.id.get_storage_size())
     if size > RATIO * stored + SLACK:
         return f"{size} bytes declared and {stored} stored"
+    longest, file_size = _longest_list(data), os.path.getsize(data.file.filename)
+    if longest > file_size:
+        return f"a list or text of {longest} bytes declared in a file of {file_size}"
     return None
+
+
+def _longest_list(data: Any) -> int:
+    """Returns the bytes of the longest list or text that a contiguous data set declares, or 0.
+
+    HDF5 takes memory for it before it looks for it in the file.
+    """
+    import h5py
+
+    row = h5py.check_vlen_dtype(data.dtype)  # also of texts of any length
+    place = data.id.get_offset() if data.dtype.kind == "O" else None
+    if row is None or place is None:
+        return 0
+    step = 8 + data.file.id.get_create_plist().get_sizes()[0]  # length, address, number
+    with open(data.file.filename, "rb") as raw:
+        raw.seek(place)
+        stored = raw.read(data.size * step)
+    whole = stored[: len(stored) // step * step]
+    lengths = np.frombuffer(whole, np.dtype([("length", "<u4"), ("rest", f"V{step - 4}")]))
+    width = row.itemsize if isinstance(row, np.dtype) else 1
+    return int(lengths["length"].max(initial=0)) * width
 
 
 _SIGNATURE = b"GCOL\x01"

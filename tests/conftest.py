@@ -2,7 +2,6 @@
 
 import atexit
 import functools
-import gc
 import importlib.metadata
 import inspect
 import os
@@ -129,17 +128,6 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 # The same examples on every machine, and no test that fails because a machine is slow.
 hypothesis.settings.register_profile("flax_snn", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("flax_snn")
-
-
-def pytest_collection_finish() -> None:
-    """Leave what importing has made out of the collection of garbage, a tenth of all tests.
-
-    Modules and tests are some millions of objects that stay, and each trace makes enough new ones
-    for the collector to go through all of them again.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 10, 5)
 
 
 @pytest.fixture(autouse=True)

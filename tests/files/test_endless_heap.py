@@ -15,7 +15,7 @@ import pytest
 from flax_snn import nir
 from flax_snn.datasets import SpikeFile
 from flax_snn.datasets.formats.spike_hdf5_writing import made_with
-from flax_snn.untrusted_hdf5 import endless_heap
+from flax_snn.untrusted_hdf5 import check_stored, endless_heap
 
 ROOT = Path(__file__).resolve().parents[2]
 SHD = ROOT / "tests" / "golden" / "datasets" / "shd_tiny.h5"
@@ -70,12 +70,52 @@ def test_what_is_refused_has_no_end_in_hdf5(tmp_path: Path, words: str) -> None:
     assert caught.value.stdout == b"begun\n"
 
 
+def test_what_a_damaged_file_was_made_with_is_a_message(tmp_path: Path) -> None:
+    content = bytearray(SHD.read_bytes())
+    with h5py.File(SHD, "r") as file:
+        place = h5py.h5o.get_info(file.id).addr
+    content[place] ^= 0xFF  # the version of the header of the root
+    path = tmp_path / "a.h5"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="expected an HDF5 file, got .*download it again"):
+        made_with(path)
+    with pytest.raises(FileNotFoundError, match="no such file; expected spikes in HDF5"):
+        made_with(tmp_path / "none.h5")
+
+
 def test_a_nir_file_is_refused_too(tmp_path: Path) -> None:
     source = next(
         path for path in sorted(NIR.rglob("*.nir")) if path.read_bytes().count(b"GCOL") == 1
     )
     with pytest.raises(nir.NIRError, match="heaps that end"):
         nir.load(damaged(tmp_path, "free space without a size", source))
+
+
+@pytest.mark.parametrize("longer", [2**30, 2**32 - 1])
+def test_memory_is_not_taken_for_a_list_longer_than_its_file(tmp_path: Path, longer: int) -> None:
+    content = bytearray(SHD.read_bytes())
+    with h5py.File(SHD, "r") as file:
+        place = file["spikes/times"].id.get_offset() + 3 * 16
+    content[place : place + 4] = struct.pack("<I", longer)
+    path = tmp_path / "a.h5"
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=f"a list or text of {2 * longer} bytes declared in a file"
+    ):
+        SpikeFile(str(path))
+
+
+def test_memory_is_not_taken_for_a_text_longer_than_its_file(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = "some words"
+        place = file["x"].id.get_offset()
+    with h5py.File(tmp_path / "a.h5", "r") as file:
+        assert check_stored(file["x"], 16) is None
+    with open(tmp_path / "a.h5", "r+b") as raw:
+        raw.seek(place)
+        raw.write(struct.pack("<I", 2**31))
+    with h5py.File(tmp_path / "a.h5", "r") as file:
+        assert f"a list or text of {2**31} bytes declared" in str(check_stored(file["x"], 16))
 
 
 def test_files_that_were_written_to_again_are_read(tmp_path: Path) -> None:

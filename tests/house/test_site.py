@@ -27,7 +27,7 @@ CELL = re.compile(r"```\{code-cell\} ipython3\n(.*?)```", flags=re.DOTALL)
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "_ext" not in path.parts)
 NAMES = [str(path.relative_to(DOCS)) for path in PAGES]
 # Pages of which this file runs the code; the others name the test that does.
-OTHERS = {"learning.md", "online.md", "sound.md"}
+OTHERS = {"gpu.md", "learning.md", "online.md", "sound.md"}
 RUN_HERE = [
     name
     for name in NAMES

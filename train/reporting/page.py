@@ -184,8 +184,8 @@ def _explorer(k: int, run: dict[str, Any]) -> str:
         if run["steps"]
         else (
             "<p>The network runs in continuous time: its spikes have exact times, and membranes are"
-            " left out since they are not computed between spikes. Decision time is the first spike of"
-            " an output neuron.</p>"
+            " left out since they are not computed between spikes. Decision time is the first spike"
+            " of an output neuron.</p>"
         )
     )
     rows = [

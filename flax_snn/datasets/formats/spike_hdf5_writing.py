@@ -18,7 +18,7 @@ import numpy.typing as npt
 from flax_snn import checks
 from flax_snn.datasets.disk import disk_explained
 from flax_snn.datasets.events.recording import Events
-from flax_snn.datasets.formats.spike_hdf5 import _h5py, check_heaps
+from flax_snn.datasets.formats.spike_hdf5 import _damage_explained, _h5py, check_heaps
 from flax_snn.datasets.recorded.sources import check_labels, named
 from flax_snn.json_form import parse_json
 
@@ -103,9 +103,17 @@ def write_spike_file(
 
 
 def made_with(path: str | os.PathLike[str]) -> Any:
-    """Returns what a file says that it was made with, or None if it does not say."""
-    with _h5py().File(path, "r") as file:
-        check_heaps(os.fspath(path), file)
+    """Returns what a file says that it was made with, or None if it does not say.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: a damaged file, or words that are no JSON.
+    """
+    h5py, name = _h5py(), os.fspath(path)
+    if not os.path.exists(name):
+        raise FileNotFoundError(f"{name}: no such file; expected spikes in HDF5")
+    with _damage_explained(name), h5py.File(name, "r") as file:
+        check_heaps(name, file)
         text = file.attrs.get(MADE_WITH)
     if text is None:
         return None

@@ -151,7 +151,7 @@ def _curves(runs: Sequence[dict[str, Any]]) -> str:
     alone = len(runs) == 1
     charts = []
     scores = list(dict.fromkeys(run["score"] for run in runs))
-    wanted = [(("train_loss", "validation_loss"), "loss")]
+    wanted: list[tuple[tuple[str, ...], str]] = [(("train_loss", "validation_loss"), "loss")]
     wanted += [((f"train_{s}", f"validation_{s}"), s) for s in scores]
     wanted += [(("learning_rate",), "learning rate"), (("grad_norm",), "gradient norm, all layers")]
     for keys, name in wanted:
@@ -236,7 +236,7 @@ def _predictions(run: dict[str, Any]) -> str:
         )
     table = test["confusion"]
     head = "".join(f'<th scope="col">{c}</th>' for c in range(len(table)))
-    rows = "".join(
+    lines = "".join(
         f'<tr><th scope="row">{true}</th>'
         + "".join(
             f'<td class="n{" hit" if true == c else ""}">{n}</td>' for c, n in enumerate(counts)
@@ -247,7 +247,7 @@ def _predictions(run: dict[str, Any]) -> str:
     return (
         '<div class="scroll" role="region" tabindex="0" aria-label="confusion matrix"><table>'
         "<caption>confusion: rows are true classes, columns predicted ones; right ones are bold"
-        f"</caption><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"</caption><thead><tr><td></td>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
     )
 
 

@@ -35,7 +35,7 @@ def initial(trained: Restored) -> tuple[dict[str, np.ndarray] | None, str]:
     if getattr(training, "init_from", ""):
         return None, "The run began with the weights of another run: there is no “before”."
     seed = np.uint32(training.seed)
-    params = create_state(trained.model, training, 1, seed).params
+    params = create_state(trained.model, training, 1, jnp.asarray(seed)).params
     words = f"“Before” is not stored: it was drawn again from seed {training.seed}"
     if trained.model.rescaled is not None:
         words += ", without the rescaling of the weights on data (lsuv) that followed"

@@ -12,6 +12,7 @@ COMMANDS = {
     "sweep TASK": "train over seeds and settings, and compare",
     "evaluate --checkpoint RUN": "score a run, export it, put it on chips",
     "compare RUN RUN": "put runs side by side",
+    "report RUN [RUN]": "write one HTML file with all that a run can show",
     "reproduce RUN": "train a run again, and compare it bit for bit",
 }
 

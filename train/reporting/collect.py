@@ -51,7 +51,7 @@ def collect(path: Path, count: int = 8) -> dict[str, Any]:
     return {
         "run": str(path),
         "task": trained.task.name,
-        "about": trained.task.description,
+        "about": trained.task.description.splitlines()[0],
         "finished": result is not None,
         "epochs_done": records[-1]["epoch"],
         "epochs": epochs,

@@ -43,7 +43,7 @@
       const x = (t) => 8 + (t / (s.seconds || 1)) * (w - 16);
       let top = 16;
       decoded.forEach((l, i) => {
-        g.fillStyle = css("--fg"); g.fillText(`${l.name}: ${l.spikes} spikes of ${l.size}`, 8, top - 3);
+        g.fillStyle = css("--fg"); g.fillText(`${l.name}: ${l.spikes} spikes, ${l.size} units`, 8, top - 3);
         g.strokeStyle = css("--edge"); g.strokeRect(8, top, w - 16, rows[i]);
         g.fillStyle = css("--k" + (i % 6));
         const h = Math.max(1.5, Math.min(6, rows[i] / l.size));

@@ -23,11 +23,11 @@ _MEET = 300
 def started(options: Any) -> Iterator[None]:
     """Be one of the processes of a run, as its options say; do nothing for a run of one process.
 
-    To be entered before JAX is used. When one process dies, the others end with an error: at once
-    where the connection breaks, else when it was not heard of for ``--heartbeat`` seconds. A thread
-    of JAX may abort the process before anything here can say so, and JAX has no way to be told
-    otherwise that keeps the end within that time (with ``jax_enable_recoverability`` those that are
-    left wait for ever). So what to do then is said at the beginning.
+    To be entered before JAX is used. When one process dies, the others end with an error, at the
+    latest when it was not heard of for ``--heartbeat`` seconds. A thread of JAX may abort the
+    process before anything here can say so, and JAX has no way to be told otherwise that keeps the
+    end within that time (with ``jax_enable_recoverability`` those that are left wait for ever). So
+    what to do then is said at the beginning.
 
     Args:
       options: a `train.settings.RunOptions`: coordinator, processes, process, cluster, heartbeat.

@@ -3,8 +3,9 @@
     python -m benchmarks.kills
 
 trains once without disturbance, then 50 times with a SIGKILL: while it trains, while a checkpoint
-is written, between the last checkpoint and the result (evaluation), while pictures are drawn,
-while TFDS prepares data, and, of a run of two processes, one of them while they train. Then
+is written (both after an epoch that is drawn for each run), between the last checkpoint and the
+result (evaluation), while pictures are drawn, while TFDS prepares data, and, of a run of two
+processes, one of them while they train. Then
 ``--resume`` goes on. Counted are the runs whose metrics, result and all arrays of the last
 checkpoint are then bit for bit those of the undisturbed run, with nothing left over that the
 undisturbed run has not. About a quarter of an hour.
@@ -50,6 +51,7 @@ class Phase(NamedTuple):
       flags: flags of all its runs.
       begun: whether the moment has come, asked every millisecond.
       spread: largest delay from then on to the kill, in seconds, uniform.
+      epochs: least and most epochs that have to be in the metrics before, uniform.
       processes: processes of a run, of which the last one is killed.
     """
 
@@ -57,6 +59,7 @@ class Phase(NamedTuple):
     flags: list[str]
     begun: Callable[[Path], bool]
     spread: float
+    epochs: tuple[int, int] = (0, 0)
     processes: int = 1
 
 
@@ -65,6 +68,10 @@ def lines(path: Path) -> int:
         return (path / "metrics.jsonl").read_bytes().count(b"\n")
     except FileNotFoundError:
         return 0
+
+
+def at_once(path: Path) -> bool:
+    return True
 
 
 def saving(path: Path) -> bool:
@@ -80,12 +87,12 @@ def preparing(path: Path) -> bool:
 
 
 PHASES = {
-    "training": Phase(15, ["--no-plots"], lambda path: lines(path) >= 1, 1.0),
-    "saving": Phase(12, ["--no-plots"], saving, 0.03),
-    "evaluation": Phase(6, ["--no-plots"], lambda path: lines(path) >= 60, 0.3),
+    "training": Phase(15, ["--no-plots"], at_once, 0.2, epochs=(1, 55)),
+    "saving": Phase(12, ["--no-plots"], saving, 0.03, epochs=(0, 55)),
+    "evaluation": Phase(6, ["--no-plots"], at_once, 0.3, epochs=(60, 60)),
     "drawing": Phase(6, [], drawing, 1.5),
     "preparation": Phase(6, ["--no-plots", *PREPARE], preparing, 0.4),
-    "two processes": Phase(5, ["--no-plots"], lambda path: lines(path) >= 1, 1.0, processes=2),
+    "two processes": Phase(5, ["--no-plots"], at_once, 0.2, epochs=(1, 50), processes=2),
 }
 
 
@@ -144,16 +151,22 @@ def content(path: Path) -> dict[str, Any]:
     return {**found, "files": files, "checkpoints": folders, "halves": halves}
 
 
-def killed(path: Path, phase: Phase, delay: float) -> dict[str, Any]:
+def killed(path: Path, phase: Phase, chance: random.Random) -> dict[str, Any]:
     """Kill a run at its moment, then let it finish; say what was on disk when it died."""
+    epochs, delay = chance.randint(*phase.epochs), chance.uniform(0, phase.spread)
     processes = start(path, phase.flags, phase.processes)
-    while not phase.begun(path) and all(process.poll() is None for process in processes):
+
+    def moment() -> bool:
+        return lines(path) >= epochs and phase.begun(path)
+
+    while not moment() and all(process.poll() is None for process in processes):
         time.sleep(0.001)
     time.sleep(delay)
     died = time.time()
     processes[-1].send_signal(signal.SIGKILL)
     codes = [process.wait() for process in processes]
     found = {
+        "after_epochs": epochs,
         "delay_s": round(delay, 3),
         "exit_codes": codes,
         "all_ended_after_s": round(time.time() - died, 2),
@@ -168,7 +181,7 @@ def main() -> None:
     arguments.add_argument("--phases", nargs="*", default=list(PHASES), choices=list(PHASES))
     arguments.add_argument("--most", type=int, default=50, help="kills of a phase at most")
     options = arguments.parse_args()
-    random_delay = random.Random(SEED)
+    chance = random.Random(SEED)
     totals: dict[str, dict[str, int]] = {}
     runs, seconds = [], {}
     for name in options.phases:
@@ -182,7 +195,7 @@ def main() -> None:
             for k in range(min(phase.kills, options.most)):
                 path = Path(folder, f"killed-{k}", "run")
                 path.parent.mkdir()
-                found = killed(path, phase, random_delay.uniform(0, phase.spread))
+                found = killed(path, phase, chance)
                 ended = content(path)
                 other = [key for key in wanted if ended[key] != wanted[key]]
                 runs.append({"phase": name, **found, "identical": not other, "differs": other})

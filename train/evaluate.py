@@ -28,20 +28,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from train.chips.ages import parse_times
-from train.errors import ConfigError, NotFiniteError, RunDirectoryError, exit_code
+from train.errors import ConfigError, exit_code
 from train.flags import quiet_pipe, read_flags
 from train.progress.health import lost_spikes
 from train.progress.report import format_score
-from train.settings import NO_CROSSBAR, CrossbarLayers, CrossbarScaling
-from train.store import run_directory
-from train.store.layout import METRICS, PLOTS
+from train.settings import CrossbarLayers, CrossbarScaling
+from train.store.layout import PLOTS
 from train.tasks.yin_yang.settings import Method
 
 if TYPE_CHECKING:
@@ -112,140 +110,8 @@ class EvaluateOptions:
         }
 
 
-def evaluate_checkpoint(
-    path: Path, part: str = "test", method: str | None = None
-) -> dict[str, Any]:
-    """Evaluates a checkpoint on a part of the data it was trained on.
-
-    Args:
-      path: a run directory or a checkpoint.
-      part: ``train``, ``validation`` or ``test``.
-      method: run the network by this method instead of the one that it was trained by.
-
-    Returns:
-      What `evaluate_network` returns.
-
-    Raises:
-      CheckpointError: missing, damaged, or of another model or version.
-      ConfigError: the network cannot be run by the method.
-    """
-    from train.restored.run import restore
-
-    return evaluate_network(restore(path, method), path, part)
-
-
-def evaluate_network(trained: Restored, path: Path, part: str = "test") -> dict[str, Any]:
-    """Evaluates a network on a part of the data of its task.
-
-    Args:
-      trained: the network.
-      path: where it came from.
-      part: ``train``, ``validation`` or ``test``.
-
-    Returns:
-      ``<part>_<score>`` with the ``score`` of the task, ``<part>_loss``, for classes ``confusion``
-      (rows: true class, columns: predicted class, samples), ``rates_hz`` and ``activity`` (spikes
-      per neuron and ``slot``, a time step or a sample) of each layer that spikes, ``lost_spikes``
-      where layers have limited room, ``chip`` where weights were on one, and what was evaluated:
-      ``task``, ``checkpoint``, ``epoch``, ``part``, ``samples``.
-
-    Raises:
-      NotFiniteError: the loss is no number.
-    """
-    from flax_snn import metrics
-    from train.run.record import activity_of, rates_hz, share
-
-    model, data = trained.model, getattr(trained.load_data(), part)
-    scored = trained.evaluate(data)
-    score, sums = model.objective.score, scored.sums
-    loss = float(sums.loss / sums.samples)
-    if not math.isfinite(loss):
-        raise NotFiniteError(
-            f"{path}: expected a finite loss on the {part} part, got {loss}: a layer computes NaN"
-            " or infinity; flax_snn.diagnosis.first_not_finite says which"
-        )
-    found = {
-        "task": trained.task.name,
-        "checkpoint": str(path),
-        "epoch": trained.epoch,
-        "part": part,
-        "samples": len(data.labels),
-        "score": score,
-        f"{part}_{score}": share(sums.points, sums.samples),
-        f"{part}_loss": loss,
-        "rates_hz": rates_hz(model, sums),
-        "activity": {k: float(v.mean()) for k, v in activity_of(model, sums).items()},
-        "slot": model.slot_name,
-    }
-    kind = getattr(trained.settings, "crossbar", NO_CROSSBAR).crossbar
-    if model is not model.without_crossbars():
-        found["chip"] = kind
-    if model.bounded:
-        found["lost_spikes"] = int(sums.lost)
-    if score == "accuracy":
-        classes = model.outputs // model.population
-        confusion = metrics.confusion_matrix(scored.predictions, data.labels, classes)
-        found["confusion"] = confusion.tolist()
-    return found
-
-
-def diagnose(
-    path: Path, part: str = "test", method: str | None = None, *, size_limit: bool = True
-) -> str:
-    """Returns what each layer of a trained network does, as `flax_snn.diagnosis` says it.
-
-    Args:
-      path: a run directory or a checkpoint.
-      part: ``train``, ``validation`` or ``test``, of which the first 250 samples are used.
-      method: run the network by this method instead of the one that it was trained by.
-      size_limit: whether a network beyond the memory is refused.
-
-    Returns:
-      A table, and words where a layer needs them.
-
-    Raises:
-      CheckpointError: missing, damaged, or of another model or version.
-      ConfigError: the network has no time steps.
-    """
-    from flax_snn import diagnosis
-    from train.restored.run import restore
-
-    trained = restore(path, method, size_limit=size_limit)
-    samples = getattr(trained.load_data(), part).take(slice(0, 250))
-    network, inputs = trained.model.on_grid(samples.inputs)
-    variables = {"params": trained.params}
-    return str(diagnosis.diagnose(network, variables, inputs, seq_lengths=samples.lengths))
-
-
-def draw_plots(path: Path, **how: Any) -> list[Path]:
-    """Draws the pictures of a run into its folder ``plots``.
-
-    Args:
-      path: the run directory.
-      **how: memory and devices, as `train.restored.run.restore` takes them.
-
-    Returns:
-      The files.
-
-    Raises:
-      CheckpointError: the run has no checkpoint that can be read.
-      RunDirectoryError: not a run directory: it has no metrics.
-    """
-    from train.restored.run import restore
-    from train.run.record import draw, results_of
-
-    records = run_directory.read_metrics(path)
-    if not records:
-        raise RunDirectoryError(f"--plots: {path} has no {METRICS}; give the directory of a run")
-    trained = restore(path, **how)
-    test = trained.load_data().test
-    scored = trained.evaluate(test)
-    results = results_of(path, trained.model, trained.params, test, scored, records)
-    return draw(trained.task, results)
-
-
 def describe(result: dict[str, Any]) -> str:
-    """Returns the result of `evaluate_checkpoint` as text."""
+    """Returns what `evaluate_network` found as text."""
     part, score = result["part"], result["score"]
     rates = [
         f"  {layer:<10} {hz:7.2f} Hz   {_activity(result, layer)}"
@@ -368,6 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         _check_options(options)
+        from train.restored.evaluation import diagnose, draw_plots, evaluate_network
+
         path = options.nir or options.checkpoint
         assert path is not None
         trained = _network(options)

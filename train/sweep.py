@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import itertools
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -20,14 +21,11 @@ from typing import Any
 from train.command_line import parse, train_variants
 from train.errors import ConfigError, exit_code
 from train.flags import quiet_pipe
-from train.fleet.seeds import parse_seeds
+from train.fleet.seeds import MOST_RUNS, parse_seeds
 from train.store.settings_json import flat, to_json
 from train.tasks import TASKS, Task, find_task, import_task
 
 COMMAND = "python -m train.sweep"
-
-MOST_RUNS = 1000
-"""Runs of a sweep above which it is taken for a mistake."""
 
 
 @quiet_pipe
@@ -85,18 +83,26 @@ def _sweep(name: str, *arguments: str) -> int:
     changes, flags = _changes(list(arguments))
     variants: dict[str, Any] = {}
     options: Any = None
+    count = math.prod(len(values) for _, values in changes)
+    _check_count(count)
     for combination in combinations(task, changes):
         more = [word for n, v in combination.items() for word in (_flag(n, v), *_words(v))]
         settings, options = parse(task, [*flags, *more], task.settings())
-        for seed in parse_seeds(options.seeds) if options.seeds else [settings.training.seed]:
+        seeds = parse_seeds(options.seeds) if options.seeds else [settings.training.seed]
+        _check_count(count * len(seeds))
+        for seed in seeds:
             training = dataclasses.replace(settings.training, seed=seed)
             each = dataclasses.replace(settings, training=training)
             variants[_folder(combination, seed)] = each
-    if len(variants) > MOST_RUNS:
-        raise ConfigError(
-            f"expected at most {MOST_RUNS} runs, got {len(variants)}; make several sweeps of them"
-        )
     return train_variants(task, variants, options)
+
+
+def _check_count(count: int) -> None:
+    """Refuses more runs than one command may train, before any of them is prepared."""
+    if count > MOST_RUNS:
+        raise ConfigError(
+            f"expected at most {MOST_RUNS} runs, got {count}; make several sweeps of them"
+        )
 
 
 def _changes(arguments: list[str]) -> tuple[list[tuple[str, list[str]]], list[str]]:

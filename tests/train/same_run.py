@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 
+from train.restored.evaluation import evaluate_network
 from train.restored.run import restore
 from train.run.step import create_state
 from train.store.read import latest_checkpoint
@@ -40,3 +41,8 @@ def assert_same_run(a, b):
     assert place == other_place
     for x, y in zip(arrays, others, strict=True):
         np.testing.assert_array_equal(x, y)
+
+
+def evaluate_checkpoint(path, part="test", method=None):
+    """Restores a run and evaluates it, as the command does."""
+    return evaluate_network(restore(path, method), path, part)

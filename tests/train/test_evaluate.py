@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from same_run import evaluate_checkpoint
 
 from flax_snn.datasets import randman
 from train.errors import NotFiniteError
-from train.evaluate import describe, evaluate_checkpoint, evaluate_network, main
+from train.evaluate import describe, main
+from train.restored.evaluation import evaluate_network
 from train.restored.run import restore
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,6 +13,7 @@ from flax_snn.diagnosis import SATURATED
 from train.errors import RunDirectoryError
 from train.reporting.samples import samples_of
 from train.reporting.weights import gradient_norms, parameters_of
+from train.restored.evaluation import confusion_of
 from train.restored.run import Restored, restore
 from train.run.costs import costs_of
 from train.run.record import activity_of, rates_hz, share
@@ -115,9 +116,7 @@ def _test(trained: Restored, part: Any) -> dict[str, Any]:
         },
     }
     if score == "accuracy":
-        classes = model.outputs // model.population
-        table = metrics.confusion_matrix(scored.predictions, part.labels, classes)
-        found["confusion"] = table.tolist()
+        found["confusion"] = confusion_of(trained, scored.predictions, part.labels)
     else:
         values = np.asarray(scored.predictions)[:500].reshape(-1).tolist()
         found["values"] = [np.asarray(part.labels)[:500].reshape(-1).tolist(), values]

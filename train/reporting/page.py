@@ -70,11 +70,12 @@ def _table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
 
 
 def _run(k: int, run: dict[str, Any]) -> str:
-    state = (
-        "Finished"
-        if run["finished"]
-        else f"Unfinished: {run['epochs_done']} of {run['epochs']} epochs are done"
-    )
+    state = "Finished"
+    if not run["finished"]:
+        done, epochs = run["epochs_done"], run["epochs"]
+        state = f"Unfinished: {done} of {epochs} epochs are done"
+        if done == epochs:
+            state = f"Unfinished: all {epochs} epochs are done, its result is not written"
     parts: list[tuple[str, Callable[[], str]]] = [
         ("Task and data", lambda: _data(run)),
         ("Settings", lambda: _settings(run)),

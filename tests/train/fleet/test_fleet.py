@@ -44,10 +44,28 @@ def test_seeds_are_numbers_and_ranges(text, seeds):
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "a", "3-1", "1,1", "0-2,2", "-3", "1.5", "0-99999", "1,,2"])
+MANY = ",".join(f"{k}00-{k}99" for k in range(1, 12))
+REFUSED = [
+    "",
+    "a",
+    "3-1",
+    "1,1",
+    "0-2,2",
+    "-3",
+    "1.5",
+    "0-99999",
+    "1,,2",
+    MANY,
+    "9" * 5000,
+    "0-4294967296",
+]
+
+
+@pytest.mark.parametrize("text", REFUSED, ids=lambda text: text[:12])
 def test_other_seeds_are_refused(text):
-    with pytest.raises(ConfigError, match="--seeds"):
+    with pytest.raises(ConfigError, match="--seeds") as caught:
         parse_seeds(text)
+    assert len(str(caught.value)) < 300
 
 
 def test_runs_side_by_side_are_those_alone(train, tiny_run, tmp_path, threads, capsys):
@@ -121,7 +139,13 @@ def test_a_sweep_is_every_combination():
         ("randmen --seeds 0-1", "did you mean randman"),
         ("--seeds 0-1", "name of a task first"),
         ("randman --seeds 5-1", "--seeds"),
+        (
+            f"randman --set tau_mem={','.join(map(str, range(1, 1002)))}",
+            "at most 1000 runs, got 1001",
+        ),
+        ("randman --set hidden=8,16 --seeds 0-599", "at most 1000 runs, got 1200"),
     ],
+    ids=lambda text: text[:40],
 )
 def test_bad_sweeps_are_one_message(words, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -86,8 +86,44 @@ def test_words_of_files_are_inert(collected: dict):
     assert data is not None and json.loads(data[1])[0][0]["target"] == evil
 
 
-def test_an_unfinished_run_is_called_unfinished(collected: dict):
-    assert "Unfinished: 2 of 2 epochs" in page([{**collected, "finished": False, "result": None}])
+def test_spikes_and_weights_are_those_of_the_network(collected: dict, tiny_run: Path):
+    run = app.restore(tiny_run)
+    part = run.data("test")
+    counts = np.asarray(run.apply(part.inputs, part.lengths))
+    for sample in collected["samples"]:
+        neurons = decoded(sample["layers"][-1]["n"])
+        shown = np.bincount(neurons, minlength=counts.shape[1])
+        # The network decides by the scaled counts of its output spikes.
+        scaled = shown * run.settings.network.count_scale
+        np.testing.assert_allclose(scaled, counts[sample["row"]], rtol=1e-6)
+    kernel = np.asarray(run.params["cell"]["cells_0"]["kernel"], np.float64)
+    (row,) = [r for r in collected["parameters"]["rows"] if r["name"] == "cell/cells_0/kernel"]
+    assert row["after"]["mean"] == pytest.approx(kernel.mean(), rel=1e-5)
+    assert row["after"]["max"] == pytest.approx(kernel.max(), rel=1e-6)
+
+
+def test_a_run_that_was_stopped_is_called_unfinished(stopped_run: Path, tmp_path: Path):
+    text = write_report([stopped_run], tmp_path / "a.html", 1).read_text("utf-8")
+    assert "Unfinished: all 2 epochs are done, its result is not written" in text
+
+
+def test_epochs_that_are_left_are_counted(collected: dict):
+    text = page([{**collected, "finished": False, "result": None, "epochs_done": 1}])
+    assert "Unfinished: 1 of 2 epochs are done" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["regression", "yin_yang"])
+def test_other_tasks(kind: str, request: pytest.FixtureRequest, tmp_path: Path):
+    train = request.getfixturevalue(f"train_{kind}")
+    assert train(tmp_path / "run") == 0
+    found = collect(tmp_path / "run", 2)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert found["test"][found["score"]] == result[f"test_{found['score']}"]
+    assert ("confusion" in found["test"]) == (kind == "yin_yang")
+    has_membranes = any("v" in layer for layer in found["samples"][0]["layers"])
+    assert has_membranes == (kind == "regression")
+    assert "<h3>Predictions</h3>" in page([found])
 
 
 def test_faults_are_one_message_and_exit_code_2(tiny_run: Path, tmp_path: Path, capsys):
@@ -104,8 +140,15 @@ def test_faults_are_one_message_and_exit_code_2(tiny_run: Path, tmp_path: Path, 
         said = capsys.readouterr().err
         assert word in said and said.count("error:") == 1
     assert there.read_text() == "mine"
-    damaged = tmp_path / "report.html"
-    assert not damaged.exists()
+    assert [each.name for each in tmp_path.iterdir()] == ["there.html"]
+
+
+def test_a_damaged_run_is_one_message(copy_of_run: Path, tmp_path: Path, capsys):
+    (copy_of_run / "result.json").write_text('{"test_accuracy": "much"}')
+    assert main([str(copy_of_run), "--output", str(tmp_path / "a.html")]) == 2
+    said = capsys.readouterr().err
+    assert "result.json" in said and said.count("error:") == 1
+    assert not (tmp_path / "a.html").exists()
 
 
 def test_the_file_is_written(tiny_run: Path, tmp_path: Path):

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
+from same_run import evaluate_checkpoint
 
 from train.errors import CheckpointError
-from train.evaluate import evaluate_checkpoint, main
+from train.evaluate import main
 from train.store.checksum import json_sum
 from train.store.contents import FORMAT_VERSION
 from train.store.read import find_checkpoint, latest_checkpoint, open_checkpoint

@@ -9,12 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from same_run import records
+from same_run import evaluate_checkpoint, records
 
 import train as app
 from train.command_line import run_command
 from train.compare import compare
-from train.evaluate import evaluate_checkpoint
 from train.settings import NO_CROSSBAR, VERSION
 from train.store.read import find_checkpoint, open_checkpoint
 from train.tasks.yin_yang.task import YinYang

@@ -5,8 +5,9 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from same_run import evaluate_checkpoint
 
-from train.evaluate import describe, evaluate_checkpoint
+from train.evaluate import describe
 from train.model.objectives.cross_entropy import CLASSIFICATION
 from train.model.objectives.squared_error import make
 

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from covering_rows import covered_by
+from same_run import evaluate_checkpoint
 
 from flax_snn import datasets
 from train.command_line import parse, run_command
 from train.compare import compare
-from train.evaluate import describe, evaluate_checkpoint, main
+from train.evaluate import describe, main
 from train.model.build import REMEDIES as RASTER
 from train.progress.report import Progress, farewell
 from train.settings.options import RunOptions

@@ -15,6 +15,7 @@
   };
   const ms = (s) => (s * 1e3).toFixed(1) + " ms";
   const said = (x) => (Array.isArray(x) ? x.map((v) => v.toPrecision(3)).join(", ") : String(x));
+  const DASHES = [[], [7, 2], [2, 2], [8, 3, 2, 3], [1, 3], [4, 4]];
   const paints = [];
   function prepare(canvas, height) {
     const ratio = devicePixelRatio || 1, width = Math.max(canvas.clientWidth, 50);
@@ -61,24 +62,29 @@
       const shown = decoded.filter((l) => l.V);
       membrane.hidden = !shown.length;
       if (!shown.length) return;
-      const [g, w] = prepare(membrane, shown.length * 180);
+      const [g, w] = prepare(membrane, shown.length * 200);
       shown.forEach((l, i) => {
-        const top = i * 180 + 18, h = 150, [steps, n] = l.v.shape;
+        const top = i * 200 + 38, h = 150, [steps, n] = l.v.shape;
         const th = l.threshold;
         const low = Math.min(l.v.low, th ?? l.v.low), high = Math.max(l.v.high, th ?? l.v.high);
         const x = (k) => 8 + ((k + 1) / steps) * (w - 16);
         const y = (v) => top + h - ((v - low) / (high - low || 1)) * h;
         g.fillStyle = css("--fg");
-        g.fillText(`${l.name}: membranes of neurons ${l.neurons.join(", ")}, ${low.toFixed(2)} to ${high.toFixed(2)}` + (th == null ? "" : ", threshold dashed"), 8, top - 5);
+        g.fillText(`${l.name}: membranes, ${low.toFixed(2)} to ${high.toFixed(2)}` + (th == null ? "" : ", threshold bold"), 8, top - 23);
         g.strokeStyle = css("--edge"); g.strokeRect(8, top, w - 16, h);
         for (let j = 0; j < n; j++) {
-          g.strokeStyle = css("--k" + (j % 6)); g.beginPath();
+          // Its own colour and its own dashes: no line is told by its colour alone.
+          g.strokeStyle = css("--k" + (j % 6)); g.setLineDash(DASHES[j % DASHES.length]);
+          const key = 8 + j * Math.min(90, (w - 16) / n);
+          g.beginPath(); g.moveTo(key, top - 11); g.lineTo(key + 20, top - 11); g.stroke();
+          g.fillText(l.neurons[j], key + 24, top - 7);
+          g.beginPath();
           for (let k = 0; k < steps; k++)
             g.lineTo(x(k), y(l.v.low + (l.V[k * n + j] / 65535) * (l.v.high - l.v.low)));
-          g.stroke();
+          g.stroke(); g.setLineDash([]);
         }
         g.strokeStyle = css("--fg");
-        if (th != null) { g.setLineDash([5, 4]); g.beginPath(); g.moveTo(8, y(th)); g.lineTo(w - 8, y(th)); g.stroke(); g.setLineDash([]); }
+        if (th != null) { g.lineWidth = 2.5; g.beginPath(); g.moveTo(8, y(th)); g.lineTo(w - 8, y(th)); g.stroke(); g.lineWidth = 1; }
         const at = 8 + (now / (s.seconds || 1)) * (w - 16);
         g.beginPath(); g.moveTo(at, top); g.lineTo(at, top + h); g.stroke();
       });

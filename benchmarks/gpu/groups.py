@@ -17,7 +17,8 @@ import flax_snn as snn
 from benchmarks.gpu.measure import measured
 from benchmarks.gpu.networks import LIF, layer_alone, loss_of, network
 from benchmarks.gpu.sizes import Sizes
-from flax_snn.time_loop import LOOPS, kernel_chain
+from flax_snn.time_loop import LOOPS
+from flax_snn.time_loop.kernel import cut
 
 Rows = Iterator[tuple[str, Callable[[], dict[str, Any]]]]
 
@@ -122,14 +123,14 @@ def blocks(sizes: Sizes) -> Rows:
 
 
 def _with(sizes: Sizes, steps: int, size: int, **constants: int) -> dict[str, Any]:
-    before = {name: getattr(kernel_chain, name) for name in constants}
+    before = {name: getattr(cut, name) for name in constants}
     try:
         for name, value in constants.items():
-            setattr(kernel_chain, name, value)
+            setattr(cut, name, value)
         return _layer(sizes, "kernel", steps, size, True) | constants
     finally:
         for name, value in before.items():
-            setattr(kernel_chain, name, value)
+            setattr(cut, name, value)
 
 
 def networks(sizes: Sizes, loops: tuple[str, ...]) -> Rows:

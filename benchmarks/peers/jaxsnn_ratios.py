@@ -3,7 +3,7 @@
     PEER/bin/python benchmarks/peers/jaxsnn_ratios.py < questions.json
 
 runs in the environment of ``jaxsnn.txt`` alone, in float64, and imports nothing of ours;
-``benchmarks.event_errors`` asks. Question and answer are one JSON object each:
+``benchmarks.event.errors`` asks. Question and answer are one JSON object each:
 
     "crossings"   [[ratio, v, i], ...]: time until the next spike of a neuron in units of tau_syn,
                   threshold 1, and its derivative with respect to i; null for no spike

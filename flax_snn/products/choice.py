@@ -1,9 +1,10 @@
 """Which matrix product a layer takes: dense, or event-driven where that was measured to win.
 
-The figures behind the numbers here: ``python -m benchmarks.event_products``, and of whole layers
-``python -m benchmarks.auto_grid``. From 32 inputs and columns on, the product takes half the time
-of the dense one or less where up to a quarter of the inputs are not zero; a layer gains from 64 on.
-The gradient of a kernel that does not fit into the cache next to a core does so up to a tenth.
+The figures behind the numbers here: ``python -m benchmarks.speed.event_products``, and of whole
+layers ``python -m benchmarks.speed.auto_grid``. From 32 inputs and columns on, the product takes
+half the time of the dense one or less where up to a quarter of the inputs are not zero; a layer
+gains from 64 on. The gradient of a kernel that does not fit into the cache next to a core
+does so up to a tenth.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import pytest
 
-from benchmarks.data_wait import Watched
+from benchmarks.speed.data_wait import Watched
 
 
 def feed(chunks: Any) -> Any:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import conventional, real_data
+from benchmarks.accuracy import conventional, real_data
 from benchmarks.rows import Row
 from train.tasks.find import find_task
 from train.tasks.spoken_digits.settings import SpokenDigitsConfig

@@ -1,7 +1,7 @@
 """Batches over virtual devices: the update of one device, and nothing exchanged but gradients.
 
 The devices are virtual ones of the CPU, which a process has to ask for before JAX starts: what is
-compared is computed by ``benchmarks.devices`` in a process of its own.
+compared is computed by ``benchmarks.robustness.devices`` in a process of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 from covering_rows import covered_by
 from jax.sharding import AbstractMesh
 
-from benchmarks.devices import CASES, exchanged, ring
+from benchmarks.robustness.devices import CASES, exchanged, ring
 from tests.train.run.several import ROOT, environment
 from train.errors import ConfigError
 from train.run.devices import NARROW, Devices, check_batch, check_several, find_devices
@@ -31,7 +31,7 @@ ROWS = [
 
 
 def found_by(case: str) -> dict[str, Any]:
-    program = [sys.executable, "-m", "benchmarks.devices", "updates", case]
+    program = [sys.executable, "-m", "benchmarks.robustness.devices", "updates", case]
     done = subprocess.run(
         program, cwd=ROOT, env=environment(8), capture_output=True, text=True, check=False
     )

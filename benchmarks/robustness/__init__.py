@@ -1,0 +1,1 @@
+"""Benchmarks of what survives: kills, damage, many devices."""

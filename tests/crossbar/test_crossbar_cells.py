@@ -150,7 +150,8 @@ class Currents(nn.Module):
         return snn.RNN(cell)(x)
 
 
-@pytest.mark.parametrize("recurrent", [SLOW(False), True], ids=["feed-forward", "recurrent"])
+@pytest.mark.slow
+@pytest.mark.parametrize("recurrent", [False, True], ids=["feed-forward", "recurrent"])
 def test_programming_is_fixed_over_a_sequence_and_output_noise_is_not(recurrent):
     steps = jnp.broadcast_to(X[:, :1], (3, 20, 10))
     network = Currents(Device.pcm(dac=None, adc=None), recurrent)

@@ -161,6 +161,7 @@ def test_relaxation(name, t):
     within_errors(g, file[f"mean_{name}"], file[f"std_{name}"], int(file["samples"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compensation", [None, "global"])
 def test_layer_over_time(compensation):
     """The relative error of a layer, and the slope of its outputs.

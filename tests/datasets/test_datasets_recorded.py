@@ -253,6 +253,7 @@ datasets.prepare(slow, sys.argv[1], data_dir=sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_a_killed_preparation_is_noticed_and_redone(
     raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -321,6 +322,7 @@ def test_tfds_opens_the_folder_without_this_package(raw: Path, tmp_path: Path) -
     assert PreparedSource(builder, "test")[3].data == datasets.shd(raw, "test")[3].data
 
 
+@pytest.mark.slow
 def test_neither_tensorflow_nor_network_nor_a_word_on_the_screen(raw: Path, tmp_path: Path) -> None:
     code = """
 import socket, sys

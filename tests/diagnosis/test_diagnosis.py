@@ -336,6 +336,7 @@ def test_batch_norm_has_two_modes(fixed: bool | None) -> None:
         snn.initializers.lsuv(net, variables, 0 * x, use_running_average=True)
 
 
+@pytest.mark.slow
 def test_layers_too_dense_for_the_events_that_were_asked_for_are_named() -> None:
     """Shares against NumPy; the result is right at any density, so no layer is unhealthy."""
     chain = snn.Chain([snn.LIFCell(9), snn.LIFCell(4, dot_general_cls=snn.EventDotGeneral)])

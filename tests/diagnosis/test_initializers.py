@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from covering_rows import covered_by
 
 import flax_snn as snn
 from flax_snn.cells import weights
@@ -262,7 +263,7 @@ def traces_of(net: nn.Module, variables: Any, x: jax.Array) -> Any:
 
 @pytest.mark.parametrize(
     ("depth", "factor"),
-    [(6, 0.01), pytest.param(6, 100.0, marks=pytest.mark.slow), (1, 100.0)],
+    covered_by([(6, 0.01), (6, 100.0), (1, 100.0)], [(1, 100.0)]),
 )
 def test_every_layer_reaches_the_target(depth: int, factor: float) -> None:
     cells = [snn.LIFCell(24, dynamics=LIF) for _ in range(depth)]
@@ -342,6 +343,7 @@ class Branches(nn.Module):
         return snn.LIF(dynamics=LIF, name="bare")(h)
 
 
+@pytest.mark.slow
 def test_what_drives_a_layer_is_found_by_its_effect() -> None:
     x = batch(8, 40, 10)
     variables = start(Branches(), x)

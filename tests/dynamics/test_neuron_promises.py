@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from covering_rows import covered_by
 
 import flax_snn as snn
 from flax_snn.dynamics.dependence import used
@@ -244,7 +243,8 @@ SHARED = {
 }
 
 
-@pytest.mark.parametrize("name", covered_by(list(SHARED), ["counter"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(SHARED))
 def test_states_that_samples_share_run_as_in_flax(name: str) -> None:
     """The delay line is as deep as the batch, so that its shape alone would not give it away."""
     chain = snn.Chain([snn.RecurrentNeuronCell(N, dynamics=SHARED[name]), snn.LIFCell(2)])

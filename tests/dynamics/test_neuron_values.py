@@ -102,6 +102,7 @@ def test_inside_the_domain_stored_parameters_mean_what_they_meant() -> None:
     np.testing.assert_array_equal(values["v_reset"], raw - 3.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learn", [(), ("tau_mem",)])
 def test_given_values_are_those_of_neurons_made_one_by_one(learn: tuple[str, ...]) -> None:
     taus = np.array([4e-3, 9e-3, 30e-3])

@@ -258,6 +258,7 @@ def rollout(rule: Rule, surrogate: Any, noise: jax.Array, recurrent: bool, p: An
     return out, held
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64", "unchecked")
 @hypothesis.given(rules(), st.booleans(), st.booleans(), st.integers(0, 2**32 - 1))
 @hypothesis.settings(max_examples=3)

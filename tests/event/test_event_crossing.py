@@ -160,6 +160,7 @@ def test_neurons_that_rest_above_their_threshold(ratio: float, x64: None) -> Non
     np.testing.assert_allclose(delay[found], expected[found], rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refractory", [0.0, 0.4])
 def test_tonic_spiking_has_its_interval(refractory: float, x64: None) -> None:
     """Period tau ln((rest - reset) / (rest - threshold)), and its gradients, also under jit."""

@@ -136,7 +136,7 @@ def check_limit(make: Any, params: Any, least: int = 4, **options: Any) -> None:
             np.testing.assert_allclose(b[:few], a[:few], rtol=0, atol=OFF * dt)
 
 
-@pytest.mark.parametrize("name", covered_by(NEURONS, ["soft, held", "start below"]))
+@pytest.mark.parametrize("name", covered_by(NEURONS, ["start below"]))
 def test_neurons(name: str, x64: None) -> None:
     check_limit(NEURONS[name], {"kernel": jnp.asarray(KERNEL)}, param_dtype=jnp.float64)
 

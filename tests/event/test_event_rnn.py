@@ -103,14 +103,8 @@ def test_layers_nest_and_a_chain_is_its_layers() -> None:
 LEARN = ("tau_mem", "tau_syn", "threshold", "resistance", "v_rest", "bias")
 
 
-@pytest.mark.parametrize(
-    "delays",
-    [
-        "synaptic",
-        pytest.param("axonal", marks=pytest.mark.slow),
-        pytest.param("dendritic", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("delays", ["synaptic", "axonal", "dendritic"])
 def test_learned_parameters_and_delays(delays: Any, x64: None) -> None:
     """Logarithms are learned: the gradient is that of `first_spikes` times the value."""
     dynamics = snn.LIFDynamics(tau_mem=20e-3, tau_syn=5e-3, v_rest=0.1, bias=0.05)

@@ -61,6 +61,7 @@ def test_first_times_of_several_spikes() -> None:
             getattr(spikes.replace(size=3), ask.__name__)(4)
 
 
+@pytest.mark.slow
 def test_merged_spikes_are_those_of_all_sources() -> None:
     rng = np.random.default_rng(0)
     tables = [rng.uniform(0, 1, (2, n)).astype(np.float32) for n in (3, 1, 4)]

@@ -156,6 +156,7 @@ def test_weights_take_the_nearest_of_the_levels():
     np.testing.assert_array_equal(event.quantized(jnp.zeros((2, 2)), 6), np.zeros((2, 2)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_in_the_loop_the_gradient_is_that_of_the_model_at_the_spikes_of_the_chip():
     """dt/dw = -K(t - t_i) / V'(t), with t the spike of the chip and K, V of the model."""

@@ -328,6 +328,7 @@ def test_gradients_know_where_the_membrane_starts(method: Any, x64: None) -> Non
         np.testing.assert_allclose(grads["cell"][name], expected, rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_membrane_knows_where_it_starts(x64: None) -> None:
     """Its integral and its maximum are those of its values on a fine grid."""
     dynamics = snn.LIDynamics(tau_mem=20e-3, tau_syn=5e-3, v_init=(0.8, -0.5, 0.1), bias=0.1)

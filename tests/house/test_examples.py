@@ -56,6 +56,7 @@ def test_neurons_are_held_for_the_refractory_period():
             assert v[t + held, n] != v[t, n]
 
 
+@pytest.mark.slow
 def test_refractory_prints_its_rate_and_saves_its_picture(tmp_path, capsys):
     out = tmp_path / "refractory.png"
     refractory.main(["--out", str(out), "--neurons", "20", "--seconds", "0.1", "--t-ref", "1e-3"])

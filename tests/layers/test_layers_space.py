@@ -47,6 +47,7 @@ def test_each_connection_can_be_the_identity_for_values_and_gradients(connect, a
     np.testing.assert_array_equal(gradient, np.ones_like(x))
 
 
+@pytest.mark.slow
 def test_shortcut_brings_the_input_to_the_shape_of_the_block():
     def layers() -> nn.Sequential:
         return nn.Sequential([nn.Conv(3, (3, 3), strides=(2, 2)), snn.LIF()])

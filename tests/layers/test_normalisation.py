@@ -55,10 +55,8 @@ def normalised(norm: type[nn.Module], x: np.ndarray) -> np.ndarray:
     return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + epsilon)
 
 
-@pytest.mark.parametrize(
-    "norm",
-    [nn.BatchNorm, nn.GroupNorm, pytest.param(nn.InstanceNorm, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", [nn.BatchNorm, nn.GroupNorm, nn.InstanceNorm])
 def test_padding_is_no_part_of_the_statistics_of_normalising_layers(norm: type[nn.Module]) -> None:
     net = NormalisedInTime(norm)
     variables = net.init(jax.random.key(0), SPIKES)

@@ -115,7 +115,7 @@ MODELS: list[tuple[str, Any, type[Exception], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize("k", covered_by(list(range(len(MODELS))), [0, 5, 8, 11, 15]))
+@pytest.mark.parametrize("k", covered_by(list(range(len(MODELS))), [0, 8, 11]))
 def test_models_that_a_rule_does_not_fit(k: int, unchecked: None) -> None:
     rule, model, error, words = MODELS[k]
     variables: Any = {"params": {}}

@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from covering_rows import covered_by
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from learn_cases import case, close
@@ -130,10 +129,8 @@ def compiled(name: str) -> tuple[Any, ...]:
     return jax.jit(rule), jax.jit(both), jax.jit(traces)
 
 
-@pytest.mark.parametrize(
-    "name",
-    covered_by(list(NEURONS), ["lif, soft"]),
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(NEURONS))
 def test_identities_hold(name: str) -> None:
     with jax.enable_x64(True):
         rule, both, traces = compiled(name)
@@ -156,6 +153,7 @@ def test_identities_hold(name: str) -> None:
         holds()
 
 
+@pytest.mark.slow
 def test_some_of_the_random_networks_spike_and_are_far_from_bptt() -> None:
     """Else the identities would hold for any rule."""
     with jax.enable_x64(True):

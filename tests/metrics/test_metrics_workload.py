@@ -66,7 +66,7 @@ def halved(x: Any, shape: tuple[int, ...]) -> Any:
     return x.reshape(*x.shape[:2], height, 2, width, 2, channels).mean(axis=(3, 5))
 
 
-SHOWN = ("spikes_sparse", "analog_input", "conv")
+SHOWN = ("spikes_sparse", "analog_input")
 NAMES = sorted(path.stem for path in GOLDEN.glob("*.json"))
 
 
@@ -179,9 +179,8 @@ FIGURES = (
 )
 
 
-@pytest.mark.parametrize(
-    "x", [X, pytest.param(VALUES, marks=pytest.mark.slow)], ids=["spikes", "values"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("x", [X, VALUES], ids=["spikes", "values"])
 def test_the_same_network_costs_the_same_however_it_is_written(x: np.ndarray) -> None:
     chain, variables = network(snn.LIFCell(N, dynamics=FAST), snn.LeakyIntegratorReadout(3))
     first, second = (variables["params"]["cell"][f"cells_{k}"]["kernel"] for k in (0, 1))
@@ -261,6 +260,7 @@ def test_sums_are_exact_where_float32_is_not() -> None:
     assert found["effective_acs"] == found["dense"] == expected
 
 
+@pytest.mark.slow
 def test_convolutions_count_pairs_without_their_padding() -> None:
     """3 x 3 on 8 x 8, padded by 1: 484 operations for each channel, not 576; groups, strides."""
     convolution = nn.Conv(3, (3, 3), padding=1)

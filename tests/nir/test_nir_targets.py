@@ -151,7 +151,7 @@ REFUSED: dict[str, tuple[str, nn.Module, tuple[int, ...], str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_a_target_would_read_wrongly(name: str) -> None:
     target, network, features, reason = REFUSED[name]
-    variables = network.init(jax.random.key(0), jnp.zeros((1, 2, *features)))
+    variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 2, *features)))
     with pytest.raises(snn.nir.NIRError, match=reason):
         snn.nir.to_nir(network, variables, features, target=target)
 

@@ -231,7 +231,6 @@ def assert_same_again(
             "synapses",
             "recurrent",
             "late spikes",
-            "groups, dilation, pooling",
         ],
     ),
 )

@@ -30,7 +30,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", covered_by(MODELS, ["feed-forward", "recurrent", "delays"]))
+@pytest.mark.parametrize("name", covered_by(MODELS, ["feed-forward", "recurrent"]))
 def test_a_batch_of_any_size(name: str) -> None:
     model = MODELS[name]()
     x = jax.random.bernoulli(jax.random.key(0), 0.3, (4, 10, 6)).astype(jnp.float32)

@@ -105,6 +105,7 @@ def test_a_class_for_each_pixel() -> None:
     np.testing.assert_allclose(mean, np.mean(np.asarray(each)[0]), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_batch_axes_are_those_of_labels_and_lengths_or_said() -> None:
     x = RNG.random((2, 3, T, C)).astype(np.float32)
     labels = RNG.integers(0, C, (2, 3)).astype(np.int32)

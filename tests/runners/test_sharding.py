@@ -44,9 +44,10 @@ def found(request: pytest.FixtureRequest) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "kind"),
-    covered_by([(case, kind) for case in CASES for kind in ("Auto", "Explicit")], QUICK),
+    [(case, kind) for case in CASES for kind in ("Auto", "Explicit")],
 )
 def test_nothing_but_gradients_of_weights_is_exchanged(
     found: dict[str, Any], case: str, kind: str

@@ -32,7 +32,7 @@ ROWS = [(name, time_major) for name in CELLS for time_major in (False, True)]
 
 @pytest.mark.parametrize(
     ("name", "time_major"),
-    covered_by(ROWS, [("synapse", False), ("chain", True)]),
+    covered_by(ROWS, [("chain", True)]),
 )
 def test_equal_to_the_loop(name: str, time_major: bool, x64: None) -> None:
     cell = jax.tree.map(lambda leaf: leaf, CELLS[name])

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from covering_rows import covered_by
 
 import flax_snn as snn
 from flax_snn.dynamics import Neuron
@@ -46,12 +45,10 @@ def check_equal(ours: Any, right: Any) -> None:
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-9 * (1 + float(jnp.abs(b).max())))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "inputs"),
-    covered_by(
-        [("held", "bytes"), ("recurrent", "floating"), ("chain", "floating")],
-        [("recurrent", "floating")],
-    ),
+    [("held", "bytes"), ("recurrent", "floating"), ("chain", "floating")],
 )
 def test_second_derivatives_are_those_of_the_stock_loop(name: str, inputs: str, x64: None) -> None:
     cell = cells()[name]
@@ -129,9 +126,8 @@ class Tired(Neuron):
         return after, out
 
 
-@pytest.mark.parametrize(
-    "kind", covered_by([snn.NeuronCell, snn.RecurrentNeuronCell], [snn.RecurrentNeuronCell])
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [snn.NeuronCell, snn.RecurrentNeuronCell])
 def test_a_neuron_that_loops_have_never_seen(kind: Any, x64: None) -> None:
     cell = kind(4, dynamics=Tired(), **WIDE)
     x = 2.0 * jnp.asarray(X, jnp.float64)

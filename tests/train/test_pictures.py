@@ -99,6 +99,7 @@ def test_a_classification_has_five_pictures_drawn_in_a_thread_without_pyplot(tmp
     assert not plt.get_fignums() and dict(matplotlib.rcParams) == settings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coordinates", [None, 2])
 def test_a_regression_has_predictions_instead_of_a_confusion_matrix(tmp_path, coordinates):
     shape = (30,) if coordinates is None else (30, coordinates)

@@ -98,6 +98,7 @@ def test_a_digit_that_was_changed_in_a_file_is_found(copy_of_run, again):
     assert "metrics.jsonl" in shown or "epoch 2, validation_loss" in shown
 
 
+@pytest.mark.slow
 def test_another_seed_is_found_in_the_first_epoch(tiny_run, again, monkeypatch):
     stored = repetition._stored
 

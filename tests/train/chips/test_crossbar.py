@@ -359,6 +359,7 @@ def test_an_ideal_chip_computes_what_the_weights_say(layers, naive, tmp_path):
         assert row["rates_hz"] == pytest.approx(chips["digital"]["rates_hz"], rel=1e-2)
 
 
+@pytest.mark.slow
 def test_resistive_memory_knows_the_times_that_were_measured(naive, tmp_path, capsys):
     flags = ["--crossbar", "reram", "--repeats", "1", "--no-sweeps"]
     flags += ["--crossbar-layers", "readout", "--chip-plot", str(tmp_path / "reram.png")]

@@ -263,6 +263,7 @@ def test_lengths_and_trees_travel_with_their_samples(form):
         np.testing.assert_array_equal(several.inputs["unit"], part.inputs["unit"][rows])
 
 
+@pytest.mark.slow
 def test_a_program_ends_though_a_stream_was_left_open():
     code = """
 import numpy as np

@@ -68,6 +68,7 @@ def test_other_seeds_are_refused(text):
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.slow
 def test_runs_side_by_side_are_those_alone(train, tiny_run, tmp_path, threads, capsys):
     assert train(tmp_path / "three", "--seeds", "0,1,4", "--together", "2") == 0
     shown = capsys.readouterr().out
@@ -181,6 +182,7 @@ def test_more_epochs_at_a_constant_rate_are_the_longer_run(train, tmp_path):
     assert restore(tmp_path / "short").settings.training.extended_from == (2,)
 
 
+@pytest.mark.slow
 def test_more_epochs_of_a_falling_rate_say_what_happens(train, copy_of_run, capsys):
     arguments = ["--resume", "--epochs", "3"]
     with pytest.MonkeyPatch.context() as patch:
@@ -215,6 +217,7 @@ def test_a_run_begins_with_the_weights_of_another(train, tiny_run, tmp_path, cap
     assert before.score("test") == after.score("test")
 
 
+@pytest.mark.slow
 def test_weights_of_other_layers_are_refused(train, tiny_run, tmp_path, capsys):
     assert train(tmp_path / "next", "--init-from", str(tiny_run), "--hidden", "9") == 2
     shown = capsys.readouterr().err

@@ -150,6 +150,7 @@ def test_an_update_does_not_see_the_padding(readout):
     assert float(free.loss) != float(sums.loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("readout", readouts("max"))
 def test_a_sample_of_no_steps_gives_finite_numbers(readout):
     part, model = samples(readout), build(readout, STEPS)

@@ -80,6 +80,7 @@ def train_of(model: Any) -> Any:
     return jax.jit(lambda *given: train_batches(model, SETTINGS.training, *given))
 
 
+@pytest.mark.slow
 def test_sums_and_state_are_those_of_all_batches() -> None:
     model, state, part, order = start()
     expected = train_of(model)(state, part, order)

@@ -21,6 +21,7 @@ def train(workdir: Path, flags: list[str], *more: str) -> Path:
     return workdir
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_bits(tiny_run, tiny_flags, tmp_path):
     assert_same_run(tiny_run, train(tmp_path / "other", tiny_flags))
 

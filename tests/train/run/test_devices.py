@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from covering_rows import covered_by
 from jax.sharding import AbstractMesh
 
 from benchmarks.robustness.devices import CASES, exchanged, ring
@@ -46,7 +45,8 @@ def found() -> dict[str, dict[str, Any]]:
     return {}
 
 
-@pytest.mark.parametrize("row", covered_by(ROWS, ROWS[1:2]))
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ROWS)
 def test_an_update_is_that_of_one_device(found: dict[str, Any], row: str) -> None:
     case = row.split()[0]
     if case not in found:

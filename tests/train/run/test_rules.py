@@ -84,8 +84,9 @@ def assert_close(found: Any, expected: Any) -> None:
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-6 * largest)
 
 
+@pytest.mark.slow
 @pytest.mark.optimizer
-@pytest.mark.parametrize("population, learn_tau", [(2, True), pytest.param(1, False, marks=SLOW)])
+@pytest.mark.parametrize("population, learn_tau", [(2, True), (1, False)])
 def test_the_last_step_has_the_loss_of_backpropagation(population, learn_tau):
     # Without recurrent weights e-prop leaves nothing out, so that this is the app's own gradient.
     model = network("last", population=population, learn_tau=learn_tau)
@@ -101,8 +102,9 @@ def test_the_last_step_has_the_loss_of_backpropagation(population, learn_tau):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.optimizer
-@pytest.mark.parametrize("learn_from", [3 * DT, pytest.param(0.0, marks=SLOW)])
+@pytest.mark.parametrize("learn_from", [3 * DT, 0.0])
 def test_the_mean_is_that_of_the_losses_of_all_steps_that_count(learn_from):
     model = network("mean")
     config = TrainingConfig(rule="eprop", label_smoothing=0.2, learn_from=learn_from)

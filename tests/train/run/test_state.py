@@ -59,6 +59,7 @@ def same(a, b):
     return jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), a, b))
 
 
+@pytest.mark.slow
 @pytest.mark.optimizer
 @pytest.mark.parametrize("readout", READOUTS)
 def test_an_epoch_is_a_loop_over_batches(readout):

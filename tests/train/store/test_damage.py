@@ -89,6 +89,7 @@ def test_flips_in_the_files_of_arrays_restore_nothing_else(tiny_run, tmp_path):
     assert noticed > 0
 
 
+@pytest.mark.slow
 def test_state_of_another_step_or_run(pair, tmp_path):
     one, other = pair
     copy = shutil.copytree(one, tmp_path / "run")
@@ -220,6 +221,7 @@ def test_digits_of_metrics_that_change(copy_of_run, capsys, train, place):
     assert "metrics.jsonl is damaged" in said(capsys)
 
 
+@pytest.mark.slow
 def test_a_result_that_changed_or_is_of_another_run(pair, tmp_path, capsys, train):
     one, other = pair
     copy = shutil.copytree(one, tmp_path / "run")

@@ -77,7 +77,8 @@ def warning(capsys):
     return line
 
 
-@pytest.mark.parametrize("damage", covered_by(DAMAGE, [flip_arrays]))
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_newest_checkpoint_is_put_aside(train, run, whole, capsys, damage):
     damage(run / "checkpoints" / "3")
     assert train(run, "--resume", *FLAGS) == 0
@@ -143,6 +144,7 @@ def test_a_kill_before_the_first_checkpoint_is_no_loss(train, tmp_path, whole):
     assert_same_run(tmp_path / "run", whole)
 
 
+@pytest.mark.slow
 def test_a_kill_between_a_checkpoint_and_its_line_is_no_loss(train, run, whole):
     path = run / "metrics.jsonl"
     wanted = records(run)

@@ -72,6 +72,7 @@ def test_a_run_on_a_disk_that_fills_up(train, tmp_path, capsys, monkeypatch, tin
     assert_same_run(tmp_path / "run", tiny_run)
 
 
+@pytest.mark.slow
 def test_metrics_that_cannot_be_written(train, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(report, "metrics_line", fails(FULL))
     assert train(tmp_path / "run") == 2
@@ -115,6 +116,10 @@ def test_what_the_system_refuses_is_a_message(capsys):
     assert capsys.readouterr().err == f"command: error: {'x' * 300}: File name too long\n"
     with pytest.raises(BrokenPipeError):
         exit_code("command", fails(BrokenPipeError()))
+    assert exit_code("command", fails(MemoryError("Unable to allocate 149. GiB"))) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("command: error: the memory of this machine is too small (Unable to")
+    assert "use fewer samples" in said
 
 
 def test_warnings_are_shown_once_each_and_only_ours(capsys):

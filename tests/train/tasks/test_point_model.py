@@ -49,6 +49,7 @@ def test_reflection_at_both_ends():
     np.testing.assert_allclose(reflect(values), [0.7, 0.25, 0.0, 0.4, 1.0, 0.75, 0.5], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_shifts_have_their_deviation_and_stay_inside():
     x = jnp.full((4000, 4), 0.5)
     net = model()
@@ -136,6 +137,7 @@ def test_spikes_of_all_layers_can_be_looked_at(method):
     )
 
 
+@pytest.mark.slow
 def test_silent_outputs_come_last_and_pull_on_their_weights():
     net = model(method="first_spike", readout_mean=0.05, readout_std=0.01)
     params, x = initial(net), jnp.asarray(points().x[:8], jnp.float32)

@@ -210,6 +210,7 @@ def test_weights_of_one_method_run_by_another(runs, capsys):
     assert "cells_0" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_membranes_in_continuous_time_are_not_diagnosed(runs, capsys):
     exact = ["--checkpoint", str(runs("surrogate")), "--method", "first_spike"]
     assert main([*exact, "--diagnose"]) == 2

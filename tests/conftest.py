@@ -130,6 +130,16 @@ hypothesis.settings.register_profile("flax_snn", derandomize=True, database=None
 hypothesis.settings.load_profile("flax_snn")
 
 
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Forget at the end of a file what it has compiled.
+
+    Hardly anything of it serves another file, and all of it together is gigabytes, which Python's
+    garbage collector goes through again and again.
+    """
+    if nextitem is None or nextitem.path != item.path:
+        jax.clear_caches()
+
+
 @pytest.fixture(autouse=True)
 def promotion(request: pytest.FixtureRequest) -> Iterator[None]:
     """Refuse silent rank promotion everywhere, silent dtype promotion where no optimizer runs."""

@@ -21,13 +21,16 @@ ROOT = Path(__file__).resolve().parents[3]
 )
 def test_the_code_is_that_of_the_signal(number, code):
     said = []
-    before = signal.getsignal(number)
-    with stop_on_signal("epoch", said.append) as stop:
-        assert not stop
-        signal.raise_signal(number)
-        assert stop and stop.code == code == 128 + number
-    assert len(said) == 1 and "finishing the running epoch" in said[0]
-    assert signal.getsignal(number) is before
+    given = signal.signal(number, signal.SIG_DFL)  # Under nohup it would be to ignore SIGHUP.
+    try:
+        with stop_on_signal("epoch", said.append) as stop:
+            assert not stop
+            signal.raise_signal(number)
+            assert stop and stop.code == code == 128 + number
+        assert len(said) == 1 and "finishing the running epoch" in said[0]
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, given)
 
 
 def test_who_ignores_that_a_terminal_is_closed_goes_on_ignoring_it():

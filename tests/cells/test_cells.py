@@ -104,6 +104,7 @@ def test_both_runners_make_the_very_same_parameters(name: str) -> None:
     jax.tree.map(np.testing.assert_array_equal, ours, stock)
 
 
+@pytest.mark.slow
 @most_cells
 def test_without_jit(name: str) -> None:
     c = case(name)

@@ -128,9 +128,8 @@ def test_names_shapes_and_start_of_the_parameters(name: str) -> None:
         np.testing.assert_allclose(params[key], value, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "name", covered_by(CASES, ["exact, channels", "euler", "rockpool", "readout"])
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
 def test_gradients_are_finite_differences(name: str, x64: None) -> None:
     """Every learned parameter, each neuron with values of its own, while spikes come and go."""
     dynamics, learn = CASES[name]

@@ -228,6 +228,7 @@ def test_chips_in_a_stream_of_steps():
     np.testing.assert_allclose(np.stack(steps, axis=1), whole, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("device", "most"), [(Device.ideal(tiles=(7, 9)), 0.002), (LINEAR, 0.1)], ids=["ideal", "noisy"]
 )

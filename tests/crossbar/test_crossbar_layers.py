@@ -272,6 +272,7 @@ def test_extra_noise_of_the_weights_has_its_size():
     np.testing.assert_allclose(noise.std(), 0.1, rtol=5 / np.sqrt(2 * noise.size))
 
 
+@pytest.mark.slow
 def test_jit_and_vmap_over_chips_are_a_loop():
     device = Device.pcm(faults=Faults(0.02, 0.02))
     layer, x = nn.Dense(9, dot_general_cls=on(device)), inputs(5, 30)

@@ -310,7 +310,7 @@ def evt3_words(draw: st.DrawFn) -> list[int]:
 
 
 @hypothesis.given(words=evt3_words())
-@hypothesis.settings(max_examples=150)
+@hypothesis.settings(max_examples=40)
 def test_evt3_is_decoded_as_word_by_word(tmp_path_factory: Any, words: list[int]) -> None:
     path = tmp_path_factory.getbasetemp() / "some.raw"
     path.write_bytes(HEADER + np.array(words, "<u2").tobytes())

@@ -202,6 +202,7 @@ class Mixed(nn.Module):
         return snn.RNN(snn.Chain(cells, name="chain"))(x)
 
 
+@pytest.mark.slow
 def test_recurrent_layers_of_other_kinds_are_named() -> None:
     net, x = Mixed(), batch(2, 20, F)
     variables = jax.jit(net.init)(jax.random.key(0), x)

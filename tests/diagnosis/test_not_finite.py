@@ -94,6 +94,7 @@ def test_the_gradient_is_looked_at_where_a_loss_is_given() -> None:
     assert found == "loss: nan"
 
 
+@pytest.mark.slow
 def test_missing_spikes_of_the_event_layers_are_no_finding() -> None:
     net = snn.event.RNN(snn.LIFCell(3, dynamics=snn.LIFDynamics(tau_syn=5e-3)), duration=0.05)
     spikes = snn.event.from_raster(X, dt=1e-3)

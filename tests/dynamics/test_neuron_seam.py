@@ -108,7 +108,7 @@ ROWS = [(name, recurrent) for name in KINDS for recurrent in (False, True)]
 
 @pytest.mark.parametrize(
     ("name", "recurrent"),
-    covered_by(ROWS, [("own", False), ("named tuple", True), ("alif", True)]),
+    covered_by(ROWS, [("own", False), ("named tuple", True)]),
 )
 def test_all_loops_agree_for_any_neuron(name: str, recurrent: bool) -> None:
     learn = tuple(KINDS[name].learnable())[:2]

@@ -195,6 +195,7 @@ def test_rate_at_its_limits():
     np.testing.assert_array_equal(raster[..., 1], 1)
 
 
+@pytest.mark.slow
 def test_rate_of_a_sample_does_not_depend_on_its_batch():
     x = jnp.full((6, 5), 0.8)
     numbers = np.array([40, 7, 3, 12, 99, 0])

@@ -110,6 +110,7 @@ def test_volume_changes_nothing_relative_to_the_sound() -> None:
     np.testing.assert_array_equal(loud, quiet)
 
 
+@pytest.mark.slow
 def test_batches_padding_jit_and_times_agree() -> None:
     sounds = np.stack([noise(), noise(seed=1)])
     sounds[1, 1230:] = np.nan

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from covering_rows import covered_by
 from event_layer import QUICK
 
 import flax_snn as snn
@@ -49,7 +48,8 @@ def variables_of(name: str) -> Any:
     return init(jax.random.key(0), INPUTS)
 
 
-@pytest.mark.parametrize("name", covered_by(CHAINS, ["nested"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHAINS)
 def test_the_tree_of_parameters_is_that_of_the_other_runners(name: str) -> None:
     """The same collections, names, shapes and first values, drawn and given ones among them."""
     raster = snn.event.to_raster(INPUTS, dt=1e-4, steps=60)

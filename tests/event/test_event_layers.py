@@ -57,7 +57,8 @@ def test_spikes_and_gradients(ratio: float, options: Any) -> None:
             layers.assert_gradient(case, LOSS, grads, ("refractory",))
 
 
-@pytest.mark.parametrize("delays", covered_by([True, False], [True]))
+@pytest.mark.slow
+@pytest.mark.parametrize("delays", [True, False])
 def test_a_neuron_may_feed_itself(delays: bool) -> None:
     for case, _ in clear(2, delays=delays):
         kernel = np.diag([0.4, -0.6, 0.3, -0.2])
@@ -234,9 +235,8 @@ def test_first_spikes_are_those_of_the_event_loop() -> None:
     jax.tree.map(compare, a_grads, b_grads)
 
 
-@pytest.mark.parametrize(
-    "method", ["first_spikes", pytest.param("simulate", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["first_spikes", "simulate"])
 def test_delays_of_axons_and_dendrites_are_those_of_their_synapses(method: str) -> None:
     case, _ = clear(recurrence=0.0)[0]
     inputs, kernel, parameters = arrays(case)

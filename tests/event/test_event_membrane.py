@@ -195,6 +195,7 @@ def test_questions_of_other_shapes() -> None:
     np.testing.assert_allclose(readout(duration=0.1).integral(), whole, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_spike_belongs_to_the_membrane_before_it(x64: None) -> None:
     case, runs = clear(2.0, 0.3)
     time, n = runs[0].spikes[0]

@@ -47,6 +47,7 @@ def model() -> Any:
     return eventprop()(PARAMS)
 
 
+@pytest.mark.slow
 def test_own_spikes_change_nothing() -> None:
     (_, out), grads = model()
     assert np.isfinite(out.time).sum() >= 4
@@ -94,6 +95,7 @@ def test_spikes_where_the_model_has_none() -> None:
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
 
 
+@pytest.mark.slow
 def test_methods_and_layers_take_them() -> None:
     """`first_spike` too; in a Chain each cell has its own; slots may be as many as measured."""
     first = snn.event.RNN(CELL, method="first_spike")

@@ -40,7 +40,8 @@ def variables_of(name: str) -> Any:
     return init(jax.random.key(0), INPUTS)
 
 
-@pytest.mark.parametrize("name", covered_by(CELLS, ["recurrent", "readout"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CELLS)
 def test_one_tree_of_parameters(name: str) -> None:
     """The same names, shapes and first values as with `nn.RNN` and `snn.RNN`."""
     raster = snn.event.to_raster(INPUTS, dt=1e-4, steps=60)

@@ -168,6 +168,7 @@ def test_wrong_neurons_under_jit_are_nan(method: str, numbers: Any) -> None:
     assert np.isnan(times).all()
 
 
+@pytest.mark.slow
 def test_membranes_of_silent_layers() -> None:
     cell = snn.LeakyIntegratorReadout(2, dynamics=snn.LIDynamics(tau_mem=2e-3, tau_syn=1e-3))
     readout = snn.event.RNN(cell, duration=10e-3)

@@ -76,6 +76,7 @@ def test_merged_spikes_are_those_of_all_sources() -> None:
     np.testing.assert_array_equal(merged.lost(), [0, 2])
 
 
+@pytest.mark.slow
 def test_a_skip_is_a_wider_layer() -> None:
     """Merged sources act through the rows of one kernel: the same as one layer of all."""
     times = jnp.array([[0.1, 0.6, 0.3, 0.2]])

@@ -56,6 +56,7 @@ def test_without_deviation_neurons_are_what_they_were_meant_to_be():
     np.testing.assert_allclose(chip.tau_mem, same.tau_mem * jnp.array([0.5, 2.0]), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_each_neuron_of_a_chip_spikes_by_its_own_numbers():
     rng = np.random.default_rng(0)

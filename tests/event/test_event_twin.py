@@ -131,6 +131,7 @@ def test_a_new_field_has_to_be_at_its_default(
         RNN(new_cell(name, value))
 
 
+@pytest.mark.slow
 def test_a_new_parameter_has_to_be_at_its_default() -> None:
     for leak in (0.0, 0.1):
         layer = RNN(new_cell("leak", leak))

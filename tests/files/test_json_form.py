@@ -129,7 +129,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(JSON_VALUES)
 def test_all_that_json_writes_is_read_back(value: Any) -> None:
     assert parse_json(json.dumps(value, allow_nan=False)) == value

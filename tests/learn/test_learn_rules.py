@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from covering_rows import covered_by
 
 import flax_snn as snn
 from examples.learns_online import errors_of
@@ -88,7 +87,8 @@ def assert_close(a: Any, b: Any, tolerance: float = 1e-11) -> None:
     jax.tree.map(close, a, b)
 
 
-@pytest.mark.parametrize("rule", covered_by(list(MODELS), ["eprop"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", list(MODELS))
 def test_steps_of_a_stream_add_up_to_the_sequence(rule: str, x64: None) -> None:
     """One step at a time, chunks of 9 and the whole give one gradient, one loss and one output."""
     model, options, variables, batch = prepared(rule)

@@ -225,7 +225,8 @@ def test_a_step_in_which_the_whole_batch_is_silent_counts_as_accumulations() -> 
     assert halves["layers"].keys() == found["layers"].keys()
 
 
-@pytest.mark.parametrize("time_major", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("time_major", [False, True])
 def test_padding_counts_in_no_figure(time_major: bool) -> None:
     """A padded batch costs what its samples cost alone, each cut to its length."""
     model, variables = network(

@@ -313,6 +313,7 @@ def test_several_synapses_are_a_graph(name: str, lag: str) -> None:
     np.testing.assert_array_equal(jax.jit(again.apply)(same, x), output)
 
 
+@pytest.mark.slow
 def test_learned_parameters_are_written_with_their_values(tmp_path: Path) -> None:
     learned = ("tau_mem", "tau_syn", "threshold", "v_rest")
     network, variables, x = initialized(

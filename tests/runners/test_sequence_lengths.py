@@ -230,7 +230,8 @@ def alone(**settings: Any) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("time_major", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("time_major", [False, True])
 def test_a_diagnosis_is_that_of_the_samples_alone(time_major: bool) -> None:
     net, variables = lif_network()
     spikes = np.asarray(net.apply(variables, jnp.asarray(X)))

@@ -69,8 +69,9 @@ def chain_of(cells: Any) -> snn.Chain:
     return snn.Chain(made)
 
 
+@pytest.mark.slow
 @hypothesis.given(networks(), st.integers(0, 2**16), st.booleans())
-@hypothesis.settings(max_examples=1, phases=NO_SHRINKING)
+@hypothesis.settings(max_examples=5, phases=NO_SHRINKING)
 def test_random_networks(network: Any, seed: int, time_major: bool) -> None:
     with jax.enable_x64(True):
         check_network(network, seed, time_major)

@@ -90,6 +90,7 @@ def named(figure) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_a_run_has_five_pictures_drawn_in_a_thread_without_pyplot(tmp_path, monkeypatch):
     for name in ("figure", "subplots", "switch_backend"):
         monkeypatch.setattr(plt, name, lambda *_, **__: pytest.fail("pyplot was called"))

@@ -33,6 +33,7 @@ def again(tmp_path_factory, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_a_run_is_repeated_bit_for_bit(tiny_run, again):
     code, shown = again(tiny_run, "--json")
     report = json.loads(shown)

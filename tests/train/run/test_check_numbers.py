@@ -43,9 +43,8 @@ def test_a_run_that_is_watched_has_the_same_numbers(
             assert other[name] == pytest.approx(plain[name], rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    "flags", [(), pytest.param(("--feed", "streamed"), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [(), ("--feed", "streamed")])
 def test_a_run_that_blows_up_ends_with_its_update_and_place(
     flags: tuple[str, ...],
     train: Callable[..., int],

@@ -45,6 +45,7 @@ def test_a_resumed_run_counts_on(done):
     assert patient.ended()
 
 
+@pytest.mark.slow
 def test_a_run_ends_early(train, tmp_path):
     flags = "--epochs 30 --learning-rate 1e-9 --patience 3"
     assert train(tmp_path, *flags.split()) == 0

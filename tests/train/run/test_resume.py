@@ -157,6 +157,7 @@ def test_lost_metrics_are_noticed(train, stopped_run, capsys):
     assert "it has 0 of the 2 lines that checkpoints/2 knows" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_a_directory_the_newest_run_goes_on(
     train, tiny_run, stopped_run, tmp_path, monkeypatch, capsys
 ):

@@ -85,6 +85,7 @@ def test_a_run_is_not_replaced_without_being_asked(train, tiny_run, capsys):
     assert files(tiny_run) == before
 
 
+@pytest.mark.slow
 def test_overwrite_replaces_the_run_and_nothing_else(train, copy_of_run):
     (copy_of_run / "notes.txt").write_text("mine")
     (copy_of_run / "checkpoints" / "99").mkdir()

@@ -221,6 +221,7 @@ def test_rate_penalties_pull_the_rates(name, rises):
     assert (rates[-1] > 1.2 * rates[0]) if rises else (rates[-1] < 0.8 * rates[0])
 
 
+@pytest.mark.slow
 @pytest.mark.optimizer
 def test_the_gradient_norm_is_that_of_the_mean_loss():
     part, net, params = data().train, model(), state_of().params

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from covering_rows import covered_by
 from same_run import assert_same_run, records
 
 from train.evaluate import main as evaluate
@@ -91,7 +90,8 @@ def test_a_damaged_newest_checkpoint_is_put_aside(train, run, whole, capsys, dam
     assert (run / "damaged" / "checkpoints-3").is_dir()
 
 
-@pytest.mark.parametrize("damage", covered_by(DAMAGE, [null_meta]))
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_the_next_best_is_evaluated(run, capsys, damage):
     damage(run / "checkpoints" / "1")
     assert evaluate(["--checkpoint", str(run), "--json"]) == 0

@@ -51,6 +51,7 @@ def test_other_errors_stay_what_they_are(tmp_path):
         raise ValueError("mine")
 
 
+@pytest.mark.slow
 def test_a_run_on_a_disk_that_fills_up(train, tmp_path, capsys, monkeypatch, tiny_run):
     """It ends with a message, keeps what was saved, and goes on when there is room."""
     save = CheckpointWriter._items

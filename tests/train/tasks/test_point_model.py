@@ -155,7 +155,8 @@ def test_silent_outputs_come_last_and_pull_on_their_weights():
     assert (np.asarray(grads["cell"]["cells_1"]["kernel"]) != 0).any()
 
 
-@pytest.mark.parametrize("loss", ["ttfs", "max", pytest.param("mse", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["ttfs", "max", "mse"])
 def test_every_loss_pulls_on_every_layer(loss):
     net = model(loss)
     params, x = initial(net), jnp.asarray(points().x, jnp.float32)

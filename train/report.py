@@ -51,7 +51,8 @@ def write_report(
       The file.
 
     Raises:
-      RunDirectoryError: no run, a damaged one, or a file that is there or cannot be written.
+      RunDirectoryError: no run, a damaged one, one that is named twice, or a file that is there or
+        cannot be written.
       ConfigError: fewer than one sample.
       CheckpointError: a checkpoint is missing or damaged.
     """
@@ -59,9 +60,14 @@ def write_report(
         raise RunDirectoryError("expected the directories of runs, got none; name at least one")
     if samples < 1:
         raise ConfigError(f"--samples: expected at least one sample, got {samples}")
+    seen: dict[Path, Path] = {}
     for run in runs:
         if not run.is_dir():
             raise RunDirectoryError(f"{run} is not a directory; name that of a run")
+        if (first := seen.setdefault(run.resolve(), run)) is not run:
+            raise RunDirectoryError(
+                f"expected different runs, got one twice, as {first} and {run}; name it once"
+            )
     target = runs[0] / "report.html" if output is None else output
     if target.is_dir():
         raise RunDirectoryError(f"--output {target}: expected a file, got a folder; name a file")
@@ -77,8 +83,9 @@ def write_report(
         raise RunDirectoryError(
             f"{target.parent} cannot be written to ({error.strerror}); name another --output"
         ) from error
-    from train.reporting import collect, page
+    from train.reporting import check_runs, collect, page
 
+    check_runs(runs)
     text = page([collect(run, samples) for run in runs])
     half = target.with_name(f"{target.name}.tmp")
     half.write_text(text, "utf-8")

@@ -124,8 +124,9 @@ def _chosen(run: Run, implementation: str) -> TimeLoop:
                 " implementation='auto'"
             )
         return loop
-    able = [loop for loop in LOOPS.values() if loop.why_not(run) is None]
-    return [loop for loop in able if loop.worth(run)][-1]
+    # Whether it can takes longer to find out: a kernel has a step of the neuron traced.
+    last_first = (loop for loop in reversed(LOOPS.values()) if loop.worth(run))
+    return next(loop for loop in last_first if loop.why_not(run) is None)
 
 
 def _with_products(

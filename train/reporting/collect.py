@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 
 from flax_snn import metrics
 from flax_snn.diagnosis import SATURATED
+from train.data.parts import Part
 from train.errors import RunDirectoryError
 from train.reporting.samples import samples_of
-from train.reporting.weights import gradient_norms, parameters_of
+from train.reporting.weights import gradient_norms, initial, parameters_of
 from train.restored.evaluation import confusion_of
 from train.restored.run import Restored, restore
 from train.run.costs import costs_of
@@ -39,15 +41,10 @@ def collect(path: Path, count: int = 8) -> dict[str, Any]:
       RunDirectoryError: no run with a finished epoch, or a damaged one.
       CheckpointError: its checkpoints are damaged.
     """
-    stored, records = run_directory.stored_settings(path), run_directory.read_metrics(path)
-    if stored is None or not records:
-        raise RunDirectoryError(
-            f"{path} is not the directory of a run with at least one finished epoch: expected"
-            f" config.json and {METRICS} in it; give the one that --workdir named"
-        )
-    result = run_directory.read_result(path)
+    records, result = _files(path)
     trained = restore(path)
     data = trained.load_data()
+    before, words = initial(trained)
     epochs = trained.settings.training.epochs
     return {
         "run": str(path),
@@ -69,12 +66,36 @@ def collect(path: Path, count: int = 8) -> dict[str, Any]:
         "test": _test(trained, data.test),
         "samples": samples_of(trained, data.test, count),
         "steps": trained.model.slot_name == "step",
-        "parameters": parameters_of(trained),
-        "gradients": _gradients(trained, data.test),
+        "parameters": parameters_of(trained, before, words),
+        "gradients": _gradients(trained, before, data.test),
         "costs": _costs(trained, data.test, result),
         "chips": _chips(path, trained),
         "environment": environment.read(path),
     }
+
+
+def check_runs(paths: Sequence[Path]) -> None:
+    """Refuses folders that are no runs, and runs with damaged files, before any of them is run.
+
+    Args:
+      paths: run directories.
+
+    Raises:
+      RunDirectoryError: one of them has no finished epoch, or is damaged.
+    """
+    for path in paths:
+        _files(path)
+
+
+def _files(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Returns the metrics of a run, and its result where it is finished."""
+    stored, records = run_directory.stored_settings(path), run_directory.read_metrics(path)
+    if stored is None or not records:
+        raise RunDirectoryError(
+            f"{path} is not the directory of a run with at least one finished epoch: expected"
+            f" config.json and {METRICS} in it; give the one that --workdir named"
+        )
+    return records, run_directory.read_result(path)
 
 
 def _settings(trained: Restored) -> list[dict[str, Any]]:
@@ -123,10 +144,11 @@ def _test(trained: Restored, part: Any) -> dict[str, Any]:
     return found
 
 
-def _gradients(trained: Restored, part: Any) -> dict[str, float] | str:
+def _gradients(trained: Restored, before: Any, part: Part) -> dict[str, Any] | str:
+    """Returns norms of gradients, which nothing but backpropagation follows."""
     if getattr(trained.settings.training, "rule", "bptt") != "bptt":
         return "The run was not trained by backpropagation: its updates are no gradients."
-    return gradient_norms(trained, part)
+    return gradient_norms(trained, before, part)
 
 
 def _costs(trained: Restored, part: Any, result: dict[str, Any] | None) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def _in_steps(trained: Restored, some: Part) -> list[dict[str, Any]]:
             layers.append(_spikes("output", *_events(out, dt), out.shape[1]))
         else:
             layers.append(_spikes("output", np.zeros(0), np.zeros(0), out.shape[1]))
-            layers[-1] |= _membranes(out, None, None)
+            layers[-1] |= {"spiking": False, **_membranes(out, None, None)}
         one = {"seconds": end * dt, "dt": dt, "prediction": predictions[k].tolist()}
         if model.objective.score == "accuracy":
             one["decision"] = decision_time(out, model.population, int(predictions[k]), dt)
@@ -102,9 +102,11 @@ def _in_steps(trained: Restored, some: Part) -> list[dict[str, Any]]:
 
 def _in_time(trained: Restored, some: Part) -> list[dict[str, Any]]:
     model = trained.model
-    predictions = np.asarray(model.predict(trained.params, some.inputs, some.lengths))
+    # One pass for predictions and spikes: compiling it is most of the work.
+    passed = jax.jit(model.apply)(trained.params, some.inputs, jax.random.key(0), some.lengths)
+    predictions = np.asarray(model.objective.predict(passed.z))
     names = ["input", *model.layers]
-    trains = model.spikes(trained.params, some.inputs)
+    trains = [model.encode.spikes(some.inputs), *map(model.runner.events, passed.spikes)]
     found = []
     for k in range(len(predictions)):
         layers, last = [], 0.0
@@ -154,6 +156,7 @@ def _spikes(name: str, times: np.ndarray, neurons: np.ndarray, size: int) -> dic
     return {
         "name": name,
         "size": int(size),
+        "spiking": True,
         "spikes": len(times),
         "first": float(times.min()) if len(times) else None,
         "left_out": max(0, len(times) - SPIKES),

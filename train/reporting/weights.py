@@ -26,7 +26,7 @@ def named(params: Any) -> dict[str, np.ndarray]:
     return {k: np.asarray(v) for k, v in flatten_dict(params, sep="/").items()}
 
 
-def initial(trained: Restored) -> tuple[dict[str, np.ndarray] | None, str]:
+def initial(trained: Restored) -> tuple[Any, str]:
     """Returns parameters as the seed draws them, and in words what they are.
 
     A run does not store them. ``None`` comes where they are those of another run.
@@ -34,21 +34,24 @@ def initial(trained: Restored) -> tuple[dict[str, np.ndarray] | None, str]:
     training = trained.settings.training
     if getattr(training, "init_from", ""):
         return None, "The run began with the weights of another run: there is no “before”."
-    seed = np.uint32(training.seed)
-    params = create_state(trained.model, training, 1, jnp.asarray(seed)).params
+    # Compiled as in training, so that the bits are the same, and nothing but the draw runs.
+    draw = jax.jit(lambda seed: create_state(trained.model, training, 1, seed).params)
     words = f"“Before” is not stored: it was drawn again from seed {training.seed}"
     if trained.model.rescaled is not None:
         words += ", without the rescaling of the weights on data (lsuv) that followed"
-    return named(params), words + "."
+    return draw(np.uint32(training.seed)), words + "."
 
 
-def parameters_of(trained: Restored) -> dict[str, Any]:
-    """Returns a row for each parameter, with histograms and pictures of matrices."""
-    before, words = initial(trained)
-    rows = [
-        _row(name, value, None if before is None else before.get(name))
-        for name, value in named(trained.params).items()
-    ]
+def parameters_of(trained: Restored, before: Any, words: str) -> dict[str, Any]:
+    """Returns a row for each parameter, with histograms and pictures of matrices.
+
+    Args:
+      trained: the network.
+      before: its parameters before training, as `initial` returns them.
+      words: what these are.
+    """
+    old = {} if before is None else named(before)
+    rows = [_row(name, value, old.get(name)) for name, value in named(trained.params).items()]
     return {"words": words, "rows": rows}
 
 
@@ -93,14 +96,36 @@ def _coloured(matrix: np.ndarray) -> np.ndarray:
     return np.asarray(np.rint(255.0 + (ends - 255.0) * np.abs(x)[..., None]), np.uint8)
 
 
-def gradient_norms(trained: Restored, part: Part) -> dict[str, float]:
-    """Returns the norm of the gradient of the loss by parameter, on the first samples of a part."""
+def gradient_norms(
+    trained: Restored, before: Any, part: Part
+) -> dict[str, dict[str, float | None]]:
+    """Returns the norm of the gradient of the loss by parameter, on the first samples of a part.
+
+    Args:
+      trained: the network.
+      before: its parameters before training; ``None`` where they are not known.
+      part: the samples.
+
+    Returns:
+      For each parameter the norms ``before`` and ``after`` training; ``None`` for one that is not
+      known.
+    """
     model = trained.model
     some = jax.tree.map(jnp.asarray, part.take(slice(0, GRADIENT_SAMPLES)))
 
-    def loss(params: Any) -> jax.Array:
+    @jax.jit
+    @jax.grad
+    def gradient(params: Any) -> jax.Array:
         z = model.apply(params, some.inputs, jax.random.key(0), some.lengths).z
         return jnp.mean(model.objective.loss(z, some.labels, 0.0))
 
-    grads = named(jax.jit(jax.grad(loss))(trained.params))
-    return {name: float(np.linalg.norm(np.asarray(g, np.float64))) for name, g in grads.items()}
+    # Arrays of the host, both of them: one compilation for two calls.
+    after, before = (jax.tree.map(np.asarray, each) for each in (trained.params, before))
+    old = {} if before is None else _norms(gradient(before))
+    new = _norms(gradient(after))
+    return {name: {"before": old.get(name), "after": norm} for name, norm in new.items()}
+
+
+def _norms(gradients: Any) -> dict[str, float]:
+    each = named(gradients).items()
+    return {name: float(np.linalg.norm(np.asarray(g, np.float64))) for name, g in each}

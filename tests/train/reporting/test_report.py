@@ -3,9 +3,12 @@
 import base64
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -123,7 +126,10 @@ def test_other_tasks(kind: str, request: pytest.FixtureRequest, tmp_path: Path):
     assert ("confusion" in found["test"]) == (kind == "yin_yang")
     has_membranes = any("v" in layer for layer in found["samples"][0]["layers"])
     assert has_membranes == (kind == "regression")
-    assert "<h3>Predictions</h3>" in page([found])
+    # The coordinates are membranes of neurons that never spike; first spikes are spikes.
+    assert found["samples"][0]["layers"][-1]["spiking"] == (kind == "yin_yang")
+    assert ("decision time, ms" in page([found])) == (kind == "yin_yang")
+    assert ">Predictions</h3>" in page([found])
 
 
 def test_faults_are_one_message_and_exit_code_2(tiny_run: Path, tmp_path: Path, capsys):
@@ -141,6 +147,97 @@ def test_faults_are_one_message_and_exit_code_2(tiny_run: Path, tmp_path: Path, 
         assert word in said and said.count("error:") == 1
     assert there.read_text() == "mine"
     assert [each.name for each in tmp_path.iterdir()] == ["there.html"]
+
+
+def test_a_run_named_twice_is_refused(tiny_run: Path, tmp_path: Path, capsys):
+    again = tiny_run / ".." / tiny_run.name
+    assert main([str(tiny_run), str(again), "--output", str(tmp_path / "a.html")]) == 2
+    assert "got one twice" in capsys.readouterr().err
+
+
+def test_all_runs_are_looked_at_before_any_is_run(
+    tiny_run: Path, copy_of_run: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+):
+    def work(*_: object) -> None:
+        raise AssertionError("the first run was collected before the second was read")
+
+    monkeypatch.setattr("train.reporting.collect", work)
+    (copy_of_run / "result.json").write_text("{")
+    assert main([str(tiny_run), str(copy_of_run), "--output", str(tmp_path / "a.html")]) == 2
+    assert "result.json" in capsys.readouterr().err
+
+
+def test_a_path_with_spaces_and_markup_is_shown_and_not_read(tiny_run: Path, tmp_path: Path):
+    evil = tmp_path / "a run <script>alert(1)<" / "b"
+    shutil.copytree(tiny_run, evil)
+    text = write_report([evil], samples=1).read_text("utf-8")
+    assert "a run &lt;script&gt;alert(1)&lt;/b" in text
+    assert [tag for tag, _ in Page(text).elements].count("script") == 2
+
+
+def test_gradients_are_those_of_the_network_before_and_after(collected: dict, tiny_run: Path):
+    run = app.restore(tiny_run)
+    part, seed = run.data("test"), run.settings.training.seed
+    # The seed makes a key for the parameters and one for noise.
+    fresh = run.model.init(jax.random.split(jax.random.key(seed))[0])
+
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        logits = run.model.apply(params, jnp.asarray(part.inputs), jax.random.key(0)).z
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), part.labels[:, None], axis=1)
+        return -chosen.mean()
+
+    for when, params in (("before", fresh), ("after", run.params)):
+        params = jax.tree.map(np.asarray, params)  # both of the host: one compilation
+        kernel = np.asarray(gradient(params)["cell"]["cells_0"]["kernel"], np.float64)
+        norm = collected["gradients"]["cell/cells_0/kernel"][when]
+        assert norm == pytest.approx(np.sqrt((kernel**2).sum()), rel=1e-4)
+    assert ">before<" in page([collected])
+
+
+def test_settings_that_differ_between_runs_are_told_and_none_is_said(collected: dict):
+    assert "The runs have the same settings." in page([collected, collected])
+    changed = [{**each} for each in collected["settings"]]
+    changed[0]["value"] = "another"
+    text = page([collected, {**collected, "settings": changed}])
+    assert "Settings that differ" in text and ">another<" in text
+
+
+def test_links_of_a_page_lead_somewhere_and_names_are_unique(collected: dict):
+    for runs in ([collected], [collected, {**collected, "run": "other"}]):
+        elements = Page(page(runs)).elements
+        ids = [given["id"] for _, given in elements if "id" in given]
+        links = [given["href"] for tag, given in elements if tag == "a"]
+        assert len(ids) == len(set(ids)) and len(links) > len(runs)
+        assert all(link[1:] in ids for link in links)
+        assert all(given.get("scope") for tag, given in elements if tag == "th")
+
+
+def test_what_can_be_operated_has_a_name(collected: dict):
+    elements = Page(page([collected])).elements
+    sliders = [given for tag, given in elements if tag == "input"]
+    assert [given["aria-label"] for given in sliders] == ["Sample", "Time"]
+    # An output element would take the label from the slider, and speak at every step.
+    assert "output" not in [tag for tag, _ in elements]
+    canvases = [given for tag, given in elements if tag == "canvas"]
+    assert len(canvases) == 3 and all(c["role"] == "img" and c["aria-label"] for c in canvases)
+
+
+def test_costs_have_units_and_silent_neurons_names(collected: dict):
+    layers = {"hidden_1": {"rates": [0.0, 2.0, 9.0], "silent": [0], "saturated": [2]}}
+    text = page([{**collected, "test": {**collected["test"], "layers": layers}}])
+    assert "footprint, bytes" in text and "energy per sample, pJ (estimate)" in text
+    assert "hidden_1: 3 neurons, 1 silent (0: 0), 1 saturated (S: 2)." in text
+
+
+def test_delays_are_steps_of_a_grid_and_seconds_without_one(collected: dict):
+    (row,) = [r for r in collected["parameters"]["rows"] if r["name"] == "cell/cells_0/kernel"]
+    rows = [{**row, "kind": "delay"}, {**row, "kind": "tau_mem"}]
+    for steps, word in ((True, "delay, time steps"), (False, "delay, s")):
+        changed = {"steps": steps, "parameters": {"words": "", "rows": rows}}
+        text = page([{**collected, **changed}])
+        assert f">{word}</text>" in text and ">tau_mem, s</text>" in text
 
 
 def test_a_damaged_run_is_one_message(copy_of_run: Path, tmp_path: Path, capsys):

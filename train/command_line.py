@@ -40,8 +40,13 @@ def run_command(task: Task, arguments: Sequence[str] | None = None) -> int:
 
     def run() -> int:
         wanted, where = settings, options
-        if options.seeds:
+        if options.seeds or "--seeds" in _given(arguments):
             return train_seeds(task, settings, options, "--seed" in _given(arguments))
+        if options.together:
+            raise ConfigError(
+                "--together: this is about several runs; add --seeds, such as --seeds 0-3, or leave"
+                " it out"
+            )
         if options.resume:
             wanted, where = _resumed(task, arguments, options)
         # JAX is imported here, so that --help and a bad flag answer at once.

@@ -22,7 +22,7 @@ from train.flags import no_flags, quiet_pipe, read_flags
 from train.progress.report import format_score
 from train.store import run_directory
 from train.store.forms import scores_of
-from train.store.layout import METRICS, RESULT
+from train.store.layout import CONFIG, METRICS, RESULT
 from train.store.settings_json import flat, task_of, upgraded
 from train.tasks import find_task
 
@@ -34,7 +34,7 @@ class CompareOptions:
     """What to compare, and where to draw it."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Run directories."""
+    """Run directories, or folders of them such as --seeds and train.sweep make."""
     plot: Path = Path("plots/compare.png")
     """Where the learning curves are drawn."""
     json: bool = False
@@ -70,6 +70,19 @@ def compare(paths: Sequence[Path]) -> list[dict[str, Any]]:
     return rows
 
 
+def expanded(paths: Sequence[Path]) -> list[Path]:
+    """Returns run directories, in place of the folders in which ``--seeds`` and sweeps put them.
+
+    Args:
+      paths: run directories, or folders of them. Other paths stay as they are.
+    """
+    found: list[Path] = []
+    for path in paths:
+        inside = [] if (path / CONFIG).exists() else sorted(path.glob(f"*/{CONFIG}"))
+        found += [config.parent for config in inside] or [path]
+    return list(dict.fromkeys(found))
+
+
 def describe(rows: Sequence[dict[str, Any]]) -> str:
     """Returns what `compare` found as a table."""
     score = rows[0]["score"]
@@ -103,6 +116,7 @@ def report(paths: Sequence[Path], target: Path) -> str:
       paths: run directories.
       target: the PNG file.
     """
+    paths = expanded(paths)
     rows = compare(paths)
     picture = draw(paths, rows[0]["score"], target)
     return "\n".join([describe(rows), *over_seeds(rows), f"learning curves: {picture}"])
@@ -184,12 +198,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = read_flags(CompareOptions, COMMAND, __doc__, arguments)
 
     def work() -> int:
-        rows = compare(options.runs)
+        runs = expanded(options.runs)
+        rows = compare(runs)
         if options.json:
             print(json.dumps({"runs": rows}, allow_nan=False))
             return 0
         print(describe(rows))
-        print(f"learning curves: {draw(options.runs, rows[0]['score'], options.plot)}")
+        print(f"learning curves: {draw(runs, rows[0]['score'], options.plot)}")
         return 0
 
     return exit_code(COMMAND, work)

@@ -64,7 +64,7 @@ def exit_code(command: str, run: Callable[[], int]) -> int:
 
     Returns:
       The code of ``run``; `BAD_INPUT` after an `InputError`, or where the operating system refuses
-      to read or write a file; 130 after a second Ctrl-C, or one before training began.
+      memory, or to read or write a file; 130 after a second Ctrl-C, or one before training began.
     """
     try:
         with _warnings_shown(command):
@@ -80,6 +80,14 @@ def exit_code(command: str, run: Callable[[], int]) -> int:
             raise
         where = f"{error.filename}: " if error.filename else ""
         print(f"{command}: error: {where}{error.strerror}", file=sys.stderr)
+        return BAD_INPUT
+    except MemoryError as error:
+        print(
+            f"{command}: error: the memory of this machine is too small"
+            f"{f' ({error})' if str(error) else ''}; use fewer samples, a smaller network or a"
+            " smaller batch",
+            file=sys.stderr,
+        )
         return BAD_INPUT
     except KeyboardInterrupt:
         print(f"\n{command}: {STOPPED}", file=sys.stderr)

@@ -161,6 +161,16 @@ def _check_options(options: EvaluateOptions) -> None:
             raise ConfigError(f"--{name.replace('_', '-')} is about a file: add --nir FILE")
     if options.export is None and options.export_target is not None:
         raise ConfigError("--export-target is about a file: add --export FILE")
+    if options.export is not None and options.export.is_dir():
+        raise ConfigError(
+            "--export: expected the name of a file such as net.nir, got the folder"
+            f" {options.export}"
+        )
+    if options.export is not None and not options.export.parent.is_dir():
+        raise ConfigError(
+            f"--export {options.export}: there is no folder {options.export.parent}; make it, or"
+            " choose another"
+        )
     if options.nir is not None and (options.plots or options.diagnose or options.crossbar):
         raise ConfigError(
             "--plots, --diagnose and --crossbar look at a run: use them with --checkpoint, without"

@@ -17,6 +17,7 @@ import sys
 import textwrap
 import typing
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
@@ -36,6 +37,7 @@ def read_flags(
       arguments: flags; those of the process where ``None``.
     """
     shown = _shown(kind)
+    _refuse_empty_paths(kind, prog, sys.argv[1:] if arguments is None else arguments)
     flags = tyro.cli(
         shown,
         prog=prog,
@@ -77,6 +79,32 @@ def quiet_pipe(command: Callable[..., int]) -> Callable[..., int]:
             return 0
 
     return run
+
+
+def _refuse_empty_paths(kind: Any, prog: str, words: Sequence[str]) -> None:
+    """Ends the process with code 2 at a path of no characters, which would be the folder `.`.
+
+    So it comes from a variable of the shell that is not set: ``--workdir "$RUN" --overwrite``.
+    """
+    names = set(_paths(kind))
+    for word, following in itertools.zip_longest(words, words[1:]):
+        name, equals, value = word.partition("=")
+        if name in names and (value if equals else following) == "":
+            print(
+                f"{prog}: error: {name}: expected a path, got an empty one; name one, such as . for"
+                " this folder, or leave the flag out",
+                file=sys.stderr,
+            )
+            raise SystemExit(2)
+
+
+def _paths(kind: Any) -> Iterator[str]:
+    """Yields the flags that are paths."""
+    for name, hint in typing.get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint):
+            yield from _paths(hint)
+        elif hint is Path or Path in typing.get_args(hint):
+            yield f"--{name.replace('_', '-')}"
 
 
 def _shown(kind: Any, default: Any = dataclasses.MISSING) -> Any:

@@ -60,7 +60,7 @@ def combinations(task: Task, changes: Sequence[tuple[str, list[str]]]) -> list[d
                 + (f"; did you mean {near[0]}?" if near else f"; it has {', '.join(known)}")
             )
         if len(set(values)) < len(values) or not all(values):
-            raise ConfigError(f"--set {name}: expected different values, got {','.join(values)}")
+            raise ConfigError(f"--set {name}: expected different values, got {','.join(values)!r}")
     names = [name for name, _ in changes]
     if len(set(names)) < len(names):
         raise ConfigError(f"--set: each setting once, got {', '.join(names)}")
@@ -88,7 +88,8 @@ def _sweep(name: str, *arguments: str) -> int:
     for combination in combinations(task, changes):
         more = [word for n, v in combination.items() for word in (_flag(n, v), *_words(v))]
         settings, options = parse(task, [*flags, *more], task.settings())
-        seeds = parse_seeds(options.seeds) if options.seeds else [settings.training.seed]
+        given = any(word.partition("=")[0] == "--seeds" for word in flags)
+        seeds = parse_seeds(options.seeds) if given else [settings.training.seed]
         _check_count(count * len(seeds))
         for seed in seeds:
             training = dataclasses.replace(settings.training, seed=seed)

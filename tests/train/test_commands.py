@@ -123,6 +123,28 @@ def test_nothing_is_unusual_about_defaults(name: str) -> None:
     assert not said
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("randman", ["--workdir", "", "--overwrite"]),
+        ("randman", ["--cache-dir="]),
+        ("evaluate", ["--checkpoint", ""]),
+        ("compare", ["run", "--plot", ""]),
+        ("reproduce", ["run", "--workdir="]),
+    ],
+)
+def test_a_path_of_no_characters_is_refused(
+    name: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not the folder of the process, whose runs would be replaced."""
+    with pytest.raises(SystemExit) as end:
+        HELP[name](words)
+    said = capsys.readouterr().err
+    flag = next(word for word in words if word.startswith("--")).rstrip("=")
+    assert end.value.code == 2
+    assert said.startswith(f"python -m train.{name}: error: {flag}: expected a path, got an empty")
+
+
 def test_steps_that_outlast_the_neurons_are_refused() -> None:
     check_step(20e-3, 20e-3, 10e-3)
     with pytest.raises(ConfigError, match=r"did you mean --dt 0\.002\?"):

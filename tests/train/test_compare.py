@@ -48,6 +48,18 @@ def test_the_table_says_what_differs(tiny_run, other_run, tmp_path, capsys):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_folder_of_runs_stands_for_them(tiny_run, other_run, tmp_path, capsys):
+    """``--seeds`` and sweeps leave such folders among the runs of a task."""
+    folder = tmp_path / "several"
+    for name in ("seed_0", "seed_1"):
+        shutil.copytree(tiny_run, folder / name)
+    (folder / "compare.png").touch()
+    words = [str(other_run), str(folder), str(other_run), "--json"]
+    assert main(words) == 0
+    runs = [row["run"] for row in json.loads(capsys.readouterr().out)["runs"]]
+    assert runs == [str(path) for path in (other_run, folder / "seed_0", folder / "seed_1")]
+
+
 def test_rows_are_what_the_runs_say(tiny_run, other_run, capsys):
     assert main([str(tiny_run), str(other_run), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["runs"]

@@ -116,3 +116,14 @@ def test_a_loss_that_is_no_number_is_refused(tiny_run, monkeypatch):
     with pytest.raises(NotFiniteError, match="expected a finite loss on the test part, got nan"):
         evaluate_network(trained, tiny_run)
     assert main(["--checkpoint", str(tiny_run)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("target", "words"), [("missing/net.nir", "there is no folder"), (".", "got the folder")]
+)
+def test_an_export_that_cannot_be_written_is_refused_before_the_work(
+    target, words, tmp_path, capsys
+):
+    assert main(["--checkpoint", str(tmp_path / "run"), "--export", str(tmp_path / target)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("python -m train.evaluate: error: --export") and words in said

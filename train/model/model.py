@@ -243,11 +243,20 @@ class Model:
 
         Returns:
           The parameters, and in words what was done to each hidden layer.
+
+        Raises:
+          ConfigError: a layer that the batch does not reach, or whose membranes are not finite.
         """
         network, inputs = self.on_grid(batch.inputs)
-        variables, report = snn.initializers.lsuv(
-            network, {"params": params}, inputs, target=spread, seq_lengths=batch.lengths
-        )
+        try:
+            variables, report = snn.initializers.lsuv(
+                network, {"params": params}, inputs, target=spread, seq_lengths=batch.lengths
+            )
+        except ValueError as error:
+            raise ConfigError(
+                f"--init {error} (in this app: a larger --batch-size, an --init-spread nearer"
+                " to 1, or --init gains, which looks at no data)"
+            ) from error
 
         def settled(path: Any, scaled: Any, first: Any) -> Any:
             # Output neurons that fire before they know anything are silenced, and learn slowly.

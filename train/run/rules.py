@@ -29,6 +29,7 @@ from flax_snn.typing import Array, Bool
 from train.errors import ConfigError
 from train.model import Model
 from train.model.grid import GridPass, GridRunner
+from train.run.same_step import late_layer
 from train.settings import TrainingConfig
 from train.settings.checks import number
 
@@ -95,6 +96,13 @@ def check(model: Model, config: TrainingConfig) -> None:
         raise ConfigError(
             f"{name}: weights on crossbars are noisy in training, which the rule would not see;"
             " train with --crossbar none and program the network afterwards, or take --rule bptt"
+        )
+    if config.rule == "d_rtrl" and (late := late_layer(runner.network)) is not None:
+        raise ConfigError(
+            f"{name}: expected layers that answer an input in its own step, whose errors this rule"
+            f" follows, got {late}, which answers in the next one: the layers below it would never"
+            " learn; add --neuron portable or --tau-syn 0, or take --rule eprop, for one hidden"
+            " layer under --readout mean or last, or --rule bptt"
         )
     if config.learn_from and model.reads == "last":
         raise ConfigError(

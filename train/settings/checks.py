@@ -129,6 +129,7 @@ def check_options(options: RunOptions, on_disk: bool = True, reads_files: bool =
       ConfigError: the message names the flag and the remedy.
     """
     whole("--chunk", options.chunk, 1)
+    whole("--together", options.together, 0)
     number("--save-every", options.save_every, ">= 0", "seconds")
     if options.resume and options.overwrite:
         raise ConfigError("--resume goes on with a run, --overwrite replaces it; give one of them")

@@ -13,6 +13,9 @@ from train.settings.units import USUAL
 SHORTEST, LONGEST = 1e-12, 1e9
 """Seconds within which every time of a setting lies, unless it is 0."""
 
+SMALLEST, LARGEST = 1e-37, 3e38
+"""Sizes of numbers other than times, unless they are 0: those of float32."""
+
 TIMES = {
     *USUAL,
     "continuation_slope",
@@ -37,8 +40,8 @@ def check_numbers(settings: Any) -> None:
       settings: settings of a task, a dataclass of dataclasses; times are known by their names.
 
     Raises:
-      ConfigError: a number that is not finite, a whole number of more than 63 bits, a time beyond
-        every experiment. The message names the flag.
+      ConfigError: a number that is not finite, also in float32, a whole number of more than 63
+        bits, a time beyond every experiment. The message names the flag.
     """
     for field in dataclasses.fields(settings):
         name, value = field.name, getattr(settings, field.name)
@@ -53,6 +56,11 @@ def check_numbers(settings: Any) -> None:
                     f"{flag(name)}: expected a time from {SHORTEST:g} to {LONGEST:g} seconds, got"
                     f" {value:g}"
                 )
+        elif isinstance(value, float) and value and not SMALLEST <= abs(value) <= LARGEST:
+            raise ConfigError(
+                f"{flag(name)}: expected 0 or a number of a size from {SMALLEST:g} to {LARGEST:g},"
+                f" those of float32, got {value:g}"
+            )
 
 
 def _check_number(name: str, value: Any) -> None:

@@ -52,6 +52,7 @@ class RunSize:
       batch_size: samples per update.
       epochs: passes over the training samples.
       moments: numbers that the optimizer keeps for each weight.
+      generated: bytes that making the data takes besides, by what for.
     """
 
     samples: int
@@ -63,6 +64,7 @@ class RunSize:
     batch_size: int
     epochs: int
     moments: int
+    generated: tuple[tuple[str, int], ...] = ()
 
     def memory(self, training: bool = True, streamed: bool = False) -> dict[str, int]:
         """Returns the bytes of each part, by what it is.
@@ -82,6 +84,7 @@ class RunSize:
                 4 * self.batch_size * self.steps * (width if training else self.inputs)
             ),
             f"{self.weights} weights": 4 * copies * self.weights,
+            **dict(self.generated),
         }
 
     def seconds(self, training: bool = True) -> float:

@@ -51,7 +51,8 @@ class TrainingConfig:
     rule: Literal["bptt", "eprop", "ottt", "d_rtrl"] = added(4, "bptt")
     """Where gradients come from. `bptt`: backpropagation through time. The others need no memory
     of the sequence, leave something out and follow a loss in each time step: `eprop` for one layer
-    and leaky integrators, `ottt` for feed-forward networks, `d_rtrl` for all; docs/online.md."""
+    and leaky integrators, `ottt` for feed-forward networks, `d_rtrl` for layers that answer their
+    input in its own step, as with --neuron portable; docs/online.md."""
     feedback: Literal["symmetric", "random"] = added(4, "symmetric")
     """How errors reach the neurons of `--rule eprop`: by the weights of the readout, or by random
     ones that stay."""

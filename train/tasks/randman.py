@@ -15,6 +15,7 @@ from train.data.parts import Dataset, Part
 from train.errors import ConfigError
 from train.model.objectives import squared_error
 from train.settings import CrossbarConfig, NetworkConfig, RunOptions, TrainingConfig, added
+from train.settings.size import RunSize
 from train.tasks.raster import RasterTask, Shape
 
 Labels = Literal["labels", "x"]
@@ -93,6 +94,17 @@ class Randman(RasterTask):
     def train_samples(self, settings: Any) -> int:
         """Returns 80 % of all samples."""
         return int(settings.data.classes * settings.data.samples_per_class * 8 // 10)
+
+    def size(self, settings: Any) -> RunSize | None:
+        """Returns the sizes of a run, and those of the manifolds that the samples lie on."""
+        size, data = super().size(settings), settings.data
+        if size is None:
+            return None
+        # Float64: the coordinates of all samples, and three numbers for each term of a manifold.
+        terms = 3 * randman_settings(data).cutoff * data.units
+        numbers = data.dim * (data.classes * data.samples_per_class + terms)
+        what = f"manifolds of --dim {data.dim} for {data.classes} classes"
+        return dataclasses.replace(size, generated=((what, 8 * numbers),))
 
     def load(self, settings: Any, options: RunOptions) -> Dataset:
         """Generates the data set, or opens it through TFDS."""

@@ -15,6 +15,7 @@ from train.data.parts import Dataset, Part
 from train.errors import ConfigError
 from train.model import Model
 from train.settings import RunOptions
+from train.settings.idle import idle
 from train.settings.size import RunSize
 from train.settings.units import unusual
 
@@ -131,9 +132,11 @@ class Task(abc.ABC):
     def remarks(self, settings: Any) -> Iterator[str]:
         """Yields what the user should know before training: what was read, unusual settings.
 
-        By default times that are unusually long or short for seconds.
+        By default times that are unusually long or short for seconds, and settings that were
+        changed and do nothing beside others.
         """
         yield from unusual(settings)
+        yield from idle(settings)
 
     @abc.abstractmethod
     def load(self, settings: Any, options: RunOptions) -> Dataset:

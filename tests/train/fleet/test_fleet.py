@@ -140,6 +140,8 @@ def test_a_sweep_is_every_combination():
         ("randmen --seeds 0-1", "did you mean randman"),
         ("--seeds 0-1", "name of a task first"),
         ("randman --seeds 5-1", "--seeds"),
+        ("randman --seeds=", "--seeds ''"),
+        ("randman --set hidden=", "different values, got ''"),
         (
             f"randman --set tau_mem={','.join(map(str, range(1, 1002)))}",
             "at most 1000 runs, got 1001",

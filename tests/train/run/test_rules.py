@@ -20,6 +20,7 @@ from train.model.encoders import Rasters
 from train.model.objectives import squared_error
 from train.progress.report import Progress
 from train.run import rules
+from train.run.same_step import late_layer
 from train.run.step import create_state
 from train.settings import CrossbarConfig, NetworkConfig, TrainingConfig
 from train.tasks.fashion_mnist.settings import FashionConfig, FashionNetwork
@@ -173,7 +174,8 @@ def _read(model: Model, run: Any, weights: Any) -> Any:
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", ["ottt", "d_rtrl"])
 def test_other_rules_have_the_loss_of_each_step(rule):
-    readout, changes = ("spikes", {"recurrent": True}) if rule == "d_rtrl" else ("mean", {})
+    portable = {"recurrent": True, "neuron": "portable"}
+    readout, changes = ("spikes", portable) if rule == "d_rtrl" else ("mean", {})
     model = network(readout, learn_tau=False, tau_syn=0.0 if rule == "ottt" else 10e-3, **changes)
     config = TrainingConfig(rule=rule, label_smoothing=0.0)
     scale = 0.5 if readout == "spikes" else 4.0
@@ -203,6 +205,8 @@ REFUSED: list[tuple[Any, TrainingConfig, list[str]]] = [
     (network("first"), D_RTRL, ["got first", "one time of a whole sample"]),
     (network("spikes"), EPROP, ["--readout spikes", "learning signal"]),
     (network("mean"), dataclasses.replace(EPROP, **PENALTY), ["--rate-strength", "no sum"]),
+    (network("mean"), D_RTRL, ["got LIDynamics in layer 2 of 2", "never learn", "--rule eprop"]),
+    (network("spikes", hidden=(7, 5)), D_RTRL, ["got LIFDynamics in layer 2 of 3", "portable"]),
     (network("mean", crossbar="pcm"), EPROP, ["crossbars are noisy", "--crossbar none"]),
 ]
 
@@ -221,6 +225,16 @@ def test_continuous_time_and_a_readout_of_ones_own():
         rules.check(model, EPROP)
     with pytest.raises(ConfigError, match="readout of its own"):
         rules.check(dataclasses.replace(network("mean"), reads=""), D_RTRL)
+
+
+@pytest.mark.parametrize("neuron", ["lif", "portable"])
+def test_what_answers_late_leaves_the_layers_below_without_a_gradient(neuron):
+    """The refusal says so; the rule itself, which knows nothing of it, has exactly 0 there."""
+    model = network("mean", learn_tau=False, neuron=neuron)
+    below = gradient(model, D_RTRL, LABELS, None)["cell"]["cells_0"]
+    late = late_layer(model.grid.network) is not None
+    assert late == (neuron == "lif")
+    assert all((float(jnp.max(jnp.abs(g))) == 0.0) == late for g in jax.tree.leaves(below))
 
 
 LAYERS: list[tuple[Any, TrainingConfig, list[str]]] = [

@@ -145,6 +145,9 @@ FLAGS = {
     "--tau-mem 1e300": "--tau-mem: expected a time from 1e-12",
     "--population 1000000000000": "memory left",
     "--epochs 1000000000000000000": "takes at least",
+    "--dim 1000000000": "TB for manifolds of --dim 1000000000 for 2 classes",
+    "--readout-gain 1e300": "--readout-gain: expected 0 or a number of a size from 1e-37 to 3e",
+    "--weight-decay 1e-300": "--weight-decay: expected 0 or a number .* float32, got 1e-300",
     "--learning-rate nan": "--learning-rate: expected a finite number, got nan",
 }
 

@@ -35,6 +35,28 @@ def network(
     return net, variables, x
 
 
+def settled(cell: Any) -> tuple[Any, jax.Array]:
+    """Returns variables and an input ``(B, T, F)`` on which no spike is near its decision.
+
+    Devices round differently, and one spike that this flips changes those after it and all
+    gradients. The input is the first one whose spikes stay what they are when the input is two
+    parts in 100000 larger or smaller, a hundred times what float32 rounds off.
+
+    Raises:
+      ValueError: where no input of the first 50 is such a one.
+    """
+    net = snn.RNN(cell, implementation="scan")
+    run = jax.jit(net.apply)
+    for seed in range(50):
+        key_x, key_w = jax.random.split(jax.random.key(seed))
+        x = jax.random.normal(key_x, (5, 40, 17))
+        variables = jax.tree.map(lambda w: 2.0 * w, net.init(key_w, x[:, :1]))
+        outputs = [run(variables, scale * x) for scale in (1.0, 1.0 - 2e-5, 1.0 + 2e-5)]
+        if all(jnp.allclose(outputs[0], other, rtol=1e-3, atol=1e-3) for other in outputs):
+            return variables, x
+    raise ValueError(f"{cell}: expected an input on which no spike is near its decision, got none")
+
+
 def loss_of(net: Any) -> Any:
     """Returns a function of variables and inputs whose derivative reaches all outputs."""
 

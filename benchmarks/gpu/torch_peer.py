@@ -39,6 +39,8 @@ def main(small: bool) -> None:
                 row |= {"torch": torch.__version__, "device": device}
                 try:
                     row |= _measured(torch, make(), x, backward, sizes)
+                except ImportError as error:
+                    row["skipped"] = str(error)
                 except Exception as error:  # noqa: BLE001  a peer that fails is a row that says so
                     row["error"] = f"{type(error).__name__}: {error}"[:300]
                 print(json.dumps(row), flush=True)

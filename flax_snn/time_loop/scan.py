@@ -46,7 +46,7 @@ class Scan:
         of single steps that are as fast as those of a chunk, and stay in cache; not so where inputs
         are known to be spikes, and products cost what the spikes cost. The plain loop keeps all
         states: some six times the memory of the membranes. A crossbar would be programmed again in
-        each step. This loop has dense products. Measured: ``python -m benchmarks.auto_grid``.
+        each step. This loop has dense products. Measured: ``python -m benchmarks.speed.auto_grid``.
         """
         if not run.sized:
             return True

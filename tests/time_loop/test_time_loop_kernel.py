@@ -13,8 +13,9 @@ import pytest
 from covering_rows import covered_by
 
 import flax_snn as snn
-from flax_snn.time_loop import LOOPS, kernel, kernel_chain, loops_noted
+from flax_snn.time_loop import LOOPS, loops_noted
 from flax_snn.time_loop.elementwise import why_not_elementwise
+from flax_snn.time_loop.kernel import cut, loop
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Pallas Triton backend:DeprecationWarning")
 
@@ -45,7 +46,7 @@ CELLS: dict[str, nn.RNNCellBase] = {
 }
 # (cell, neurons of a block, whether states are computed twice)
 ROWS = [(name, block, twice) for name in CELLS for block in (8, 128) for twice in (False, True)]
-DEFAULT = [("learned", 8, True), ("chain", 8, False)]
+DEFAULT = [("learned", 8, True)]
 
 
 @pytest.mark.parametrize(("name", "block", "twice"), covered_by(ROWS, DEFAULT))
@@ -53,9 +54,9 @@ def test_the_numbers_of_nn_rnn_for_any_block_and_segment(
     name: str, block: int, twice: bool, monkeypatch: pytest.MonkeyPatch, x64: None
 ) -> None:
     # 21 neurons of all samples: no multiple of any block. 11 steps: segments of 4, 4 and 3.
-    monkeypatch.setattr(kernel_chain, "BLOCK", block)
+    monkeypatch.setattr(cut, "BLOCK", block)
     if twice:
-        monkeypatch.setattr(kernel_chain, "SAVED_BYTES", 0)
+        monkeypatch.setattr(cut, "SAVED_BYTES", 0)
     cell = CELLS[name]
     features = N if name == "weightless" else F
     x = jnp.asarray(np.random.default_rng(0).normal(0.5, 2.0, (B, T, features)))
@@ -136,7 +137,6 @@ class Inhibited(snn.dynamics.Neuron):
 
 
 def test_what_it_cannot_run_is_refused_in_words() -> None:
-    assert "'fused'" in refused(snn.RecurrentLIFCell(N))
     assert "chunk=3" in refused(snn.LIFCell(N), chunk=3)
     assert "'reduce_sum'" in refused(snn.NeuronCell(N, dynamics=Inhibited()))
 
@@ -206,9 +206,9 @@ def test_it_is_lowered_for_cuda_without_a_gpu(
         used = jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ()))
 
     def compiled(run: Any) -> Any:
-        return kernel_chain.chain_of(run, interpret=False, segment=segment)
+        return cut.chain_of(run, interpret=False, segment=segment)
 
-    monkeypatch.setattr(kernel, "chain_of", compiled)
+    monkeypatch.setattr(loop, "chain_of", compiled)
     cell = chain(dtype=jnp.bfloat16)
     net = snn.RNN(cell, implementation="kernel")
     x = jax.ShapeDtypeStruct((B, T, F), jnp.bfloat16)

@@ -1,7 +1,7 @@
 """Layers one after the other, each as one kernel, with the reverse pass of all.
 
 Between the layers stand their products, over all steps at once. What the reverse pass keeps of a
-layer are its currents, states as `kernel_passes.py` saves them, and its input, which is the output
+layer are its currents, states as the forward kernel saves them, and its input, which is the output
 of the layer before: spikes are kept in one byte each where they are spikes and not counts.
 """
 
@@ -9,33 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 from jax.custom_derivatives import SymbolicZero
 
-from flax_snn.time_loop.kernel_passes import BLOCK, Passes, forward_kernel, reverse_kernel
+from flax_snn.products import feed_back
+from flax_snn.time_loop.kernel.cut import Chain
+from flax_snn.time_loop.kernel.forward import forward_kernel
+from flax_snn.time_loop.kernel.passes import Passes
+from flax_snn.time_loop.kernel.reverse import reverse_kernel
 from flax_snn.time_loop.layer import Layer, LayerWeights
-from flax_snn.time_loop.loop import Run
 from flax_snn.typing import Array, Shape
-
-SAVED_BYTES = 2**28
-"""Most bytes of the states of all steps of a layer that are saved instead of computed twice."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Chain:
-    """What of a run is no array.
-
-    Attributes:
-      passes: sizes and kernels of each layer.
-      traced: whether traces are wanted.
-    """
-
-    passes: tuple[Passes, ...]
-    traced: bool
 
 
 class _Kept(NamedTuple):
@@ -52,43 +39,6 @@ class _Residuals(NamedTuple):
     weights: tuple[LayerWeights, ...]
     kept: tuple[_Kept, ...]
     learned: Any
-
-
-def chain_of(
-    run: Run,
-    *,
-    interpret: bool | None = None,
-    segment: int | None = None,
-    block: int | None = None,
-) -> Chain:
-    """Returns how the layers of a run are cut.
-
-    Args:
-      run: what is to be run.
-      interpret: whether the kernels are interpreted; None: where the default device is no GPU.
-      segment: steps between two saved states; None: one where the states of all steps fit into
-        `SAVED_BYTES`, else about the root of their number.
-      block: neurons of a block, a power of two; None: `BLOCK`.
-    """
-    block = BLOCK if block is None else block
-    if interpret is None:
-        interpret = jax.default_backend() not in ("gpu", "cuda", "rocm")
-    found = []
-    for layer, state in zip(run.layers, run.states, strict=True):
-        one = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-        length = segment
-        if length is None:
-            length = 1 if run.steps * one <= SAVED_BYTES else math.isqrt(run.steps - 1) + 1
-        size = layer.neuron.membrane(state).size
-        compiler = None
-        if not interpret:
-            from jax.experimental.pallas import triton
-
-            compiler = triton.CompilerParams(num_warps=max(1, block // 32))
-        found.append(
-            Passes(layer.dense, run.steps, size, length, run.traced, block, interpret, compiler)
-        )
-    return Chain(tuple(found), run.traced)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -117,10 +67,11 @@ def _forward(
     for k, (passes, own, state) in enumerate(zip(chain.passes, weights, states, strict=True)):
         layer = passes.layer
         shape = layer.neuron.membrane(state).shape
-        currents = _flat_currents(passes, layer.project(x, own), shape)
-        numbers = _numbers(own.coefficients, shape, learned[k])
+        currents = _separate(passes, layer.project(x, own), shape)
+        numbers = _numbers(passes, own.coefficients, shape, learned[k])
+        begin = jax.tree.map(lambda leaf, passes=passes: leaf.reshape(passes.shape), state)
         last, outputs, seen, saved = forward_kernel(
-            passes, numbers, jax.tree.map(jnp.ravel, state), currents, save=save
+            passes, numbers, _recurrent(passes, own), begin, currents, save=save
         )
         kept.append(_Kept(small, currents, saved))
         after.append(jax.tree.map(lambda leaf, shape=shape: leaf.reshape(shape), last))
@@ -165,26 +116,39 @@ def _backward(chain: Chain, residuals: _Residuals, cotangents: Any) -> Any:
             d_x = d_x + d_spikes[k]
         seen = None
         if chain.traced:
-            seen = d_membranes[k].reshape(passes.steps, passes.size)
+            seen = d_membranes[k].reshape(passes.steps, *passes.shape)
         last = jax.tree.map(
-            lambda s, d: d.ravel() if jnp.issubdtype(s.dtype, jnp.floating) else None,
+            lambda s, d, to=passes.shape: (
+                d.reshape(to) if jnp.issubdtype(s.dtype, jnp.floating) else None
+            ),
             kept.saved,
             d_states[k],
         )
-        numbers = _numbers(own.coefficients, shape, learned[k])
-        d_outputs = d_x.reshape(passes.steps, passes.size)
-        d_state, d_currents, d_numbers = reverse_kernel(
-            passes, numbers, kept.saved, kept.currents, (last, d_outputs, seen), learned[k]
+        numbers = _numbers(passes, own.coefficients, shape, learned[k])
+        d_outputs = d_x.reshape(passes.steps, *passes.shape)
+        d_state, d_currents, d_numbers, fed, d_feedback = reverse_kernel(
+            passes,
+            numbers,
+            _recurrent(passes, own),
+            kept.saved,
+            kept.currents,
+            (last, d_outputs, seen),
+            learned[k],
+            jnp.uint8 if _one_byte(passes.layer) else None,
         )
         d_begin.insert(0, jax.tree.map(lambda d, shape=shape: d.reshape(shape), d_state))
         d_own, d_x = _projected_back(passes, own, kept, d_currents, shape, chain, k)
         d_coefficients = jax.tree.map(
-            lambda c, yes, d, shape=shape: _as(c, d, shape) if yes else jnp.zeros_like(c),
+            lambda c, yes, d, shape=shape: _as(c, d.ravel(), shape) if yes else jnp.zeros_like(c),
             own.coefficients,
             learned[k],
             jax.tree.map(lambda c, d: False if d is None else d, own.coefficients, d_numbers),
         )
-        d_weights.insert(0, dataclasses.replace(d_own, coefficients=d_coefficients))
+        d_own = dataclasses.replace(d_own, coefficients=d_coefficients)
+        if fed is not None:
+            d_kernel = _recurrent_gradient(passes.layer, own.recurrent_kernel, fed, d_feedback)
+            d_own = dataclasses.replace(d_own, recurrent_kernel=d_kernel)
+        d_weights.insert(0, d_own)
     return tuple(d_weights), tuple(d_begin), d_x
 
 
@@ -216,22 +180,47 @@ def _known(cotangent: Any) -> Any:
     return cotangent
 
 
-def _flat_currents(passes: Passes, current: Array, shape: Shape) -> tuple[Array, ...]:
-    """Returns the currents of each synaptic channel, ``(T, M)``."""
+def _separate(passes: Passes, current: Array, shape: Shape) -> tuple[Array, ...]:
+    """Returns the currents of each synaptic channel, of all steps."""
     parts = jnp.split(current, passes.layer.neuron.blocks, axis=-1)
     whole = (passes.steps, *shape)
-    return tuple(jnp.broadcast_to(part, whole).reshape(passes.steps, passes.size) for part in parts)
+    to = (passes.steps, *passes.shape)
+    return tuple(jnp.broadcast_to(part, whole).reshape(to) for part in parts)
 
 
-def _numbers(coefficients: Any, shape: Shape, learned: Any) -> Any:
-    """Returns coefficients as the kernels take them: one number, or ``(M,)``."""
+def _numbers(passes: Passes, coefficients: Any, shape: Shape, learned: Any) -> Any:
+    """Returns coefficients as the kernels take them: one number, or one for each neuron."""
 
-    def flat(leaf: Array, yes: bool) -> Array:
+    def placed(leaf: Array, yes: bool) -> Array:
         if leaf.size == 1 and not yes:
             return leaf.reshape(())
-        return jnp.broadcast_to(leaf, shape).ravel()
+        return jnp.broadcast_to(leaf, shape).reshape(passes.shape)
 
-    return jax.tree.map(flat, coefficients, learned)
+    return jax.tree.map(placed, coefficients, learned)
+
+
+def _recurrent(passes: Passes, own: LayerWeights) -> tuple[Array, ...]:
+    """Returns the recurrent weights of each channel as a tile multiplies them.
+
+    They have the dtype of the product and the width of the tile, and are zero beyond the neurons.
+    """
+    if own.recurrent_kernel is None:
+        return ()
+    layer = passes.layer
+    spikes = jnp.zeros((), layer.state_dtype)
+    kernel = promote_dtype(spikes, own.recurrent_kernel, dtype=layer.dtype)[1]
+    more = passes.tile[-1] - kernel.shape[0]
+    parts = jnp.split(kernel, passes.channels, axis=1)
+    return tuple(jnp.pad(part, ((0, more), (0, more))) for part in parts)
+
+
+def _recurrent_gradient(
+    layer: Layer, kernel: Any, fed: Array, d_feedback: tuple[Array, ...]
+) -> Array:
+    """Returns the cotangent of the recurrent weights: one product over all steps and samples."""
+    d_caused = jnp.concatenate(d_feedback, axis=-1)
+    spikes = fed.astype(d_caused.dtype)
+    return jax.vjp(lambda kernel: feed_back(spikes, kernel, layer.dtype), kernel)[1](d_caused)[0]
 
 
 def _as(coefficient: Array, d_numbers: Array, shape: Shape) -> Array:

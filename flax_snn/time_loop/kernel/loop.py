@@ -3,7 +3,9 @@
 A loop of `lax.scan` on a GPU starts kernels in each time step and moves the state through memory
 each time. Here a layer is one kernel: a block of neurons of the batch stays on chip from the first
 step to the last one, and what moves is the currents in and the outputs out. Any neuron runs here
-whose step is elementwise (`elementwise.py`): the kernel is traced from the step itself.
+whose step is elementwise (`elementwise.py`): the kernel is traced from the step itself. A block of
+a recurrent layer has its whole width, and holds the recurrent weights from the first step to the
+last one, too; a layer whose weights do not fit is refused (`fits.py`).
 
 Written in Pallas; interpreted on machines without a GPU. **No GPU has run it yet**: it is tested
 interpreted, and lowered for CUDA. Never chosen by ``auto``.
@@ -14,22 +16,17 @@ al., *Training deep nets with sublinear memory cost*, 2016 (recomputation).
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax.interpreters import ad
 
-from flax_snn.time_loop.elementwise import why_not_elementwise
-from flax_snn.time_loop.kernel_chain import chain_of, run_chain
-from flax_snn.time_loop.kernel_passes import NO_FORWARD_MODE, derivative, one_step
-from flax_snn.time_loop.layer import Layer, LayerWeights
+from flax_snn.time_loop.kernel.chain import run_chain
+from flax_snn.time_loop.kernel.cut import chain_of
+from flax_snn.time_loop.kernel.fits import why_not_layer
+from flax_snn.time_loop.kernel.passes import NO_FORWARD_MODE
 from flax_snn.time_loop.loop import Result, Run, Traces
 from flax_snn.time_loop.mesh import is_explicit
 from flax_snn.typing import Array
-
-_TRIAL = 7
-"""Neurons of the row on which a step is tried."""
 
 
 class Kernel:
@@ -46,7 +43,7 @@ class Kernel:
         if run.chunk is not None:
             return f"it has no chunks, got chunk={run.chunk}"
         for layer, weights, state in zip(run.layers, run.weights, run.states, strict=True):
-            reason = _why_not_layer(layer, weights, state)
+            reason = why_not_layer(layer, weights, state)
             entries = run.steps * layer.neuron.membrane(state).size
             if reason is None and entries >= 2**31:
                 reason = f"it counts to 2147483647, and its time steps have {entries} entries"
@@ -80,47 +77,3 @@ class Kernel:
         outputs, spikes, membranes = jax.tree.map(placed, tuple(sequences))
         traces = Traces(spikes, membranes) if run.traced else None
         return Result(states, outputs, traces)
-
-
-def _why_not_layer(layer: Layer, weights: LayerWeights, state: Any) -> str | None:
-    """Returns why a layer cannot run as one kernel, or None if it can."""
-    if weights.recurrent_kernel is not None:
-        return (
-            "recurrent weights make each neuron wait for the spikes of all others, and the kernel"
-            " holds each on its own; the loop for them is 'fused'"
-        )
-    shape = layer.neuron.membrane(state).shape
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        where = jax.tree_util.keystr(path)
-        if leaf.shape != shape:
-            return f"expected one number for each neuron, got shape {leaf.shape} in state{where}"
-        if leaf.dtype == jnp.bool_:
-            return f"its state{where} is of truth values; make it uint8"
-    for path, leaf in jax.tree_util.tree_leaves_with_path(weights.coefficients):
-        where = jax.tree_util.keystr(path)
-        try:
-            fits = jnp.broadcast_shapes(leaf.shape, shape) == shape
-        except ValueError:
-            fits = False
-        if not fits:
-            return f"coefficients{where} of shape {leaf.shape} are not those of single neurons"
-
-    def row(leaf: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((_TRIAL,), leaf.dtype)
-
-    v = layer.neuron.membrane(state)
-    currents = (row(v),) * layer.neuron.blocks
-    coefficients = jax.tree.map(row, weights.coefficients)
-    begin = jax.tree.map(row, state)
-
-    def both(coefficients: Any, state: Any, currents: Any) -> Any:
-        learned = jax.tree.map(lambda _: True, coefficients)
-        results = one_step(layer, coefficients, state, currents)
-        ends, back = derivative(layer, coefficients, state, currents, learned)
-        return results, back(jax.tree.map(jnp.ones_like, ends))
-
-    def forward(coefficients: Any, state: Any, currents: Any) -> Any:
-        return one_step(layer, coefficients, state, currents)
-
-    reason = why_not_elementwise(forward, _TRIAL, coefficients, begin, currents)
-    return reason or why_not_elementwise(both, _TRIAL, coefficients, begin, currents)

@@ -23,6 +23,7 @@ from jax import lax
 from flax_snn.learn.network import as_batch, read_network
 from flax_snn.learn.objective import StepLoss, loss_and_errors
 from flax_snn.learn.rows import Carry, Rows
+from flax_snn.learn.same_step import check_same_step
 from flax_snn.learn.sequence import run_sequence
 from flax_snn.learn.traces import gradients_of_chunk
 from flax_snn.learn.unit import Pass, Unit, UnitArrays
@@ -42,9 +43,11 @@ class DRTRL:
 
         Raises:
           TypeError: another model than a runner over cells of neurons.
-          ValueError: neurons that see each other within a step.
+          ValueError: neurons that see each other within a step; a layer above another one that
+            answers a step later.
         """
         network, weights, back, states = read_network("d_rtrl", model, variables, x)
+        check_same_step("d_rtrl", network.layers)
         pairs = zip(network.layers, network.learned, strict=True)
         units = tuple(Unit(layer, None, learned) for layer, learned in pairs)
         return _Plan(Rows.of(units, tuple(map(UnitArrays, weights)), states, back))
@@ -180,7 +183,8 @@ def d_rtrl(
 
     Raises:
       TypeError: another model than a runner over cells; no batch of inputs and targets.
-      ValueError: neurons that see each other within a step, losses that are not sums over steps.
+      ValueError: neurons that see each other within a step; a layer above another one that answers
+        an input in the next step, as behind a synapse; losses that are not sums over steps.
 
     Reference: Wang et al., Nature Communications, 2026 (braintrace).
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import Any
 
 import jax
@@ -87,3 +88,36 @@ def test_golden(k: int, dtype: str) -> None:
     cut = c["bptt_cut_w_in0"]
     distance = np.linalg.norm(found["w_in0"] - cut) / np.linalg.norm(cut)
     assert distance == pytest.approx(c["distance_to_cut"]["w_in0"], rel=1e-4, abs=1e-5)
+
+
+UPPER: dict[str, Any] = {
+    "lif": snn.LIFDynamics(),
+    "synapse": snn.LIFDynamics(tau_syn=5e-3),
+    "alif": snn.ALIFDynamics(),
+    "adlif": snn.AdLIFDynamics(),
+}
+
+
+@pytest.mark.parametrize("name", covered_by(UPPER, ["lif", "synapse"]))
+def test_what_is_refused_would_never_train_the_layers_below(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = snn.RNN(snn.Chain([snn.LIFCell(6), snn.NeuronCell(4, dynamics=UPPER[name])]))
+    x = (jax.random.uniform(jax.random.key(0), (3, 30, 5)) < 0.3).astype(jnp.float32)
+    variables = jax.tree.map(lambda w: 6.0 * w, jax.jit(model.init)(jax.random.key(1), x))
+
+    def below() -> Any:
+        batch = (x, jnp.array([0, 1, 2]))
+        _, gradient = snn.learn.d_rtrl(model, variables, batch, snn.learn.cross_entropy)
+        return gradient["cell"]["cells_0"]["kernel"]
+
+    try:
+        below()
+        refused = False
+    except ValueError as error:
+        assert "answers in the next one" in str(error)
+        refused = True
+    # The module has the name of its function in the package.
+    module = importlib.import_module("flax_snn.learn.d_rtrl")
+    monkeypatch.setattr(module, "check_same_step", lambda *arguments: None)
+    assert bool(jnp.all(below() == 0.0)) == refused == (name == "synapse")

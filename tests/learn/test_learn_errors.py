@@ -112,6 +112,12 @@ MODELS: list[tuple[str, Any, type[Exception], list[str]]] = [
         ["(B, T, C)", "over time"],
     ),
     ("ottt", nn.Sequential([nn.Dense(N), nn.RNN(nn.GRUCell(N))]), TypeError, ["GRUCell"]),
+    (
+        "d_rtrl",
+        chain(snn.LIFCell(N), snn.LIFCell(N, dynamics=snn.LIFDynamics(tau_syn=5e-3)), LEAKY),
+        ValueError,
+        ["LIFDynamics in layer 2 of 3", "gradient of the layers below would be 0", "tau_syn=None"],
+    ),
 ]
 
 

@@ -211,6 +211,7 @@ def test_only_the_readout_on_a_crossbar():
     assert 1e-3 < float(jnp.std(found - expected)) < float(jnp.std(expected))
 
 
+@pytest.mark.slow
 def test_chips_in_a_stream_of_steps():
     layer = snn.Stateful(snn.RecurrentLIFCell(16, dot_general_cls=on(LINEAR)))
     variables = layer.init(KEY, X[:, 0])

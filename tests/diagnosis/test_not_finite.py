@@ -26,6 +26,7 @@ def with_param(layer: str, name: str, value: float) -> Any:
     return {"params": params}
 
 
+@pytest.mark.slow
 def test_finite_numbers_are_no_finding() -> None:
     assert first_not_finite(NET, VARIABLES, X) is None
     assert first_not_finite(NET, VARIABLES, X, loss=jnp.sum) is None

@@ -85,6 +85,7 @@ def times_of(spikes: Any, n: int, dt: float | None = None) -> np.ndarray:
     return np.asarray(spikes.time)[0][np.asarray(spikes.index)[0] == n]
 
 
+@pytest.mark.slow
 def test_spikes_are_those_of_the_plain_simulator() -> None:
     exact, _, far = clear()
     for n in far[:10]:

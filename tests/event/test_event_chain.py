@@ -88,6 +88,7 @@ def test_variables_serve_both_runners_and_each_layer_sows_what_it_saw(name: str)
             np.testing.assert_allclose(first, on_grid, rtol=0, atol=3 * dt)
 
 
+@pytest.mark.slow
 def test_nothing_is_sown_unless_asked_for() -> None:
     layer = snn.event.RNN(CHAINS["flat"])
     shapes = jax.eval_shape(layer.init, jax.random.key(0), INPUTS)

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from covering_rows import covered_by
 from event_layer import QUICK
 
 import flax_snn as snn
@@ -136,7 +135,8 @@ def check_limit(make: Any, params: Any, least: int = 4, **options: Any) -> None:
             np.testing.assert_allclose(b[:few], a[:few], rtol=0, atol=OFF * dt)
 
 
-@pytest.mark.parametrize("name", covered_by(NEURONS, ["start below"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NEURONS)
 def test_neurons(name: str, x64: None) -> None:
     check_limit(NEURONS[name], {"kernel": jnp.asarray(KERNEL)}, param_dtype=jnp.float64)
 

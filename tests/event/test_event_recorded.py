@@ -58,6 +58,7 @@ def test_own_spikes_change_nothing() -> None:
     jax.tree.map(close, same, grads)
 
 
+@pytest.mark.slow
 def test_measured_spikes_go_forward() -> None:
     """With jitter, and spikes dropped; the gradient is near that of the model."""
     (_, out), (grads, _) = model()

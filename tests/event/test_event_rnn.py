@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from covering_rows import covered_by
 from event_layer import QUICK
 
 import flax_snn as snn
@@ -51,7 +50,8 @@ def test_one_tree_of_parameters(name: str) -> None:
         jax.tree.map(close, variables_of(name), expected)
 
 
-@pytest.mark.parametrize("name", covered_by(["learned", "recurrent"], ["recurrent"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["learned", "recurrent"])
 def test_one_checkpoint_serves_three_runners(name: str) -> None:
     """As many spikes as on a time grid; the first ones at most two steps apart."""
     variables, dt = variables_of(name), 1e-4
@@ -188,6 +188,7 @@ def test_first_spike_is_eventprop_with_one_spike() -> None:
     np.testing.assert_allclose(first.time, loop.time, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_soft_reset_has_a_twin() -> None:
     """At the threshold, to subtract it is to reset to 0."""
     soft = snn.LIFCell(4, dynamics=snn.LIFDynamics(tau_syn=5e-3, reset="soft", threshold=0.5))

@@ -98,7 +98,7 @@ UPPER: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", covered_by(UPPER, ["lif", "synapse"]))
+@pytest.mark.parametrize("name", covered_by(UPPER, ["synapse"]))
 def test_what_is_refused_would_never_train_the_layers_below(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from covering_rows import covered_by
 
 import flax_snn as snn
 from flax_snn.time_loop import LOOPS, loops_noted
@@ -46,10 +45,10 @@ CELLS: dict[str, nn.RNNCellBase] = {
 }
 # (cell, neurons of a block, whether states are computed twice)
 ROWS = [(name, block, twice) for name in CELLS for block in (8, 128) for twice in (False, True)]
-DEFAULT = [("learned", 8, True)]
 
 
-@pytest.mark.parametrize(("name", "block", "twice"), covered_by(ROWS, DEFAULT))
+@pytest.mark.slow  # By default test_time_loop_table.py runs the kernel.
+@pytest.mark.parametrize(("name", "block", "twice"), ROWS)
 def test_the_numbers_of_nn_rnn_for_any_block_and_segment(
     name: str, block: int, twice: bool, monkeypatch: pytest.MonkeyPatch, x64: None
 ) -> None:

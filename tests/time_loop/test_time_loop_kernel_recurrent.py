@@ -72,7 +72,8 @@ def the_same(found: Any, expected: Any) -> None:
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 * (1.0 + float(jnp.abs(b).max())))
 
 
-@pytest.mark.parametrize(("name", "rows", "twice"), covered_by(ROWS, [("chain", 2, True)]))
+@pytest.mark.slow  # By default test_time_loop_table.py runs a chain with recurrent weights.
+@pytest.mark.parametrize(("name", "rows", "twice"), ROWS)
 def test_the_numbers_of_nn_rnn_for_any_tile_and_segment(
     name: str, rows: int, twice: bool, monkeypatch: pytest.MonkeyPatch, x64: None
 ) -> None:

@@ -117,6 +117,7 @@ def test_another_seed_is_found_in_the_first_epoch(tiny_run, again, monkeypatch):
     shutil.rmtree(report["workdir"])
 
 
+@pytest.mark.slow
 def test_a_part_of_a_run_has_the_learning_rates_of_the_whole(tiny_run, again, tmp_path):
     kept = tmp_path / "kept"
     code, shown = again(tiny_run, "--epochs", "1", "--json", "--workdir", str(kept))

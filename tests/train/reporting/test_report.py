@@ -175,6 +175,7 @@ def test_a_path_with_spaces_and_markup_is_shown_and_not_read(tiny_run: Path, tmp
     assert [tag for tag, _ in Page(text).elements].count("script") == 2
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_network_before_and_after(collected: dict, tiny_run: Path):
     run = app.restore(tiny_run)
     part, seed = run.data("test"), run.settings.training.seed

@@ -94,7 +94,7 @@ def test_a_file_of_another_framework(tiny_run: Path, tmp_path: Path, capsys: Any
             ["--checkpoint", "RUN", "--export", "FILE", "--export-target", "lava"],
             "target: expected None or one of",
         ),
-        (["--checkpoint", "RUN", "--export", "NO/net.nir"], "No such file or directory"),
+        (["--checkpoint", "RUN", "--export", "NO/net.nir"], "is no folder"),
         (["--nir", "SMALL", "--checkpoint", "RUN", "--nir-method", "exp"], "expected a network wi"),
     ],
 )

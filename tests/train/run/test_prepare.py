@@ -40,6 +40,7 @@ def test_tfds_is_imported_before_data_are_loaded_in_a_thread():
     assert done.stdout == "imported: True\n", done.stderr
 
 
+@pytest.mark.slow
 def test_weights_that_cannot_be_rescaled_on_data_are_an_error_of_flags():
     """A batch without spikes moves no membrane: said with the flags that help."""
     model = Randman().build(RandmanConfig(network=NetworkConfig(hidden=(3,))))

@@ -127,6 +127,7 @@ def test_a_signal_ends_the_run_after_the_epoch(train, tmp_path, monkeypatch, cap
     assert f"python -m train.randman --resume --workdir {tmp_path}" in shown
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_the_run_at_once(train, tmp_path, monkeypatch, capsys):
     def twice(self, record, score):
         signal.raise_signal(signal.SIGINT)
@@ -138,6 +139,7 @@ def test_a_second_ctrl_c_ends_the_run_at_once(train, tmp_path, monkeypatch, caps
     assert "stopped at once" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_the_run(train, tmp_path, capsys):
     # Membranes overflow after the first update.
     assert train(tmp_path, "--learning-rate", "1e38", "--readout", "max") == 2

@@ -107,6 +107,7 @@ def LEARNING_RATES(step):
     return jnp.where(step < 1, 0.002, cosine)
 
 
+@pytest.mark.slow
 @pytest.mark.optimizer
 def test_training_is_deterministic_and_starts_from_the_seed():
     (a, _), (b, _) = epoch(state_of(seed=1), model()), epoch(state_of(seed=1), model())
@@ -114,6 +115,7 @@ def test_training_is_deterministic_and_starts_from_the_seed():
     assert not same(state_of(seed=1).params, state_of(seed=2).params)
 
 
+@pytest.mark.slow
 @pytest.mark.optimizer
 def test_half_epochs_are_the_whole_epoch():
     part = data().train

@@ -102,6 +102,7 @@ def test_the_next_best_is_evaluated(run, capsys, damage):
     assert evaluate(["--checkpoint", str(run / "checkpoints" / "1")]) == 2
 
 
+@pytest.mark.slow
 def test_a_damaged_best_checkpoint_is_said_when_the_run_goes_on(train, run, capsys):
     flip_arrays(run / "checkpoints" / "1")
     assert train(run, "--resume", *FLAGS) == 0

@@ -45,7 +45,8 @@ def test_who_ignores_that_a_terminal_is_closed_goes_on_ignoring_it():
 
 
 IN_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # standard input is the terminal of this session
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """

@@ -1,4 +1,4 @@
-"""Settings of all tests: the platform, promotion rules, and annotations checked at run time."""
+"""Settings of all tests: the platform, promotion rules, and annotations checked where asked for."""
 
 import atexit
 import functools
@@ -116,10 +116,12 @@ class Check:
 CHECKS: dict[types.CodeType, Check] = {}
 
 
-# Acts on modules of flax_snn imported from here on; the package itself does not need jaxtyping.
-jaxtyped = jaxtyping.jaxtyped
-jaxtyping.jaxtyped = check_functions  # The name that the hook puts in front of each definition.
-jaxtyping.install_import_hook("flax_snn", typechecker=None)
+# A tenth of the time, so that it has to be asked for; .ci/run asks.
+if os.environ.get("FLAX_SNN_CHECK_ANNOTATIONS") == "1":
+    # Acts on modules of flax_snn imported from here on; the package itself does not need jaxtyping.
+    jaxtyped = jaxtyping.jaxtyped
+    jaxtyping.jaxtyped = check_functions  # The name that the hook puts before each definition.
+    jaxtyping.install_import_hook("flax_snn", typechecker=None)
 
 # The doctests of flax_snn lie outside this folder, where the fixtures below do not reach.
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -106,6 +106,7 @@ def figures() -> dict[str, list[str]]:
     step = stored("time_loop_own")["work"]["feed-forward"]["rows"]
     ours, stock = (step[row]["temporary_bytes"] / 1e6 for row in ("flax_snn", "nn.RNN"))
     delays = stored("delayed_layer")
+    network = stored("lif_network")["networks"]["4000"]["us_per_step"]
     return {
         "Randman, 10 classes": [f"| 5 | **{100 * randman['default, 30 epochs']['mean']:.0f} %**"],
         "feed-forward": [f"| 3 | **{100 * randman['feed-forward, torch variant']['mean']:.2f} %**"],
@@ -120,6 +121,7 @@ def figures() -> dict[str, list[str]]:
             f"**{step['nn.RNN']['ours / this']:.2f}** of the time",
             f"{ours:.1f} MB instead of {stock:.1f} MB",
         ],
+        "4000 neurons": [f"**{network['nn.RNN'] / network['snn.RNN']:.0f}** times as fast as"],
         "layer with learned delays": [f"**{delays['ours_over_sparx']:.2f}** of the time of sparx"],
     }
 

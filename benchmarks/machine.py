@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import os
@@ -34,6 +35,17 @@ def write_results(path: Path, command: str, results: dict[str, Any]) -> None:
         **results,
     }
     path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def take_no_options(command: str, about: str | None) -> None:
+    """Answer ``--help``, and refuse whatever else stands behind the command.
+
+    Args:
+      command: the command of the benchmark.
+      about: the docstring of its module, whose first line is shown.
+    """
+    first = (about or "").strip().partition("\n")[0]
+    argparse.ArgumentParser(prog=command, description=first).parse_args()
 
 
 def _processor() -> str:

@@ -160,7 +160,7 @@ def main(
       results: file of the results.
       more: what to keep of a run besides its scores.
     """
-    command = f"python -m benchmarks.{results.stem}"
+    command = f"python -m benchmarks.accuracy.{results.stem}"
     parser = argparse.ArgumentParser(prog=command)
     parser.add_argument("--rows", nargs="*", default=[""], help="beginnings of names of rows")
     wanted = parser.parse_args().rows

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.machine import write_results
+from benchmarks.machine import take_no_options, write_results
 from train.data.order import epoch_order
 from train.tasks.randman import RandmanData, load_randman
 
@@ -97,6 +97,7 @@ def spike_steps(settings: RandmanData) -> dict[str, Any]:
 
 
 def main() -> None:
+    take_no_options(COMMAND, __doc__)
     rows: dict[str, Any] = {}
     for name, settings in SETTINGS.items():
         data = spike_steps(settings)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.in_process import in_turns, medians
-from benchmarks.machine import write_results
+from benchmarks.machine import take_no_options, write_results
 from train.command_line import parse
 from train.run.step import create_state, train_batches
 from train.settings.options import RunOptions
@@ -27,6 +27,7 @@ from train.tasks.randman import Randman, RandmanConfig
 
 TASK = Randman()
 RESULTS = Path(__file__).parents[1] / "results" / "crossbar_step.json"
+COMMAND = "python -m benchmarks.crossbar.step"
 UPDATES, REPEATS = 8, 9
 NETWORKS = {
     "digital": "",
@@ -51,6 +52,7 @@ def updates(flags: str, data: Any) -> Any:
 
 def main() -> None:
     """Measure all networks."""
+    take_no_options(COMMAND, __doc__)
     data = TASK.load(RandmanConfig(), RunOptions()).train
     runs = {name: updates(flags, data) for name, flags in NETWORKS.items()}
     seconds = in_turns(runs, repeats=REPEATS, warm_up=2)
@@ -66,7 +68,7 @@ def main() -> None:
         for name in runs
     }
     results = {"networks": NETWORKS, "rows": rows}
-    write_results(RESULTS, "python -m benchmarks.crossbar.step", results)
+    write_results(RESULTS, COMMAND, results)
     for name, row in rows.items():
         spread = statistics.quantiles(row["ratios"], n=4)
         print(

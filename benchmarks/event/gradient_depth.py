@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.machine import write_results
+from benchmarks.machine import take_no_options, write_results
 from train.data.order import epoch_order
 from train.data.parts import Part
 from train.settings.network import NetworkConfig
@@ -48,6 +48,7 @@ def gradient_norms(slope: float, batch: Part) -> dict[str, Any]:
 
 
 def main() -> None:
+    take_no_options(COMMAND, __doc__)
     train = load_randman(RandmanData()).train
     rows = epoch_order(0, 1, len(train.labels), 250)[0]
     found = {}

@@ -20,7 +20,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from benchmarks.machine import write_results
+from benchmarks.machine import take_no_options, write_results
 from flax_snn import LIFCell, LIFDynamics, event
 
 RESULTS = Path(__file__).parents[1] / "results" / "event_growth.json"
@@ -92,6 +92,7 @@ def _bytes(compiled: Any) -> int:
 
 
 def main() -> None:
+    take_no_options(COMMAND, __doc__)
     grown: dict[str, Any] = {}
     for what, sizes, at in (("inputs", INPUTS, 0), ("hidden", HIDDEN, 1), ("spikes", SPIKES, 2)):
         for method in ("first_spike", "eventprop"):

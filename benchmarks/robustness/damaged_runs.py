@@ -243,7 +243,7 @@ def where(run: Path) -> list[str]:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments = argparse.ArgumentParser(prog=COMMAND, description=__doc__.splitlines()[0])
     arguments.add_argument("--files", default="", help="only files whose name has this in it")
     chosen = arguments.parse_args().files
     places = random.Random(SEED)

@@ -17,6 +17,7 @@ Virtual devices are threads of one CPU: speeds are not measured here.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -32,6 +33,7 @@ from typing import Any
 import numpy as np
 
 RESULT = Path("benchmarks/results/devices.json")
+COMMAND = "python -m benchmarks.robustness.devices"
 
 COUNTS = (1, 2, 4, 8)
 
@@ -322,13 +324,16 @@ def main(arguments: Sequence[str]) -> None:
         return
     from benchmarks.machine import write_results
 
+    parser = argparse.ArgumentParser(prog=COMMAND)
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
+    only = parser.parse_args(arguments).only
     with tempfile.TemporaryDirectory() as folder:
         stored = json.loads(RESULT.read_text()) if RESULT.exists() else {}
         results = {name: stored[name] for name in PARTS if name in stored}
-        for name in arguments[1:] or PARTS:
+        for name in only:
             results[name] = PARTS[name](Path(folder))
             print(name, json.dumps(results[name], indent=2))
-            write_results(RESULT, "python -m benchmarks.robustness.devices", results)
+            write_results(RESULT, COMMAND, results)
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def killed(path: Path, phase: Phase, chance: random.Random) -> dict[str, Any]:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments = argparse.ArgumentParser(prog=COMMAND, description=__doc__.splitlines()[0])
     arguments.add_argument("--phases", nargs="*", default=list(PHASES), choices=list(PHASES))
     arguments.add_argument("--most", type=int, default=50, help="kills of a phase at most")
     options = arguments.parse_args()

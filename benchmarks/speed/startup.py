@@ -19,9 +19,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import write_results
+from benchmarks.machine import take_no_options, write_results
 
 RESULTS = Path(__file__).parents[1] / "results" / "startup.json"
+COMMAND = "python -m benchmarks.speed.startup"
 
 REPEATS = 3
 
@@ -70,6 +71,7 @@ def spread(values: list[float]) -> dict[str, Any]:
 
 
 def main() -> None:
+    take_no_options(COMMAND, __doc__)
     os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
     cold, warm = [], []
     for _ in range(REPEATS):
@@ -87,7 +89,7 @@ def main() -> None:
     shares = import_share()
     write_results(
         RESULTS,
-        "python -m benchmarks.speed.startup",
+        COMMAND,
         {"unit": "s", "rows": results, "own time by package in import flax_snn": shares},
     )
 

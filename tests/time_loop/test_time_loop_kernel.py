@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kernel_checks import assert_same, programs_for_cuda, results_of
 
 import flax_snn as snn
 from flax_snn.time_loop import LOOPS, loops_noted
 from flax_snn.time_loop.elementwise import why_not_elementwise
-from flax_snn.time_loop.kernel import cut, loop
+from flax_snn.time_loop.kernel import cut
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Pallas Triton backend:DeprecationWarning")
 
@@ -61,25 +62,12 @@ def test_the_numbers_of_nn_rnn_for_any_block_and_segment(
     x = jnp.asarray(np.random.default_rng(0).normal(0.5, 2.0, (B, T, features)))
     stock = nn.RNN(cell, return_carry=True)
     variables = stock.init(jax.random.key(1), x)
-
-    def results(net: Any) -> Any:
-        def loss(variables: Any, x: Any) -> Any:
-            carry, out = net.apply(variables, x)
-            floats = [leaf for leaf in jax.tree.leaves(carry) if leaf.dtype == x.dtype]
-            ends = [jnp.sum(jnp.sin(leaf)) for leaf in floats]
-            weights = jnp.cos(jnp.arange(out.size, dtype=out.dtype)).reshape(out.shape)
-            return jnp.sum(weights * out) + sum(ends), (carry, out)
-
-        return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(variables, x)
-
     with loops_noted() as noted:
-        found = results(snn.RNN(cell, implementation="kernel", return_carry=True))
+        found = results_of(snn.RNN(cell, implementation="kernel", return_carry=True), variables, x)
     assert noted == ["kernel"]
-    expected = results(stock)
+    expected = results_of(stock, variables, x)
     assert any(np.any(out != 0) for out in jax.tree.leaves(expected[0][1][1]))
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 * (1.0 + float(jnp.abs(b).max())))
+    assert_same(found, expected)
 
 
 def test_bfloat16_in_and_out_and_spikes_kept_in_one_byte() -> None:
@@ -197,27 +185,6 @@ def test_auto_never_takes_it() -> None:
 def test_it_is_lowered_for_cuda_without_a_gpu(
     segment: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if jax.__version_info__ >= (0, 11):
-        device = jax.sharding.AbstractDevice("NVIDIA H100 80GB HBM3", 132, "gpu")
-        mesh = jax.sharding.AbstractMesh((1,), ("x",), abstract_device=device)
-        used = jax.sharding.use_abstract_mesh(mesh)
-    else:
-        used = jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ()))
-
-    def compiled(run: Any) -> Any:
-        return cut.chain_of(run, interpret=False, segment=segment)
-
-    monkeypatch.setattr(loop, "chain_of", compiled)
-    cell = chain(dtype=jnp.bfloat16)
-    net = snn.RNN(cell, implementation="kernel")
     x = jax.ShapeDtypeStruct((B, T, F), jnp.bfloat16)
-    variables = jax.eval_shape(snn.RNN(cell, implementation="scan").init, jax.random.key(0), x)
-
-    def loss(variables: Any, x: Any) -> Any:
-        return jnp.sum(net.apply(variables, x).astype(jnp.float32))
-
-    with used:
-        traced = jax.jit(jax.grad(loss)).trace(variables, x)
-        text = traced.lower(lowering_platforms=("cuda",)).as_text()
     # Two layers, forward and in reverse.
-    assert text.count("xla.gpu.triton") == 4
+    assert programs_for_cuda(chain(dtype=jnp.bfloat16), x, segment, monkeypatch) == 4

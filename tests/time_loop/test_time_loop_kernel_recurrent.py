@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from covering_rows import covered_by
+from kernel_checks import assert_same, programs_for_cuda, results_of
 
 import flax_snn as snn
 from flax_snn.time_loop import loops_noted
-from flax_snn.time_loop.kernel import cut, loop
+from flax_snn.time_loop.kernel import cut
 from flax_snn.time_loop.kernel.fits import ON_CHIP_BYTES
 from flax_snn.time_loop.kernel.step import Weights
 
@@ -55,23 +56,6 @@ CELLS: dict[str, nn.RNNCellBase] = {
 ROWS = [(name, rows, twice) for name in CELLS for rows in (2, 16) for twice in (False, True)]
 
 
-def results_of(net: Any, variables: Any, x: Any) -> Any:
-    def loss(variables: Any, x: Any) -> Any:
-        carry, out = net.apply(variables, x)
-        floats = [leaf for leaf in jax.tree.leaves(carry) if leaf.dtype == x.dtype]
-        ends = [jnp.sum(jnp.sin(leaf)) for leaf in floats]
-        weights = jnp.cos(jnp.arange(out.size, dtype=out.dtype)).reshape(out.shape)
-        return jnp.sum(weights * out) + sum(ends), (carry, out)
-
-    return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(variables, x)
-
-
-def the_same(found: Any, expected: Any) -> None:
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 * (1.0 + float(jnp.abs(b).max())))
-
-
 @pytest.mark.slow  # By default test_time_loop_table.py runs a chain with recurrent weights.
 @pytest.mark.parametrize(("name", "rows", "twice"), ROWS)
 def test_the_numbers_of_nn_rnn_for_any_tile_and_segment(
@@ -92,7 +76,7 @@ def test_the_numbers_of_nn_rnn_for_any_tile_and_segment(
     fed_back = [g for path, g in gradients if "recurrent_kernel" in jax.tree_util.keystr(path)]
     assert fed_back
     assert all(np.any(g != 0) for g in fed_back)
-    the_same(found, expected)
+    assert_same(found, expected)
 
 
 def test_what_is_no_neuron_cannot_spread_nan(x64: None) -> None:
@@ -154,12 +138,12 @@ def test_streams_padding_and_a_single_neuron(cell: Any, x64: None) -> None:
     ours = snn.RNN(cell, implementation="kernel", return_carry=True)
     variables = scan.init(jax.random.key(1), x)
     whole = results_of(scan, variables, x)
-    the_same(results_of(ours, variables, x), whole)
+    assert_same(results_of(ours, variables, x), whole)
 
     # In two parts, the carry of the first handed to the second.
     carry, first = ours.apply(variables, x[:, :4])
     carry, second = ours.apply(variables, x[:, 4:], initial_carry=carry)
-    the_same((carry, jnp.concatenate([first, second], 1)), whole[0][1])
+    assert_same((carry, jnp.concatenate([first, second], 1)), whole[0][1])
 
     # Reversed, up to the length of a sequence.
     several = jnp.concatenate([x, 2.0 * x, -x])
@@ -169,7 +153,7 @@ def test_streams_padding_and_a_single_neuron(cell: Any, x64: None) -> None:
         net = snn.RNN(cell, implementation=implementation, reverse=True, keep_order=True)
         return net.apply(variables, several, seq_lengths=lengths)
 
-    the_same(outputs("kernel"), outputs("scan"))
+    assert_same(outputs("kernel"), outputs("scan"))
 
 
 @pytest.mark.slow
@@ -189,7 +173,7 @@ def test_membranes_of_recurrent_layers_are_seen(x64: None) -> None:
 
     found = seen("kernel")
     assert len(jax.tree.leaves(found[0][1])) >= 5
-    the_same(found, seen("scan"))
+    assert_same(found, seen("scan"))
 
 
 @pytest.mark.slow
@@ -206,7 +190,7 @@ def test_an_ensemble_of_networks_under_vmap(x64: None) -> None:
 
     expected = found("scan")
     assert expected[0][0] != expected[0][1]
-    the_same(found("kernel"), expected)
+    assert_same(found("kernel"), expected)
 
 
 @pytest.mark.slow
@@ -233,22 +217,7 @@ CUDA = [("synapse", 1), ("two currents", 4), ("learned", 4), ("channels", 1), ("
 def test_it_is_lowered_for_cuda_without_a_gpu(
     name: str, segment: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if jax.__version_info__ >= (0, 11):
-        device = jax.sharding.AbstractDevice("NVIDIA H100 80GB HBM3", 132, "gpu")
-        mesh = jax.sharding.AbstractMesh((1,), ("x",), abstract_device=device)
-        used = jax.sharding.use_abstract_mesh(mesh)
-    else:
-        used = jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ()))
-
-    def compiled(run: Any) -> Any:
-        return cut.chain_of(run, interpret=False, segment=segment)
-
-    monkeypatch.setattr(loop, "chain_of", compiled)
     cell = CELLS[name].clone(param_dtype=jnp.float32)
-    net = snn.RNN(cell, implementation="kernel")
     x = jax.ShapeDtypeStruct((B, T, F), jnp.float32)
-    variables = jax.eval_shape(snn.RNN(cell, implementation="scan").init, jax.random.key(0), x)
-    with used:
-        traced = jax.jit(jax.grad(lambda v, x: jnp.sum(net.apply(v, x)))).trace(variables, x)
-        text = traced.lower(lowering_platforms=("cuda",)).as_text()
-    assert text.count("xla.gpu.triton") == 2  # forward and in reverse
+    # Forward and in reverse.
+    assert programs_for_cuda(cell, x, segment, monkeypatch) == 2

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from flax_snn.products import conv_general_dilated
 from flax_snn.typing import Array
 
 __all__ = ["METHODS", "Method", "chosen", "delayed_product", "filtered", "shifted"]
@@ -65,7 +66,7 @@ def delayed_product(x: Array, kernel: Array, method: Method = "auto") -> Array:
     if taps == 1:
         return jnp.matmul(x, kernel[0])
     if chosen(method, taps, x.dtype) == "convolution":
-        return lax.conv_general_dilated(
+        return conv_general_dilated(
             x, kernel[::-1], (1,), "VALID", dimension_numbers=("NWC", "WIO", "NWC")
         )
     blocks = _Blocks(x.shape[1] - taps + 1, taps)

@@ -29,6 +29,7 @@ from flax_snn import checks
 from flax_snn.cells.weights import Projection, Recurrence
 from flax_snn.layers.delayed_dense import DelayedDense, DelayedDenseCell
 from flax_snn.layers.delayed_recurrent import DelayedRecurrentCell
+from flax_snn.products import is_plain
 from flax_snn.typing import Array
 
 _MOST_PAIRS = 2**31 - 1
@@ -36,6 +37,9 @@ _MOST_PAIRS = 2**31 - 1
 
 _EXACT = 2**24
 """Up to here sums of ones are exact in float32."""
+
+_PRODUCTS = ("dot_general", "conv_general_dilated")
+"""Attributes, also with ``_cls``, that give a layer of Flax a product of its own."""
 
 _OF_FLAX = (nn.Dense, nn.DenseGeneral, nn.Conv, nn.ConvTranspose, nn.ConvLocal)
 
@@ -147,7 +151,7 @@ class ConnectionCounter:
         elif isinstance(module, Projection | Recurrence) and method == "of":
             weight = "kernel" if isinstance(module, Projection) else "recurrent_kernel"
             inputs = args[0] if args else next(iter(kwargs.values()))
-            self._count_matrix(module, weight, inputs, module.dot_general is not _PRODUCT)
+            self._count_matrix(module, weight, inputs, not is_plain(module.dot_general))
         elif isinstance(module, DelayedDense) and method == "__call__":
             inputs = args[0] if args else kwargs["inputs"]
             self._count_matrix(module, "kernel", inputs, False)
@@ -187,10 +191,8 @@ class ConnectionCounter:
         indicator = (inputs != 0).astype(jnp.float32)
         pairs = outputs(indicator, (kernel != 0).astype(jnp.float32))
         pairs = jnp.sum(pairs, axis=tuple(range(len(lead), pairs.ndim)), dtype=jnp.int32)
-        devices = ("dot_general", "dot_general_cls", "conv_general_dilated")
-        device = any(getattr(module, name, None) is not None for name in devices) or (
-            getattr(module, "conv_general_dilated_cls", None) is not None
-        )
+        products = (f"{name}{cls}" for name in _PRODUCTS for cls in ("", "_cls"))
+        device = not all(is_plain(getattr(module, name, None)) for name in products)
         mask = getattr(module, "mask", None)
         self._note(module, "kernel", pairs, _is_ternary(inputs, features), dense, device, mask)
 
@@ -300,8 +302,6 @@ class ConnectionCounter:
 
 
 _FIELDS = ("pairs", "ternary")
-
-_PRODUCT = jax.lax.dot_general
 
 
 def lost(name: str) -> str:

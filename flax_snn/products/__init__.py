@@ -1,7 +1,8 @@
 """Matrix products of layers of neurons."""
 
 from flax_snn.products.choice import CHOICES, product_for, why_not_events
-from flax_snn.products.dense import as_floating, as_kernel, feed_back, is_kernel, project
+from flax_snn.products.convolution import conv_general_dilated
+from flax_snn.products.dense import as_floating, as_kernel, feed_back, is_kernel, is_plain, project
 from flax_snn.products.event import EventDotGeneral, event_kernel_gradient, event_product
 
 __all__ = [
@@ -9,10 +10,12 @@ __all__ = [
     "EventDotGeneral",
     "as_floating",
     "as_kernel",
+    "conv_general_dilated",
     "event_kernel_gradient",
     "event_product",
     "feed_back",
     "is_kernel",
+    "is_plain",
     "product_for",
     "project",
     "why_not_events",

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax.typing import ArrayLike
 
+from flax_snn.products.convolution import conv_general_dilated
 from flax_snn.typing import Array
 
 
@@ -62,6 +63,17 @@ def feed_back(
 def is_kernel(dot_general: Any) -> bool:
     """Whether a product is that with a kernel, its own or the one that `as_kernel` returns."""
     return dot_general is jax.lax.dot_general or getattr(dot_general, "linear", False)
+
+
+def is_plain(product: Any) -> bool:
+    """Whether a product, or what makes one, is the mathematical one, however it is computed.
+
+    That of a crossbar is not. ``None``, Flax's default, is; so is what says it of itself, by an
+    attribute ``plain``, as `EventDotGeneral` does.
+    """
+    product = getattr(product, "func", product)  # functools.partial
+    known = (None, jax.lax.dot_general, jax.lax.conv_general_dilated, conv_general_dilated)
+    return any(product is each for each in known) or getattr(product, "plain", False)
 
 
 def as_kernel(dot_general: Any, kernel: Array) -> Array:

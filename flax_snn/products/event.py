@@ -55,6 +55,7 @@ class EventDotGeneral:
     gradient_share: float = 0.25
 
     linear: ClassVar[bool] = True
+    plain: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Checks the shares."""
@@ -180,8 +181,12 @@ def _dense_gradient(x: Array, d_out: Array, **shares: Any) -> Array:
     return lax.dot_general(x, d_out, (((0,), (0,)), ((), ())))
 
 
-_PRODUCT = bilinear("event_product", _product, _dense_product, lambda x, k: (x[0], k[1]))
-_GRADIENT = bilinear("event_kernel_gradient", _gradient, _dense_gradient, lambda x, d: (x[1], d[1]))
+_PRODUCT = bilinear(
+    "event_product", _product, _dense_product, lambda x, kernel, **_: (x[0], kernel[1])
+)
+_GRADIENT = bilinear(
+    "event_kernel_gradient", _gradient, _dense_gradient, lambda x, d_out, **_: (x[1], d_out[1])
+)
 transposed(
     _PRODUCT,
     lambda d_out, x, kernel, shares: d_out @ kernel.T,

@@ -23,40 +23,43 @@ def bilinear(
     name: str,
     native: Callable[..., Array],
     dense: Callable[..., Array],
-    shape: Callable[[Shape, Shape], Shape],
+    shape: Callable[..., Shape],
+    *,
+    static: str = "shares",
 ) -> Primitive:
-    """Returns a primitive for a product of two matrices.
+    """Returns a primitive for a product of two arrays.
 
     Args:
       name: its name in programs.
-      native: the product on CPUs, of two matrices and the keyword ``shares``.
+      native: the product on CPUs, of two arrays and what is static.
       dense: the same product elsewhere.
-      shape: shape of the result, of the shapes of the matrices.
+      shape: shape of the result, of the shapes of the arrays and what is static.
+      static: keyword of what all three functions get beside the arrays, which can be hashed.
     """
     primitive = Primitive(name)
 
-    def abstract(x: Any, other: Any, **shares: Any) -> Any:
-        spread = {}
+    def abstract(x: Any, other: Any, **options: Any) -> Any:
+        result, spread = shape(x.shape, other.shape, **options), {}
         if varying(x):
-            whole = NamedSharding(x.sharding.mesh, PartitionSpec(None, None))
+            whole = NamedSharding(x.sharding.mesh, PartitionSpec(*(None for _ in result)))
             spread = {"sharding": whole, "manual_axis_type": x.manual_axis_type}
-        return jax.core.ShapedArray(shape(x.shape, other.shape), x.dtype, **spread)
+        return jax.core.ShapedArray(result, x.dtype, **spread)
 
-    def lowered(context: Any, *arrays: Any, **shares: Any) -> Any:
+    def lowered(context: Any, *arrays: Any, **options: Any) -> Any:
         parameters = context.module_context.lowering_parameters
         function = dense if getattr(parameters, "for_export", True) else native
-        return mlir.lower_fun(function, multiple_results=False)(context, *arrays, **shares)
+        return mlir.lower_fun(function, multiple_results=False)(context, *arrays, **options)
 
-    def batched(arrays: Any, axes: Any, **shares: Any) -> Any:
-        product = functools.partial(dense, **shares)
+    def batched(arrays: Any, axes: Any, **options: Any) -> Any:
+        product = functools.partial(dense, **options)
         return jax.vmap(product, axes)(*arrays), 0
 
     primitive.def_abstract_eval(abstract)
-    compiled = jax.jit(primitive.bind, static_argnames="shares")
+    compiled = jax.jit(primitive.bind, static_argnames=static)
 
-    def run(*arrays: Any, **shares: Any) -> Any:
+    def run(*arrays: Any, **options: Any) -> Any:
         with jax.disable_jit(False):  # a primitive that XLA runs is compiled in any case
-            return compiled(*arrays, **shares)
+            return compiled(*arrays, **options)
 
     primitive.def_impl(run)
     mlir.register_lowering(primitive, mlir.lower_fun(dense, multiple_results=False))
@@ -90,11 +93,11 @@ def varying_alike(*arrays: Array) -> tuple[Array, ...]:
 def transposed(
     primitive: Primitive, left: Callable[..., Array], right: Callable[..., Array]
 ) -> None:
-    """Says what the transposes of a primitive are with respect to its two matrices.
+    """Says what the transposes of a primitive are with respect to its two arrays.
 
     Args:
       primitive: one that `bilinear` returned.
-      left: of the cotangent, the matrices and ``shares``, the cotangent of the first matrix.
+      left: of the cotangent, the arrays and what is static, the cotangent of the first array.
       right: likewise that of the second.
     """
     ad.defbilinear(primitive, left, right)

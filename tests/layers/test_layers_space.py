@@ -116,6 +116,19 @@ def test_pooled_gradients_reach_the_spikes():
     np.testing.assert_array_equal(per_window, np.ones((1, 2, 2, 2, 1)))
 
 
+def test_the_first_of_the_largest_gets_the_gradient_as_in_flax(x64):
+    for height, width in ((6, 6), (7, 5)):
+        x = jnp.asarray(np.random.default_rng(0).integers(0, 3, (3, height, width, 2)), float)
+        d_y = jnp.asarray(np.random.default_rng(1).normal(size=(3, height // 3, width // 2, 2)))
+        expected, other = jax.vjp(lambda x: nn.max_pool(x, (3, 2), (3, 2)), x)
+        layer = snn.MaxPool((3, 2))
+        found, mine = jax.vjp(lambda x, layer=layer: layer.apply({}, x[:, None])[:, 0], x)
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(mine(d_y)[0], other(d_y)[0])
+        _, tangent = jax.jvp(lambda x, layer=layer: layer.apply({}, x[:, None])[:, 0], (x,), (x,))
+        np.testing.assert_array_equal(tangent, expected)  # the maximum is linear where it stays
+
+
 @pytest.mark.parametrize(
     ("make", "error", "match"),
     [

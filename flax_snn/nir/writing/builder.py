@@ -13,6 +13,7 @@ from flax_snn.nir.graph import Graph, Node
 from flax_snn.nir.method import Method
 from flax_snn.nir.shapes import output_shape
 from flax_snn.nir.writing.targets import Target
+from flax_snn.products import is_plain
 
 Recurrence = Literal["flat", "nested"]
 
@@ -203,7 +204,7 @@ def check_arithmetic(module: Any, path: str) -> None:
         )
     for name in ("dot_general", "dot_general_cls", "conv_general_dilated"):
         for each in (name, f"{name}_cls"):
-            if getattr(module, each, None) is not None:
+            if not is_plain(getattr(module, each, None)):
                 raise unsupported(
                     path, module, f" with {each}", "NIR has plain products only: export it without"
                 )

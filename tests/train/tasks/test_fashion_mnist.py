@@ -247,6 +247,6 @@ def test_what_the_cells_of_convolutions_do_comes_in_their_order() -> None:
     params, images = jax.jit(model.init)(jax.random.key(0)), load().test.inputs[:2]
     run = jax.jit(lambda *given: model.run(*given).cells)
     cells = jax.eval_shape(run, params, images, jax.random.key(0))
-    neurons = [28 * 28 * 2, 14 * 14 * 3, 5, 10]
+    neurons = [14 * 14 * 2, 7 * 7 * 3, 5, 10]
     assert [cell["v"][0].shape[-1] for cell in cells] == neurons
     assert ["spikes" in cell for cell in cells] == [True, True, True, False]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import variance_scaling
 
 import flax_snn as snn
+from flax_snn.products import conv_general_dilated
 from flax_snn.typing import Array, Float
 from train.tasks.fashion_mnist.encoding import SIDE
 from train.tasks.fashion_mnist.settings import FashionNetwork
@@ -46,8 +47,16 @@ class ImageNetwork(nn.Module):
             x = x.reshape(*x.shape[:2], SIDE, SIDE, 1)
             for k, channels in enumerate(config.channels):
                 init = _normal(config.layer_gain if k else config.input_gain)
-                x = nn.Conv(channels, (3, 3), kernel_init=init, use_bias=False)(x)
-                x = snn.layers.MaxPool((2, 2))(self._spikes(x, steps))
+                x = nn.Conv(
+                    channels,
+                    (3, 3),
+                    kernel_init=init,
+                    use_bias=False,
+                    conv_general_dilated=conv_general_dilated,
+                )(x)
+                # Neurons get the largest current of a window: a quarter of them, with as much to
+                # say, and of constant currents the maximum is taken once.
+                x = self._spikes(snn.layers.MaxPool((2, 2))(x), steps)
             x = x.reshape(batch, steps, -1)
         first = config.architecture == "mlp"
         for size in config.hidden:

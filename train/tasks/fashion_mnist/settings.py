@@ -39,8 +39,8 @@ class FashionNetwork(NetworkConfig):
     """A spiking multilayer perceptron, or a convolutional network; leaky integrators read it."""
 
     architecture: Literal["mlp", "conv"] = "mlp"
-    """`mlp`: 784 - hidden - 10; `conv`: convolutions of 3 x 3, each followed by spiking neurons and
-    the maximum over 2 x 2, then the hidden layers."""
+    """`mlp`: 784 - hidden - 10; `conv`: convolutions of 3 x 3, each followed by the maximum over
+    2 x 2 and spiking neurons, then the hidden layers."""
     channels: tuple[int, ...] = (32, 64)
     """Channels of each convolution of `conv`."""
     hidden: tuple[int, ...] = (512,)
@@ -69,6 +69,6 @@ class FashionConfig:
     data: FashionData = FashionData(steps=6, flip=True)
     network: FashionNetwork = FashionNetwork(hidden=(1024,), dropout=0.3, surrogate_slope=5.0)
     training: TrainingConfig = TrainingConfig(
-        epochs=25, batch_size=250, learning_rate=4e-3, weight_decay=1e-2, jitter=0.0
+        epochs=80, batch_size=250, learning_rate=4e-3, weight_decay=1e-2, jitter=0.0
     )
     crossbar: CrossbarConfig = CrossbarConfig()

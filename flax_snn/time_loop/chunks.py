@@ -211,7 +211,9 @@ def plan(
     if length is None:
         room = max(CHUNK // max(part * widest, 1), rows // part)
         longest = min(max(room, SHORTEST), LONGEST)
-        whole = [n for n in range(longest, longest // 2, -1) if steps % n == 0]
+        # A quarter more than fits costs less than chunks of half the length.
+        most = min(longest + longest // 4, LONGEST)
+        whole = [n for n in range(most, longest // 2, -1) if steps % n == 0]
         length = steps if steps <= longest else whole[0] if whole else longest
     return Chunks(steps, length, part * shards, batch, axis, exact, shards)
 

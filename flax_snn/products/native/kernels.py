@@ -1,7 +1,7 @@
 """Loops over the entries of a matrix that are not zero, as vector code for LLVM.
 
-The rows of a matrix of spikes are compressed into lists of the columns where they are not zero. A
-product then adds up the rows of the kernel that a list names, in registers; the gradient of a
+The rows of a matrix of spikes are compressed into lists of the columns where they are not zero, and
+of the values there, which are read again for each panel. A product then adds up the rows of the kernel that a list names, in registers; the gradient of a
 kernel adds a row of cotangents to the rows that a list names. Wide kernels are worked on in panels
 of columns that stay in cache. Products are cut into blocks of rows, gradients into blocks of
 features, each for a thread (`flax_snn.products.native.threads`).
@@ -146,11 +146,12 @@ def _over_lists(kind: _Kind, name: str, inner: Callable[..., None], *, clears: b
     sizes = [
         b.mul(b.add(rows, number(1)), number(8)),
         b.mul(b.add(b.mul(rows, features), number(LANES)), number(4)),
+        b.mul(b.mul(rows, features), size),
         b.select(packs, b.mul(size, b.mul(features, panel)), number(1)),
     ]
     count = b.alloca(I64)
     memory = [b.call(kind.allocate, [each]) for each in sizes]
-    starts, columns, packed = memory
+    starts, columns, values, packed = memory
     missing = ir.Constant(ir.IntType(1), 0)
     for each in memory:
         missing = b.or_(missing, b.icmp_unsigned("==", each, number(0)))
@@ -164,8 +165,11 @@ def _over_lists(kind: _Kind, name: str, inner: Callable[..., None], *, clears: b
         b.store(number(0), place)
     with Loop(b, number(0), rows) as row:
         row_of_x = b.add(x, b.mul(size, b.mul(row, stride_of_x)))
-        first = b.add(columns, b.mul(number(4), b.load(count)))
-        b.store(b.add(b.load(count), kind.compress(b, row_of_x, features, first)), count)
+        before = b.load(count)
+        first = b.add(columns, b.mul(number(4), before))
+        found = kind.compress(b, row_of_x, features, first)
+        kind.take(b, row_of_x, first, found, b.add(values, b.mul(size, before)))
+        b.store(b.add(before, found), count)
         b.store(b.load(count), b.gep(at, [b.add(row, number(1))]))
     if clears:
         with b.if_then(b.not_(packs)):
@@ -185,9 +189,9 @@ def _over_lists(kind: _Kind, name: str, inner: Callable[..., None], *, clears: b
             start = b.load(b.gep(at, [row]))
             found = b.sub(b.load(b.gep(at, [b.add(row, number(1))])), start)
             listed = b.add(columns, b.mul(number(4), start))
-            values = b.add(x, b.mul(size, b.mul(row, stride_of_x)))
+            factors = b.add(values, b.mul(size, start))
             by_row = b.add(b.add(matrix if clears else out, of_row), offset)
-            inner(b, by_row, by_column, stride, here, listed, found, values)
+            inner(b, by_row, by_column, stride, here, listed, found, factors)
         if clears:
             with b.if_then(packs):
                 _copy_rows(b, kind, features, here, (whole, width), (packed, panel))
@@ -205,16 +209,16 @@ def _one_by_one(b: ir.IRBuilder, kind: _Kind, arguments: Any, *, clears: bool) -
     with Loop(b, number(0), rows) as row:
         values = b.add(x, b.mul(size, b.mul(row, stride_of_x)))
         with Loop(b, number(0), features) as feature:
-            value = b.load(b.gep(pointer(b, values, kind.scalar), [feature]))
-            fires = b.fcmp_unordered("!=", value, ir.Constant(kind.scalar, 0.0))
+            value = b.gep(pointer(b, values, kind.scalar), [feature])
+            fires = b.fcmp_unordered("!=", b.load(value), ir.Constant(kind.scalar, 0.0))
             with b.if_then(fires):
                 b.store(b.trunc(feature, I32), column)
                 of_row, of_feature = (b.mul(size, b.mul(k, width)) for k in (row, feature))
                 source = b.add(matrix, of_row if clears else of_feature)
                 target = out if clears else b.add(out, of_row)
                 stride = width if clears else number(0)
-                listed = b.ptrtoint(column, I64)
-                kind.add_to_rows(b, source, target, stride, width, listed, number(1), values)
+                listed, factor = b.ptrtoint(column, I64), b.ptrtoint(value, I64)
+                kind.add_to_rows(b, source, target, stride, width, listed, number(1), factor)
 
 
 def _clear(b: ir.IRBuilder, kind: _Kind, at: Any, count: Any) -> None:
@@ -288,6 +292,14 @@ class _Kind:
             b.store(b.add(at, b.zext(fires, I64)), count)
         return b.load(count)
 
+    def take(self, b: ir.IRBuilder, row: Any, columns: Any, count: Any, values: Any) -> None:
+        """Writes the values of a row in the listed columns."""
+        row, values = (pointer(b, p, self.scalar) for p in (row, values))
+        columns = pointer(b, columns, I32)
+        with Loop(b, number(0), count) as k:
+            value = b.load(b.gep(row, [b.zext(b.load(b.gep(columns, [k])), I64)]))
+            b.store(value, b.gep(values, [k]))
+
     def sum_rows(
         self,
         b: ir.IRBuilder,
@@ -297,10 +309,10 @@ class _Kind:
         width: Any,
         columns: Any,
         count: Any,
-        row: Any,
+        factors: Any,
     ) -> None:
-        """Writes the sum of ``row[c] * kernel[c]`` over the listed columns c, ``width`` values."""
-        kernel, row, out = (pointer(b, p, self.scalar) for p in (kernel, row, out))
+        """Writes the sum of factors times ``kernel[c]`` over the listed c, ``width`` values."""
+        kernel, factors, out = (pointer(b, p, self.scalar) for p in (kernel, factors, out))
         columns = pointer(b, columns, I32)
 
         def panel(first: Any, vectors: int) -> None:
@@ -308,7 +320,7 @@ class _Kind:
             with Loop(b, number(0), count, carried=[start] * max(vectors, 1)) as k:
                 column = b.zext(b.load(b.gep(columns, [k])), I64)
                 source = b.gep(kernel, [b.add(b.mul(column, stride), first)])
-                value = b.load(b.gep(row, [column]))
+                value = b.load(b.gep(factors, [k]))
                 factor = splat(b, value, self.vector) if vectors else value
                 sums = []
                 for i, part in enumerate(k.carried):
@@ -329,10 +341,10 @@ class _Kind:
         width: Any,
         columns: Any,
         count: Any,
-        row: Any,
+        factors: Any,
     ) -> None:
-        """Adds ``row[c] * source`` to ``out[c]`` for the listed columns c, ``width`` values."""
-        source, row, out = (pointer(b, p, self.scalar) for p in (source, row, out))
+        """Adds factors times ``source`` to ``out[c]`` for the listed columns c, ``width`` values."""
+        source, factors, out = (pointer(b, p, self.scalar) for p in (source, factors, out))
         columns = pointer(b, columns, I32)
 
         def panel(first: Any, vectors: int) -> None:
@@ -342,7 +354,7 @@ class _Kind:
             with Loop(b, number(0), count) as k:
                 column = b.zext(b.load(b.gep(columns, [k])), I64)
                 target = b.gep(out, [b.add(b.mul(column, stride), first)])
-                value = b.load(b.gep(row, [column]))
+                value = b.load(b.gep(factors, [k]))
                 factor = splat(b, value, self.vector) if vectors else value
                 for offset, term in zip(offsets, terms, strict=True):
                     at = b.gep(target, [offset])

@@ -1,10 +1,11 @@
 """Loops over the entries of a matrix that are not zero, as vector code for LLVM.
 
 The rows of a matrix of spikes are compressed into lists of the columns where they are not zero, and
-of the values there, which are read again for each panel. A product then adds up the rows of the kernel that a list names, in registers; the gradient of a
-kernel adds a row of cotangents to the rows that a list names. Wide kernels are worked on in panels
-of columns that stay in cache. Products are cut into blocks of rows, gradients into blocks of
-features, each for a thread (`flax_snn.products.native.threads`).
+of the values there, so that the matrix is read once, and not for each panel. A product then adds up
+the rows of the kernel that a list names, in registers; the gradient of a kernel adds a row of
+cotangents to the rows that a list names. Wide kernels are worked on in panels of columns that stay
+in cache. Products are cut into blocks of rows, gradients into blocks of features, each for a thread
+(`flax_snn.products.native.threads`).
 
 Functions are built with `flax_snn.products.native.builder`; a function for one dtype takes
 addresses and sizes as 64-bit integers:
@@ -343,7 +344,7 @@ class _Kind:
         count: Any,
         factors: Any,
     ) -> None:
-        """Adds factors times ``source`` to ``out[c]`` for the listed columns c, ``width`` values."""
+        """Adds factors times ``source`` to ``out[c]`` for the listed c, ``width`` values."""
         source, factors, out = (pointer(b, p, self.scalar) for p in (source, factors, out))
         columns = pointer(b, columns, I32)
 

@@ -99,7 +99,7 @@ ROWS: dict[str, Case] = {
         "fashion_mnist",
         Row(CONV, required=0.92),
     ),
-    "fashion: mlp, latency": Case(
+    "fashion: latency": Case(
         "fashion_mnist", "fashion_mnist", Row("--encoding latency --steps 16 --epochs 20", REPORTED)
     ),
     **{

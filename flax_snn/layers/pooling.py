@@ -18,7 +18,7 @@ from flax.linen import pooling
 from jax import lax
 
 from flax_snn import checks
-from flax_snn.products import as_floating
+from flax_snn.products import as_floating, is_explicit
 from flax_snn.representation import short_repr
 from flax_snn.typing import Array, Shaped
 
@@ -86,7 +86,8 @@ class SumPool(nn.Module):
         sides = [(p, p) for p in self.padding]
         flat = inputs.reshape((-1, *inputs.shape[-3:]))  # nn.pooling takes one batch axis
         strides = self.strides or self.window
-        if start and strides == self.window and self.padding == (0, 0):
+        side_by_side = strides == self.window and self.padding == (0, 0)
+        if start and side_by_side and not is_explicit(flat):
             out = _largest(_tiles(flat, self.window))
         else:
             combine = lax.max if start else lax.add

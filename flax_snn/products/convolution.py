@@ -4,7 +4,8 @@
 
 `flax.linen.Conv` takes it as its ``conv_general_dilated``. JAX has the derivative of the kernel as
 a convolution whose window is the whole image. Inside a loop, such as a ``lax.scan`` over batches or
-time steps, XLA's code for CPUs then runs element by element, 20 to 80 times slower than outside.
+time steps, XLA's code for CPUs then runs element by element, some twenty times slower than outside
+(``benchmarks/speed/convolution.py``).
 Here that derivative is a matrix product of the patches of some rows at a time, and that of the
 inputs a convolution like the first one.
 """
@@ -19,9 +20,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from flax_snn.products.primitives import bilinear, transposed, varying_alike
+from flax_snn.products.primitives import bilinear, is_explicit, transposed, varying_alike
 from flax_snn.typing import Array, Shape
 
 _PATCHES = 2**20
@@ -55,8 +57,8 @@ class Window(NamedTuple):
 
 
 def conv_general_dilated(
-    lhs: Array,
-    rhs: Array,
+    lhs: Array | np.ndarray,
+    rhs: Array | np.ndarray,
     window_strides: Sequence[int],
     padding: str | Sequence[tuple[int, int]],
     lhs_dilation: Sequence[int] | None = None,
@@ -70,7 +72,8 @@ def conv_general_dilated(
     """Returns what ``jax.lax.conv_general_dilated`` does; derivatives stay fast in a loop.
 
     They do for the convolution of `flax.linen.Conv` without groups and without a dilation of its
-    inputs, in float32 and float64, on CPUs. Everything else is left to ``jax.lax``.
+    inputs, in float32 and float64, on CPUs. Everything else is left to ``jax.lax``, and so are
+    arrays whose type says how they are spread over a mesh.
 
     >>> import flax.linen as nn
     >>> layer = nn.Conv(32, (3, 3), conv_general_dilated=conv_general_dilated)
@@ -95,11 +98,12 @@ def conv_general_dilated(
       TypeError: what ``jax.lax.conv_general_dilated`` does not take.
       ValueError: likewise.
     """
+    x, kernel = jnp.asarray(lhs), jnp.asarray(rhs)
 
-    def plain(lhs: Array, rhs: Array) -> Array:
+    def plain() -> Array:
         return lax.conv_general_dilated(
-            lhs,
-            rhs,
+            x,
+            kernel,
             window_strides,
             padding,
             lhs_dilation,
@@ -111,33 +115,34 @@ def conv_general_dilated(
             preferred_element_type,
         )
 
-    # Shapes that do not fit are refused by what stands in the program.
-    rank = lhs.ndim - 2
+    # Shapes that do not fit are left to JAX, too, which refuses them with its own words.
+    rank = x.ndim - 2
     ours = (
         rank >= 1
-        and lhs.ndim == rhs.ndim
-        and lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers) == _numbers(rank)
+        and x.ndim == kernel.ndim
+        and lax.conv_dimension_numbers(x.shape, kernel.shape, dimension_numbers) == _numbers(rank)
         and feature_group_count == batch_group_count == 1
         and set(lhs_dilation or (1,)) == {1}
-        and lhs.shape[-1] == rhs.shape[-2]
-        and lhs.dtype == rhs.dtype
-        and lhs.dtype in (jnp.float32, jnp.float64)
-        and preferred_element_type in (None, lhs.dtype)
+        and x.shape[-1] == kernel.shape[-2]
+        and x.dtype == kernel.dtype
+        and x.dtype in (jnp.float32, jnp.float64)
+        and preferred_element_type in (None, x.dtype)
         and len(window_strides) == len(rhs_dilation or window_strides) == rank
         and (isinstance(padding, str) or len(padding) == rank)
+        and not (is_explicit(x) or is_explicit(kernel))
     )
     if not ours:
-        return plain(lhs, rhs)
-    size, strides = rhs.shape[:rank], tuple(window_strides)
+        return plain()
+    size, strides = kernel.shape[:rank], tuple(window_strides)
     dilation = tuple(rhs_dilation or (1,) * rank)
     if isinstance(padding, str):
         spread = [(n - 1) * step + 1 for n, step in zip(size, dilation, strict=True)]
-        padding = lax.padtype_to_pads(lhs.shape[1:-1], spread, strides, padding)
+        padding = lax.padtype_to_pads(x.shape[1:-1], spread, strides, padding)
     pads = tuple((int(before), int(after)) for before, after in padding)
     window = Window(size, strides, pads, dilation, precision)
-    if 0 in (lhs.size, rhs.size, *window.outputs(lhs.shape[1:-1])):
-        return plain(lhs, rhs)
-    return _CONVOLUTION.bind(*varying_alike(lhs, rhs), window=window)
+    if 0 in (x.size, kernel.size, *window.outputs(x.shape[1:-1])):
+        return plain()
+    return _CONVOLUTION.bind(*varying_alike(x, kernel), window=window)
 
 
 def _numbers(rank: int) -> lax.ConvDimensionNumbers:
@@ -159,7 +164,9 @@ def _convolution(x: Array, kernel: Array, *, window: Window) -> Array:
     )
 
 
-def _input_gradient(d_y: Array, kernel: Array, sizes: Sequence[int], window: Window) -> Array:
+def _input_gradient(
+    d_y: Array, kernel: Array | np.ndarray, sizes: Sequence[int], window: Window
+) -> Array:
     """Returns the cotangent of the inputs: ``d_y`` with zeros between, and the kernel reversed."""
     rank = len(sizes)
     padding = []

@@ -20,7 +20,7 @@ from jax import lax
 
 from flax_snn import checks
 from flax_snn.products.native import call, denser, why_unavailable
-from flax_snn.products.primitives import bilinear, transposed, varying_alike
+from flax_snn.products.primitives import bilinear, is_explicit, transposed, varying_alike
 from flax_snn.typing import Array
 
 
@@ -138,8 +138,11 @@ def event_product(
 
     Returns:
       The product ``(*B, M)``, with derivatives of any order: event-driven with respect to the
-      kernel, dense with respect to the inputs.
+      kernel, dense with respect to the inputs; dense in all where the type of an array says how it
+      is spread over a mesh.
     """
+    if is_explicit(inputs) or is_explicit(kernel):
+        return jnp.matmul(inputs, kernel)
     shares = (share, share if gradient_share is None else gradient_share)
     out = _PRODUCT.bind(*varying_alike(_rows(inputs), kernel), shares=shares)
     return out.reshape(*inputs.shape[:-1], kernel.shape[-1])

@@ -68,6 +68,14 @@ def bilinear(
     return primitive
 
 
+def is_explicit(array: Any) -> bool:
+    """Returns whether the type of an array says how it is spread over a mesh.
+
+    That of what a primitive returns would have to say it, too: there products are those of JAX.
+    """
+    return bool(jax.typeof(array).sharding.mesh.explicit_axes)
+
+
 def varying(array: Any) -> frozenset[Any]:
     """Returns the axes of a mesh along which an array differs, inside ``jax.shard_map``."""
     kind = getattr(array, "manual_axis_type", None)

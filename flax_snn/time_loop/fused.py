@@ -31,10 +31,11 @@ from jax.custom_derivatives import SymbolicZero
 from jax.interpreters import ad
 from jax.sharding import NamedSharding, PartitionSpec
 
+from flax_snn.products import is_explicit
 from flax_snn.time_loop.chunks import plan
 from flax_snn.time_loop.layer import LayerWeights
 from flax_snn.time_loop.loop import Result, Run
-from flax_snn.time_loop.mesh import automatic, is_explicit, placement
+from flax_snn.time_loop.mesh import automatic, placement
 from flax_snn.time_loop.program import Program, Saved
 from flax_snn.time_loop.run_backward import run_backward
 from flax_snn.time_loop.run_forward import run_forward

@@ -11,13 +11,6 @@ from typing import Any
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from flax_snn.typing import Array
-
-
-def is_explicit(array: Array) -> bool:
-    """Returns whether the type of an array says how it is spread over a mesh."""
-    return bool(jax.typeof(array).sharding.mesh.explicit_axes)
-
 
 def placement(arrays: Any) -> Any:
     """Returns how arrays, or what `jax.eval_shape` returns for them, are spread."""

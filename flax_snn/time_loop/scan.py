@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from flax_snn.products import is_explicit
 from flax_snn.time_loop.layer import Layer, LayerWeights
 from flax_snn.time_loop.loop import Result, Run, Traces
-from flax_snn.time_loop.mesh import automatic, is_explicit, placement
+from flax_snn.time_loop.mesh import automatic, placement
 from flax_snn.time_loop.noted import note_loop
 from flax_snn.typing import Array
 

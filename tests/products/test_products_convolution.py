@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from covering_rows import covered_by
 from jax import lax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 
 import flax_snn as snn
@@ -221,6 +222,30 @@ def test_what_fits_not_is_refused_as_by_jax():
     assert none.shape == (0, 7, 6, 4)
 
 
+def test_what_is_spread_by_its_type_stays_so():
+    """As by the products of JAX, and with their values."""
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Explicit,))
+    spread = NamedSharding(mesh, PartitionSpec("data"))
+    images = np.random.default_rng(0).normal(size=(4, 6, 6, 3)).astype(np.float32)
+    pairs = {
+        "convolution": [nn.Conv(2, (3, 3), conv_general_dilated=p) for p in OWN_AND_STOCK],
+        "matrix": [nn.Dense(2, dot_general_cls=p) for p in (snn.EventDotGeneral, None)],
+        "maximum": [snn.MaxPool((2, 2)), nn.Sequential([lambda x: nn.max_pool(x, (2, 2), (2, 2))])],
+    }
+    for name, layers in pairs.items():
+        variables = layers[1].init(jax.random.key(0), images)
+        with jax.set_mesh(mesh):
+            x = jax.device_put(images, spread)
+            found, expected = (
+                jax.jit(lambda v, x, layer=layer: layer.apply(v, x))(variables, x)
+                for layer in layers
+            )
+        assert found.sharding.spec == expected.sharding.spec, name
+        assert found.sharding.spec[0] == "data"
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+OWN_AND_STOCK = (conv_general_dilated, None)
 PLAIN = {
     "convolution": ((6, 6, 2), lambda own: nn.Conv(4, (3, 3), conv_general_dilated=own)),
     "matrix": ((5,), lambda own: nn.Dense(4, dot_general_cls=own)),

@@ -16,7 +16,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-VERSION = 4
+VERSION = 5
 """Version of the settings that this release writes. It reads all versions from `OLDEST` on."""
 
 OLDEST = 2

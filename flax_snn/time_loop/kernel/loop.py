@@ -20,12 +20,12 @@ import jax
 import jax.numpy as jnp
 from jax.interpreters import ad
 
+from flax_snn.products import is_explicit
 from flax_snn.time_loop.kernel.chain import run_chain
 from flax_snn.time_loop.kernel.cut import chain_of
 from flax_snn.time_loop.kernel.fits import why_not_layer
 from flax_snn.time_loop.kernel.passes import NO_FORWARD_MODE
 from flax_snn.time_loop.loop import Result, Run, Traces
-from flax_snn.time_loop.mesh import is_explicit
 from flax_snn.typing import Array
 
 

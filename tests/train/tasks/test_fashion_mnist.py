@@ -16,6 +16,7 @@ import train as app
 from train.command_line import run_command
 from train.errors import ConfigError
 from train.settings import RunOptions
+from train.store.settings_json import from_json, to_json
 from train.tasks.fashion_mnist.encoding import Images
 from train.tasks.fashion_mnist.network import _product
 from train.tasks.fashion_mnist.settings import FashionConfig, FashionData
@@ -237,16 +238,30 @@ def test_the_product_of_the_readout_has_the_derivatives_of_a_product() -> None:
     np.testing.assert_allclose(d_kernel, np.einsum("btn,btc->nc", x, d_y), atol=1e-5)
 
 
-def test_what_the_cells_of_convolutions_do_comes_in_their_order() -> None:
+def test_convolutional_runs_of_older_versions_keep_the_maximum_of_spikes() -> None:
+    network = dataclasses.replace(FashionConfig().network, architecture="conv")
+    stored = to_json("fashion_mnist", dataclasses.replace(FashionConfig(), network=network))
+    assert stored["config"]["network"].pop("pooled") == "currents"
+    older = from_json(FashionConfig, stored | {"version": 4})
+    assert older.network == dataclasses.replace(network, pooled="spikes")
+
+
+@pytest.mark.parametrize(("pooled", "sides"), [("currents", (14, 7)), ("spikes", (28, 14))])
+def test_what_the_cells_of_convolutions_do_comes_in_their_order(pooled, sides) -> None:
     task, settings = FashionMNIST(), FashionConfig()
     network = dataclasses.replace(
-        settings.network, architecture="conv", channels=(2, 3), hidden=(5,), input_gain=8.0
+        settings.network,
+        architecture="conv",
+        channels=(2, 3),
+        hidden=(5,),
+        input_gain=8.0,
+        pooled=pooled,
     )
     settings = dataclasses.replace(settings, network=network)
     model = task.build(settings)
     params, images = jax.jit(model.init)(jax.random.key(0)), load().test.inputs[:2]
     run = jax.jit(lambda *given: model.run(*given).cells)
     cells = jax.eval_shape(run, params, images, jax.random.key(0))
-    neurons = [14 * 14 * 2, 7 * 7 * 3, 5, 10]
+    neurons = [sides[0] ** 2 * 2, sides[1] ** 2 * 3, 5, 10]
     assert [cell["v"][0].shape[-1] for cell in cells] == neurons
     assert ["spikes" in cell for cell in cells] == [True, True, True, False]

@@ -54,9 +54,11 @@ class ImageNetwork(nn.Module):
                     use_bias=False,
                     conv_general_dilated=conv_general_dilated,
                 )(x)
-                # Neurons get the largest current of a window: a quarter of them, with as much to
-                # say, and of constant currents the maximum is taken once.
-                x = self._spikes(snn.layers.MaxPool((2, 2))(x), steps)
+                pool = snn.layers.MaxPool((2, 2))
+                if config.pooled == "currents":  # of constant ones once for all steps
+                    x = self._spikes(pool(x), steps)
+                else:
+                    x = pool(self._spikes(x, steps))
             x = x.reshape(batch, steps, -1)
         first = config.architecture == "mlp"
         for size in config.hidden:

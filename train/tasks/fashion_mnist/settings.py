@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from train.settings import CrossbarConfig, NetworkConfig, TrainingConfig
+from train.settings import CrossbarConfig, NetworkConfig, TrainingConfig, added
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +39,11 @@ class FashionNetwork(NetworkConfig):
     """A spiking multilayer perceptron, or a convolutional network; leaky integrators read it."""
 
     architecture: Literal["mlp", "conv"] = "mlp"
-    """`mlp`: 784 - hidden - 10; `conv`: convolutions of 3 x 3, each followed by the maximum over
-    2 x 2 and spiking neurons, then the hidden layers."""
+    """`mlp`: 784 - hidden - 10; `conv`: convolutions of 3 x 3, each with spiking neurons and a
+    maximum over 2 x 2, then the hidden layers."""
+    pooled: Literal["currents", "spikes"] = added(5, "currents", before="spikes")
+    """What `conv` takes the maximum of: `currents`, so that neurons get the largest of a window, or
+    `spikes` of four times as many neurons."""
     channels: tuple[int, ...] = (32, 64)
     """Channels of each convolution of `conv`."""
     hidden: tuple[int, ...] = (512,)

@@ -203,7 +203,7 @@ def test_without_memory_entries_are_worked_on_one_by_one(
     """Whichever of the three pieces of memory is missing, the result is that of NumPy."""
     from llvmlite import binding, ir
 
-    from flax_snn.products.native import kernels, xla_call
+    from flax_snn.products.native import kernels, vectors, xla_call
 
     number = ctypes.c_int64
     left = [0]
@@ -215,7 +215,7 @@ def test_without_memory_entries_are_worked_on_one_by_one(
     allocated = ctypes.CFUNCTYPE(number, number)(("malloc", ctypes.CDLL(None)))
     callback = ctypes.CFUNCTYPE(number, number)(allocate)
     binding.add_symbol("scarce", ctypes.cast(callback, ctypes.c_void_p).value)
-    monkeypatch.setattr(kernels, "ALLOCATE", "scarce")
+    monkeypatch.setattr(vectors, "ALLOCATE", "scarce")
     module = ir.Module("scarce")
     names = {name: each.name for name, each in kernels.add_loops(module, dtype).items()}
     engine = xla_call._compiled(module)
@@ -225,7 +225,7 @@ def test_without_memory_entries_are_worked_on_one_by_one(
         matrix = rng.normal(size=(rows, 70)).astype(dtype)
         expected = x @ matrix if name == "product" else x.T @ matrix
         loop = ctypes.CFUNCTYPE(None, *[number] * 6)(engine.get_function_address(names[name]))
-        for pieces in range(4):
+        for pieces in range(5):  # four, of which none, some or all are there
             left[0], out = pieces, np.full(result, np.nan, dtype)
             loop(x.ctypes.data, 7, 9, matrix.ctypes.data, 70, out.ctypes.data)
             # Sums of up to seven numbers of order 2, in another order.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import ctypes
 import functools
 import importlib.util
 from typing import Any
@@ -194,79 +193,6 @@ def test_wrong_arguments_of_the_product_are_named(unchecked: None) -> None:
         snn.EventDotGeneral()(x, kernel[:39], DIMENSIONS)
     with pytest.raises(TypeError, match="in the dtype of the inputs, float32, got bfloat16"):
         snn.EventDotGeneral()(x, kernel.astype(jnp.bfloat16), DIMENSIONS)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_without_memory_entries_are_worked_on_one_by_one(
-    dtype: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whichever of the three pieces of memory is missing, the result is that of NumPy."""
-    from llvmlite import binding, ir
-
-    from flax_snn.products.native import kernels, vectors, xla_call
-
-    number = ctypes.c_int64
-    left = [0]
-
-    def allocate(size: int) -> int:
-        left[0] -= 1
-        return 0 if left[0] < 0 else allocated(size)
-
-    allocated = ctypes.CFUNCTYPE(number, number)(("malloc", ctypes.CDLL(None)))
-    callback = ctypes.CFUNCTYPE(number, number)(allocate)
-    binding.add_symbol("scarce", ctypes.cast(callback, ctypes.c_void_p).value)
-    monkeypatch.setattr(vectors, "ALLOCATE", "scarce")
-    module = ir.Module("scarce")
-    names = {name: each.name for name, each in kernels.add_loops(module, dtype).items()}
-    engine = xla_call._compiled(module)
-    rng = np.random.default_rng(0)
-    x = ((rng.random((7, 9)) < 0.4) * 2.0).astype(dtype)
-    for name, rows, result in (("product", 9, (7, 70)), ("kernel_gradient", 7, (9, 70))):
-        matrix = rng.normal(size=(rows, 70)).astype(dtype)
-        expected = x @ matrix if name == "product" else x.T @ matrix
-        loop = ctypes.CFUNCTYPE(None, *[number] * 6)(engine.get_function_address(names[name]))
-        for pieces in range(5):  # four, of which none, some or all are there
-            left[0], out = pieces, np.full(result, np.nan, dtype)
-            loop(x.ctypes.data, 7, 9, matrix.ctypes.data, 70, out.ctypes.data)
-            # Sums of up to seven numbers of order 2, in another order.
-            np.testing.assert_allclose(out, expected, atol=20 * np.finfo(dtype).eps)
-
-
-def test_threads_share_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of rows or of features for three threads, one of which cannot be started."""
-    from llvmlite import binding, ir
-
-    from flax_snn.products.native import kernels, threads, xla_call
-
-    number, place = ctypes.c_int64, ctypes.c_void_p
-    system = ctypes.CDLL(None)
-    calls: list[int] = []
-
-    def create(name: int, options: int, entry: int, packed: int) -> int:
-        calls.append(packed)
-        return 11 if len(calls) % 2 else system.pthread_create(*map(place, arguments(locals())))
-
-    def arguments(given: dict[str, Any]) -> list[Any]:
-        return [given[key] for key in ("name", "options", "entry", "packed")]
-
-    kind = ctypes.CFUNCTYPE(ctypes.c_int32, *[place] * 4)
-    callback = kind(create)
-    binding.add_symbol("some_threads", ctypes.cast(callback, place).value)
-    monkeypatch.setattr(threads, "CREATE", "some_threads")
-    monkeypatch.setattr(threads, "WORK", 1000)
-    module = ir.Module("threads")
-    names = {n: f.name for n, f in kernels.add_loops(module, "float64", threads=3).items()}
-    engine = xla_call._compiled(module)
-    rng = np.random.default_rng(1)
-    x = (rng.random((50, 41)) < 0.2) * rng.normal(size=(50, 41))
-    for name, rows, result in (("product", 41, (50, 70)), ("kernel_gradient", 50, (41, 70))):
-        matrix = rng.normal(size=(rows, 70))
-        expected = x @ matrix if name == "product" else x.T @ matrix
-        loop = ctypes.CFUNCTYPE(None, *[number] * 6)(engine.get_function_address(names[name]))
-        out = np.full(result, np.nan)
-        loop(x.ctypes.data, 50, 41, matrix.ctypes.data, 70, out.ctypes.data)
-        np.testing.assert_allclose(out, expected, atol=1e-13)
-    assert len(calls) == 4  # two threads besides the caller, twice
 
 
 def test_entries_are_counted_up_to_a_limit() -> None:

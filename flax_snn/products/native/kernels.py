@@ -1,10 +1,11 @@
 """Loops over the entries of a matrix that are not zero, as vector code for LLVM.
 
-The rows of a matrix of spikes are compressed into lists of the columns where they are not zero, and
-of the values there, so that the matrix is read once, and not for each panel. A product then adds up
-the rows of the kernel that a list names, in registers; the gradient of a kernel adds a row of
-cotangents to the rows that a list names. Wide kernels are worked on in panels of columns that stay
-in cache. Products are cut into blocks of rows, gradients into blocks of features, each for a thread
+A matrix of spikes is compressed into lists of the places where it is not zero, and of the values
+there, so that it is read once. The product has a list of features for each row, and adds up the rows
+of the kernel that it names, in registers; the gradient of the kernel has a list of rows for each
+feature, and adds up the rows of the cotangents that it names. Wide matrices are worked on in panels
+of columns that stay in cache, and large panels are copied into one piece before. Products are cut
+into blocks of rows, gradients into blocks of features, each for a thread
 (`flax_snn.products.native.threads`).
 
 Functions are built with `flax_snn.products.native.builder`; a function for one dtype takes
@@ -19,7 +20,6 @@ Where there is no memory for the lists, entries are worked on one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -36,16 +36,20 @@ from flax_snn.products.native.builder import (
 from flax_snn.products.native.threads import in_blocks
 from flax_snn.products.native.vectors import LANES, PANEL_COLUMNS, Kind
 
-PANEL_BYTES = 2**21
-"""Most bytes of a kernel that a panel of its columns should have, so that it stays in a near
-cache. Products with 4096 rows took as long with half and with twice as many."""
+PANEL_BYTES = 2**19
+"""Most bytes of a matrix that a panel of its columns should have, so that it stays in a near cache.
+Products of 640 to 4096 rows took as long with a quarter, and up to 1.3 times with four times."""
 
-PACKED_BYTES = {"product": 2**24, "kernel_gradient": 2**22}
-"""Bytes of a kernel from which on a panel is copied into one piece while it is worked on: rows that
-are far apart by a power of two share places of a cache."""
+PACKED_BYTES = 2**20
+"""Bytes of a matrix from which on a panel is copied into one piece before it is worked on. Rows that
+are far apart lie on as many pages of memory, more than a processor keeps the addresses of, and those
+that are a power of two apart share places of a cache."""
 
-PACKED_ROWS = 256
-"""Rows from which on that is worth it."""
+PACKED_LISTS = 256
+"""Lists from which on that is worth it."""
+
+ROWS = 2**10
+"""Most rows that a gradient adds up at once: a panel of their cotangents stays in a near cache."""
 
 NAMES = ("product", "kernel_gradient", "denser")
 
@@ -53,8 +57,8 @@ NAMES = ("product", "kernel_gradient", "denser")
 def add_loops(module: ir.Module, dtype: str, threads: int = 1) -> dict[str, ir.Function]:
     """Adds the functions for a dtype to a module, and returns them by name."""
     kind = Kind(module, dtype)
-    product = _over_lists(kind, "product", kind.sum_rows, clears=False)
-    gradient = _over_lists(kind, "kernel_gradient", kind.add_to_rows, clears=True)
+    product = _over_lists(kind, "product")
+    gradient = _in_rows(kind, _over_lists(kind, "kernel_gradient"))
     return {
         "product": _product(kind, product, threads),
         "kernel_gradient": _gradient(kind, gradient, threads),
@@ -118,96 +122,114 @@ def _function(kind: Kind, name: str, result: Any, count: int) -> tuple[ir.Functi
     return function, ir.IRBuilder(function.append_basic_block())
 
 
-def _over_lists(kind: Kind, name: str, inner: Callable[..., None], *, clears: bool) -> ir.Function:
-    """Returns a function that compresses all rows, and then works on them panel by panel.
-
-    Its ``stride`` is the distance between rows of ``x``, which may be part of a wider matrix.
-    """
-    function, b = _function(kind, f"{name}_block", ir.VoidType(), 7)
-    x, stride_of_x, rows, features, matrix, width, out = function.args
+def _in_rows(kind: Kind, block: ir.Function) -> ir.Function:
+    """Returns the gradient of some features, which adds up blocks of `ROWS` rows."""
+    function, b = _function(kind, "kernel_gradient_rows", ir.VoidType(), 7)
+    x, stride_of_x, rows, features, d_out, width, out = function.args
     size = number(kind.bytes)
-    panel = _panel(b, kind.bytes, features, width)
-    entries = b.mul(features, width)
+    with b.if_then(b.icmp_signed("==", rows, number(0))):
+        _clear(b, kind, out, b.mul(features, width))
+    with Loop(b, number(0), rows, number(ROWS)) as low:
+        here = minimum(b, number(ROWS), b.sub(rows, low))
+        of_x = b.add(x, b.mul(size, b.mul(low, stride_of_x)))
+        of_d_out = b.add(d_out, b.mul(size, b.mul(low, width)))
+        b.call(block, [of_x, stride_of_x, here, features, of_d_out, width, out, low])
+    b.ret_void()
+    return function
+
+
+def _over_lists(kind: Kind, name: str) -> ir.Function:
+    """Returns a function that makes all lists, and then works on them panel by panel.
+
+    The product has a list for each row, the gradient one for each feature. ``stride_of_x`` is the
+    distance between rows of ``x``, which may be part of a wider matrix. The gradient takes one
+    argument more, which is not 0 if it adds to ``out``.
+    """
+    by_feature = name == "kernel_gradient"
+    function, b = _function(kind, f"{name}_block", ir.VoidType(), 7 + by_feature)
+    x, stride_of_x, rows, features, matrix, width, out = function.args[:7]
+    adds = b.icmp_signed("!=", function.args[7], number(0)) if by_feature else None
+    size, cells = number(kind.bytes), b.mul(rows, features)
+    lists, summed = (features, rows) if by_feature else (rows, features)
+    panel = _panel(b, kind.bytes, summed, width)
     packs = b.and_(
-        b.icmp_signed(">=", b.mul(size, entries), number(PACKED_BYTES[name])),
-        b.icmp_signed(">=", rows, number(PACKED_ROWS)),
+        b.icmp_signed(">=", b.mul(size, b.mul(summed, width)), number(PACKED_BYTES)),
+        b.and_(b.icmp_signed(">=", lists, number(PACKED_LISTS)), b.icmp_signed("<", panel, width)),
     )
     sizes = [
         b.mul(b.add(rows, number(1)), number(8)),
-        b.mul(b.add(b.mul(rows, features), number(LANES)), number(4)),
-        b.mul(b.mul(rows, features), size),
-        b.select(packs, b.mul(size, b.mul(features, panel)), number(1)),
+        b.mul(b.add(cells, number(LANES)), number(4)),
+        b.mul(cells, size),
+        b.select(packs, b.mul(size, b.mul(summed, panel)), number(1)),
     ]
-    count = b.alloca(I64)
+    if by_feature:
+        sizes += [b.mul(b.add(features, number(2)), number(8)), b.mul(cells, number(4))]
     memory = [b.call(kind.allocate, [each]) for each in sizes]
-    starts, columns, values, packed = memory
     missing = ir.Constant(ir.IntType(1), 0)
     for each in memory:
         missing = b.or_(missing, b.icmp_unsigned("==", each, number(0)))
     with b.if_then(missing):
         for each in memory:
             b.call(kind.release, [each])  # of nothing does nothing
-        _one_by_one(b, kind, function.args, clears=clears)
+        _one_by_one(b, kind, function.args[:7], adds)
         b.ret_void()
+    starts, places, values, packed = memory[:4]
+    kind.compress(b, (x, stride_of_x), rows, features, (starts, places))
+    if by_feature:
+        by_row, (starts, places) = (starts, places), memory[4:]
+        kind.transpose(b, (x, stride_of_x), rows, features, by_row, (starts, places, values))
+    else:
+        kind.take(b, (x, stride_of_x), rows, (starts, places, values))
     at = pointer(b, starts, I64)
-    for place in (at, count):
-        b.store(number(0), place)
-    with Loop(b, number(0), rows) as row:
-        row_of_x = b.add(x, b.mul(size, b.mul(row, stride_of_x)))
-        before = b.load(count)
-        first = b.add(columns, b.mul(number(4), before))
-        found = kind.compress(b, row_of_x, features, first)
-        kind.take(b, row_of_x, first, found, b.add(values, b.mul(size, before)))
-        b.store(b.add(before, found), count)
-        b.store(b.load(count), b.gep(at, [b.add(row, number(1))]))
-    if clears:
-        with b.if_then(b.not_(packs)):
-            _clear(b, kind, out, entries)
     with Loop(b, number(0), width, panel) as first_column:
         here = minimum(b, panel, b.sub(width, first_column))
         offset = b.mul(size, first_column)
-        whole = b.add(out if clears else matrix, offset)
+        whole = b.add(matrix, offset)
         with b.if_then(packs):
-            if clears:
-                _clear(b, kind, packed, b.mul(features, panel))
-            else:
-                _copy_rows(b, kind, features, here, (packed, panel), (whole, width))
-        by_column, stride = b.select(packs, packed, whole), b.select(packs, panel, width)
-        with Loop(b, number(0), rows) as row:
-            of_row = b.mul(size, b.mul(row, width))
-            start = b.load(b.gep(at, [row]))
-            found = b.sub(b.load(b.gep(at, [b.add(row, number(1))])), start)
-            listed = b.add(columns, b.mul(number(4), start))
+            _copy_rows(b, kind, summed, here, (packed, panel), (whole, width))
+        source, stride = b.select(packs, packed, whole), b.select(packs, panel, width)
+        with Loop(b, number(0), lists) as each:
+            start = b.load(b.gep(at, [each]))
+            found = b.sub(b.load(b.gep(at, [b.add(each, number(1))])), start)
+            listed = b.add(places, b.mul(number(4), start))
             factors = b.add(values, b.mul(size, start))
-            by_row = b.add(b.add(matrix if clears else out, of_row), offset)
-            inner(b, by_row, by_column, stride, here, listed, found, factors)
-        if clears:
-            with b.if_then(packs):
-                _copy_rows(b, kind, features, here, (whole, width), (packed, panel))
+            target = b.add(b.add(out, b.mul(size, b.mul(each, width))), offset)
+            kind.sum_rows(b, target, source, stride, here, (listed, found, factors), adds)
     for each in memory:
         b.call(kind.release, [each])
     b.ret_void()
     return function
 
 
-def _one_by_one(b: ir.IRBuilder, kind: Kind, arguments: Any, *, clears: bool) -> None:
-    """Works on each entry as it is found, which needs no memory."""
+def _one_by_one(b: ir.IRBuilder, kind: Kind, arguments: Any, adds: Any) -> None:
+    """Works on each entry as it is found, which needs no memory.
+
+    Args:
+      b: the builder.
+      kind: the dtype.
+      arguments: those of the function without its last one.
+      adds: whether the gradient adds to what is there; None for the product.
+    """
     x, stride_of_x, rows, features, matrix, width, out = arguments
-    size, column = number(kind.bytes), b.alloca(I32)
-    _clear(b, kind, out, b.mul(features if clears else rows, width))
+    size, place = number(kind.bytes), b.alloca(I32)
+    b.store(ir.Constant(I32, 0), place)
+    if adds is None:
+        _clear(b, kind, out, b.mul(rows, width))
+    else:
+        with b.if_then(b.not_(adds)):
+            _clear(b, kind, out, b.mul(features, width))
+    always = ir.Constant(ir.IntType(1), 1)
     with Loop(b, number(0), rows) as row:
         values = b.add(x, b.mul(size, b.mul(row, stride_of_x)))
         with Loop(b, number(0), features) as feature:
             value = b.gep(pointer(b, values, kind.scalar), [feature])
             fires = b.fcmp_unordered("!=", b.load(value), ir.Constant(kind.scalar, 0.0))
             with b.if_then(fires):
-                b.store(b.trunc(feature, I32), column)
                 of_row, of_feature = (b.mul(size, b.mul(k, width)) for k in (row, feature))
-                source = b.add(matrix, of_row if clears else of_feature)
-                target = out if clears else b.add(out, of_row)
-                stride = width if clears else number(0)
-                listed, factor = b.ptrtoint(column, I64), b.ptrtoint(value, I64)
-                kind.add_to_rows(b, source, target, stride, width, listed, number(1), factor)
+                source, target = (of_feature, of_row) if adds is None else (of_row, of_feature)
+                source, target = b.add(matrix, source), b.add(out, target)
+                listed = (b.ptrtoint(place, I64), number(1), b.ptrtoint(value, I64))
+                kind.sum_rows(b, target, source, width, width, listed, always)
 
 
 def _clear(b: ir.IRBuilder, kind: Kind, at: Any, count: Any) -> None:
@@ -224,9 +246,10 @@ def _copy_rows(b: ir.IRBuilder, kind: Kind, rows: Any, columns: Any, to: Any, so
         b.call(kind.copy, [*(pointer(b, end, I8) for end in ends), b.mul(size, columns)])
 
 
-def _panel(b: ir.IRBuilder, size: int, features: Any, width: Any) -> Any:
-    """Returns the columns of a panel: a multiple of `PANEL_COLUMNS`, or all."""
-    fit = b.udiv(number(PANEL_BYTES), b.mul(number(size), features))
+def _panel(b: ir.IRBuilder, size: int, rows: Any, width: Any) -> Any:
+    """Returns the columns of a panel of so many rows: a multiple of `PANEL_COLUMNS`, or all."""
+    rows = b.select(b.icmp_signed("<", rows, number(1)), number(1), rows)
+    fit = b.udiv(number(PANEL_BYTES), b.mul(number(size), rows))
     fit = b.and_(fit, number(-PANEL_COLUMNS))
     fit = b.select(b.icmp_signed("<", fit, number(PANEL_COLUMNS)), number(PANEL_COLUMNS), fit)
     return minimum(b, fit, width)

@@ -7,6 +7,7 @@ which it works on meanwhile. A block whose thread cannot be started is worked on
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,17 @@ CREATE, JOIN = "pthread_create", "pthread_join"
 
 def available() -> bool:
     """Returns whether the C library has the threads of POSIX."""
-    return all(binding.address_of_symbol(name) is not None for name in (CREATE, JOIN))
+    return all(_exists(name) for name in (CREATE, JOIN))
+
+
+def _exists(name: str) -> bool:
+    """Returns whether this process has a function; LLVM knows of it once it has compiled one."""
+    if binding.address_of_symbol(name) is not None:
+        return True
+    try:
+        return hasattr(ctypes.CDLL(None), name)
+    except (OSError, TypeError):  # no handle of the process itself, as on Windows
+        return False
 
 
 def in_blocks(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from llvmlite import ir
@@ -30,6 +30,9 @@ PANEL_COLUMNS = 8 * LANES
 SCALARS: dict[str, Any] = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
 BYTES = {"float32": 4, "float64": 8}
 
+Matrix = tuple[Any, Any]
+"""Address of a matrix, and the distance of its rows in values."""
+
 
 class Kind:
     """The inner loops for one dtype, written into the function that a builder is at."""
@@ -51,63 +54,130 @@ class Kind:
         self.table.global_constant = True
         self.table.linkage = "internal"
 
-    def compress(self, b: ir.IRBuilder, row: Any, features: Any, columns: Any) -> Any:
-        """Writes the columns of a row that are not zero; returns how many there are.
+    def compress(
+        self, b: ir.IRBuilder, x: Matrix, rows: Any, features: Any, lists: tuple[Any, Any]
+    ) -> None:
+        """Lists the columns of each row that are not zero, one list behind the other.
 
         Without a branch: eight values make a byte, which names eight numbers in a table. Up to
         eight numbers more are written behind the last one.
+
+        Args:
+          b: the builder.
+          x: the matrix.
+          rows: its rows.
+          features: its columns.
+          lists: where to write ``rows + 1`` places at which lists begin and end, and the columns.
         """
-        row, columns = pointer(b, row, self.scalar), pointer(b, columns, I32)
+        starts, columns = pointer(b, lists[0], I64), pointer(b, lists[1], I32)
         with b.goto_entry_block():
             count = b.alloca(I64)
-        b.store(number(0), count)
+        for place in (starts, count):
+            b.store(number(0), place)
         whole = b.and_(features, number(-LANES))
         wide = ir.VectorType(I32, LANES)
-        with Loop(b, number(0), whole, number(LANES)) as first:
-            byte = self.fires(b, b.gep(row, [first]))
-            word = b.load(b.gep(self.table, [number(0), b.zext(byte, I64)]))
-            places = b.zext(b.bitcast(word, ir.VectorType(I8, LANES)), wide)
-            found = b.add(places, splat(b, b.trunc(first, I32), wide))
-            at = b.load(count)
-            target = b.bitcast(b.gep(columns, [at]), wide.as_pointer())
-            b.store(found, target, align=4)
-            b.store(b.add(at, b.zext(b.ctpop(byte), I64)), count)
-        with Loop(b, whole, features) as column:
-            value = b.load(b.gep(row, [column]))
-            fires = b.fcmp_unordered("!=", value, ir.Constant(self.scalar, 0.0))
-            at = b.load(count)
-            b.store(b.trunc(column, I32), b.gep(columns, [at]))
-            b.store(b.add(at, b.zext(fires, I64)), count)
-        return b.load(count)
+        with Loop(b, number(0), rows) as k:
+            row = self._row(b, x, k)
+            with Loop(b, number(0), whole, number(LANES)) as first:
+                byte = self.fires(b, b.gep(row, [first]))
+                word = b.load(b.gep(self.table, [number(0), b.zext(byte, I64)]))
+                places = b.zext(b.bitcast(word, ir.VectorType(I8, LANES)), wide)
+                found = b.add(places, splat(b, b.trunc(first, I32), wide))
+                at = b.load(count)
+                target = b.bitcast(b.gep(columns, [at]), wide.as_pointer())
+                b.store(found, target, align=4)
+                b.store(b.add(at, b.zext(b.ctpop(byte), I64)), count)
+            with Loop(b, whole, features) as column:
+                value = b.load(b.gep(row, [column]))
+                fires = b.fcmp_unordered("!=", value, ir.Constant(self.scalar, 0.0))
+                at = b.load(count)
+                b.store(b.trunc(column, I32), b.gep(columns, [at]))
+                b.store(b.add(at, b.zext(fires, I64)), count)
+            b.store(b.load(count), b.gep(starts, [b.add(k, number(1))]))
 
-    def take(self, b: ir.IRBuilder, row: Any, columns: Any, count: Any, values: Any) -> None:
-        """Writes the values of a row in the listed columns."""
-        row, values = (pointer(b, p, self.scalar) for p in (row, values))
-        columns = pointer(b, columns, I32)
-        with Loop(b, number(0), count) as k:
-            value = b.load(b.gep(row, [b.zext(b.load(b.gep(columns, [k])), I64)]))
-            b.store(value, b.gep(values, [k]))
+    def take(self, b: ir.IRBuilder, x: Matrix, rows: Any, lists: tuple[Any, Any, Any]) -> None:
+        """Writes the values of listed columns, behind each other, at the third of ``lists``."""
+        values = pointer(b, lists[2], self.scalar)
+        for row, k, column in self._entries(b, rows, lists[:2]):
+            b.store(b.load(b.gep(self._row(b, x, row), [column])), b.gep(values, [k]))
+
+    def transpose(
+        self,
+        b: ir.IRBuilder,
+        x: Matrix,
+        rows: Any,
+        features: Any,
+        by_row: tuple[Any, Any],
+        by_feature: tuple[Any, Any, Any],
+    ) -> None:
+        """Makes lists of rows for each feature of lists of features for each row, in order.
+
+        Args:
+          b: the builder.
+          x: the matrix.
+          rows: its rows.
+          features: its columns.
+          by_row: what `compress` wrote.
+          by_feature: where to write ``features + 2`` places at which lists begin and end, the rows,
+            and the values.
+        """
+        starts = pointer(b, by_feature[0], I64)
+        listed, values = pointer(b, by_feature[1], I32), pointer(b, by_feature[2], self.scalar)
+        one, two = number(1), number(2)
+        size = b.mul(number(8), b.add(features, two))
+        b.call(self.fill, [pointer(b, by_feature[0], I8), ir.Constant(I32, 0), size])
+        # First the length of list c at c + 2, then its beginning at c + 1, which moves to its end.
+        for _, _, column in self._entries(b, rows, by_row):
+            counted = b.gep(starts, [b.add(column, two)])
+            b.store(b.add(b.load(counted), one), counted)
+        with Loop(b, number(0), features, carried=[number(0)]) as k:
+            at = b.gep(starts, [b.add(k, one)])
+            total = b.add(k.carried[0], b.load(at))
+            b.store(total, at)
+            k.carry([total])
+        for row, _, column in self._entries(b, rows, by_row):
+            end = b.gep(starts, [b.add(column, one)])
+            place = b.load(end)
+            b.store(b.trunc(row, I32), b.gep(listed, [place]))
+            b.store(b.load(b.gep(self._row(b, x, row), [column])), b.gep(values, [place]))
+            b.store(b.add(place, one), end)
 
     def sum_rows(
         self,
         b: ir.IRBuilder,
         out: Any,
-        kernel: Any,
+        matrix: Any,
         stride: Any,
         width: Any,
-        columns: Any,
-        count: Any,
-        factors: Any,
+        entries: tuple[Any, Any, Any],
+        adds: Any = None,
     ) -> None:
-        """Writes the sum of factors times ``kernel[c]`` over the listed c, ``width`` values."""
-        kernel, factors, out = (pointer(b, p, self.scalar) for p in (kernel, factors, out))
+        """Writes the sum of factors times ``matrix[c]`` over the listed c, ``width`` values.
+
+        Args:
+          b: the builder.
+          out: where to.
+          matrix: the matrix.
+          stride: distance of its rows.
+          width: columns to sum.
+          entries: the list of rows, how many there are, and their factors.
+          adds: whether the sum is added to what ``out`` holds; never by default.
+        """
+        columns, count, factors = entries
+        matrix, factors, out = (pointer(b, p, self.scalar) for p in (matrix, factors, out))
         columns = pointer(b, columns, I32)
 
         def panel(first: Any, vectors: int) -> None:
-            start = self.zero if vectors else ir.Constant(self.scalar, 0.0)
-            with Loop(b, number(0), count, carried=[start] * max(vectors, 1)) as k:
+            zero = self.zero if vectors else ir.Constant(self.scalar, 0.0)
+            targets = [
+                b.gep(out, [b.add(first, number(i * LANES))]) for i in range(max(vectors, 1))
+            ]
+            starts = [zero] * len(targets)
+            if adds is not None:
+                starts = [b.select(adds, self._read(b, at, vectors), zero) for at in targets]
+            with Loop(b, number(0), count, carried=starts) as k:
                 column = b.zext(b.load(b.gep(columns, [k])), I64)
-                source = b.gep(kernel, [b.add(b.mul(column, stride), first)])
+                source = b.gep(matrix, [b.add(b.mul(column, stride), first)])
                 value = b.load(b.gep(factors, [k]))
                 factor = splat(b, value, self.vector) if vectors else value
                 sums = []
@@ -115,41 +185,26 @@ class Kind:
                     term = self._read(b, b.gep(source, [number(i * LANES)]), vectors)
                     sums.append(_times_plus(b, factor, term, part))
                 k.carry(sums)
-            for i, part in enumerate(k.results):
-                self._write(b, part, b.gep(out, [b.add(first, number(i * LANES))]), vectors)
+            for part, at in zip(k.results, targets, strict=True):
+                self._write(b, part, at, vectors)
 
         _panels(b, width, panel)
 
-    def add_to_rows(
-        self,
-        b: ir.IRBuilder,
-        source: Any,
-        out: Any,
-        stride: Any,
-        width: Any,
-        columns: Any,
-        count: Any,
-        factors: Any,
-    ) -> None:
-        """Adds factors times ``source`` to ``out[c]`` for the listed c, ``width`` values."""
-        source, factors, out = (pointer(b, p, self.scalar) for p in (source, factors, out))
-        columns = pointer(b, columns, I32)
+    def _entries(
+        self, b: ir.IRBuilder, rows: Any, lists: tuple[Any, Any]
+    ) -> Iterator[tuple[Any, Any, Any]]:
+        """Opens the loops over all entries of lists by row: yields its row, place and column."""
+        starts, columns = pointer(b, lists[0], I64), pointer(b, lists[1], I32)
+        with Loop(b, number(0), rows) as row:
+            low = b.load(b.gep(starts, [row]))
+            high = b.load(b.gep(starts, [b.add(row, number(1))]))
+            with Loop(b, low, high) as k:
+                yield row, k, b.zext(b.load(b.gep(columns, [k])), I64)
 
-        def panel(first: Any, vectors: int) -> None:
-            start = b.gep(source, [first])
-            offsets = [number(i * LANES) for i in range(max(vectors, 1))]
-            terms = [self._read(b, b.gep(start, [offset]), vectors) for offset in offsets]
-            with Loop(b, number(0), count) as k:
-                column = b.zext(b.load(b.gep(columns, [k])), I64)
-                target = b.gep(out, [b.add(b.mul(column, stride), first)])
-                value = b.load(b.gep(factors, [k]))
-                factor = splat(b, value, self.vector) if vectors else value
-                for offset, term in zip(offsets, terms, strict=True):
-                    at = b.gep(target, [offset])
-                    before = self._read(b, at, vectors)
-                    self._write(b, _times_plus(b, factor, term, before), at, vectors)
-
-        _panels(b, width, panel)
+    def _row(self, b: ir.IRBuilder, x: Matrix, k: Any) -> Any:
+        """Returns the address of a row."""
+        address, stride = x
+        return pointer(b, b.add(address, b.mul(number(self.bytes), b.mul(k, stride))), self.scalar)
 
     def fires(self, b: ir.IRBuilder, at: Any) -> Any:
         """Returns a byte whose bits say which of eight values are not zero."""

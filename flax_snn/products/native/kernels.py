@@ -1,11 +1,11 @@
 """Loops over the entries of a matrix that are not zero, as vector code for LLVM.
 
 A matrix of spikes is compressed into lists of the places where it is not zero, and of the values
-there, so that it is read once. The product has a list of features for each row, and adds up the rows
-of the kernel that it names, in registers; the gradient of the kernel has a list of rows for each
-feature, and adds up the rows of the cotangents that it names. Wide matrices are worked on in panels
-of columns that stay in cache, and large panels are copied into one piece before. Products are cut
-into blocks of rows, gradients into blocks of features, each for a thread
+there, so that it is read once. The product has a list of features for each row, and adds up the
+rows of the kernel that it names, in registers; the gradient of the kernel has a list of rows for
+each feature, and adds up the rows of the cotangents that it names. Wide matrices are worked on in
+panels of columns that stay in cache, and large panels are copied into one piece before. Products
+are cut into blocks of rows, gradients into blocks of features, each for a thread
 (`flax_snn.products.native.threads`).
 
 Functions are built with `flax_snn.products.native.builder`; a function for one dtype takes
@@ -41,9 +41,9 @@ PANEL_BYTES = 2**19
 Products of 640 to 4096 rows took as long with a quarter, and up to 1.3 times with four times."""
 
 PACKED_BYTES = 2**20
-"""Bytes of a matrix from which on a panel is copied into one piece before it is worked on. Rows that
-are far apart lie on as many pages of memory, more than a processor keeps the addresses of, and those
-that are a power of two apart share places of a cache."""
+"""Bytes of a matrix from which on a panel is copied into one piece before it is worked on. Rows
+that are far apart lie on as many pages of memory, more than a processor keeps the addresses of, and
+those that are a power of two apart share places of a cache."""
 
 PACKED_LISTS = 256
 """Lists from which on that is worth it."""

@@ -34,6 +34,12 @@ from flax_snn.event.flow import current_after, kernel
 from flax_snn.event.physics import Physics
 from flax_snn.typing import Array, Bool, Float, Int
 
+MANY_LANES, MANY_ARRIVALS = 1024, 12
+"""Neurons of all samples, and arrivals, from which on tests that are left out make up for a loop
+that has them. 64 x 3 neurons with 100 arrivals take 0.17 instead of 0.74 ms without it, 64 x 100
+neurons with 5 arrivals 0.11 instead of 0.34, and with 25 arrivals of five moments 1.4 instead of
+0.36."""
+
 _Flow = tuple[Array, Array, Array]
 """E, K and F since the arrival before, each ``(B, M, 1)`` or ``(B, M, N)``."""
 
@@ -137,12 +143,13 @@ def first_crossings(
     if arrivals.time.shape[1] == 1:  # the infinite last one alone
         none = jnp.zeros((arrivals.batch, arrivals.neurons), arrivals.time.dtype)
         return none + jnp.inf, none
-    found = jax.lax.platform_dependent(
-        numbers,
-        arrivals,
-        cpu=functools.partial(_first_in_turn, duration=duration),
-        default=functools.partial(_first_at_once, duration=duration),
-    )
+    at_once = functools.partial(_first_at_once, duration=duration)
+    lanes = arrivals.batch * arrivals.neurons
+    if min(lanes // MANY_LANES, arrivals.time.shape[1] // MANY_ARRIVALS) == 0:
+        found = at_once(numbers, arrivals)
+    else:
+        in_turn = functools.partial(_first_in_turn, duration=duration)
+        found = jax.lax.platform_dependent(numbers, arrivals, cpu=in_turn, default=at_once)
     delay = delay_until(found.exists, found.v, found.i, found.lasts, rows)
     time = jnp.where(found.exists, found.time + delay, jnp.inf)
     return time, current_after(found.i, delay, rows)

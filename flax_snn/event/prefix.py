@@ -182,7 +182,7 @@ def _first_in_turn(numbers: Physics, arrivals: Arrivals, *, duration: float) -> 
 
     def step(loop: Any, arrival: Any) -> tuple[Any, None]:
         v, i, before = loop
-        time, lasts, real, (e, k, f), source = arrival
+        time, lasts, some_last, real, (e, k, f), source = arrival
         v, i = e * v + k * i, f * i + jnp.where(real, _weights(arrivals, source), 0.0) * rows.gain
         free = v if rows.start is None else v + rows.start * jnp.exp(-time / rows.tau_mem)
 
@@ -193,14 +193,16 @@ def _first_in_turn(numbers: Physics, arrivals: Arrivals, *, duration: float) -> 
             parts = [jnp.where(new, a, b) for a, b in zip(values, before[1:], strict=True)]
             return _Before(before.exists | new, *parts)
 
-        return (v, i, jax.lax.cond(jnp.any(lasts > 0), tested, lambda: before)), None
+        return (v, i, jax.lax.cond(some_last, tested, lambda: before)), None
 
     none = jnp.zeros((arrivals.batch, arrivals.neurons), time.dtype)
     before = _Before(none > 0, none, none, none, none)
     sources = arrivals.source[:, :-1]
-    by_arrival = jax.tree.map(
+    time, *rest = jax.tree.map(
         lambda x: jnp.moveaxis(x, 1, 0), (time, lasts, jnp.isfinite(given), flow, sources)
     )
+    some_last = jnp.any(rest[0] > 0, axis=(1, 2))
+    by_arrival = (time, rest[0], some_last, *rest[1:])
     (_, _, before), _ = jax.lax.scan(step, (none, none, before), by_arrival)
     return before
 

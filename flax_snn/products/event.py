@@ -51,8 +51,8 @@ class EventDotGeneral:
       ValueError: a share outside 0 to 1.
     """
 
-    share: float = 0.25
-    gradient_share: float = 0.25
+    share: float = 0.2
+    gradient_share: float = 0.15
 
     linear: ClassVar[bool] = True
     plain: ClassVar[bool] = True

@@ -144,8 +144,8 @@ def first_crossings(
         none = jnp.zeros((arrivals.batch, arrivals.neurons), arrivals.time.dtype)
         return none + jnp.inf, none
     at_once = functools.partial(_first_at_once, duration=duration)
-    lanes = arrivals.batch * arrivals.neurons
-    if min(lanes // MANY_LANES, arrivals.time.shape[1] // MANY_ARRIVALS) == 0:
+    lanes, count = arrivals.batch * arrivals.neurons, arrivals.time.shape[1] - 1
+    if lanes < MANY_LANES or count < MANY_ARRIVALS:
         found = at_once(numbers, arrivals)
     else:
         in_turn = functools.partial(_first_in_turn, duration=duration)
@@ -198,11 +198,11 @@ def _first_in_turn(numbers: Physics, arrivals: Arrivals, *, duration: float) -> 
     none = jnp.zeros((arrivals.batch, arrivals.neurons), time.dtype)
     before = _Before(none > 0, none, none, none, none)
     sources = arrivals.source[:, :-1]
-    time, *rest = jax.tree.map(
+    some_last = jnp.any(lasts > 0, axis=(0, 2))
+    time, lasts, real, flow, sources = jax.tree.map(
         lambda x: jnp.moveaxis(x, 1, 0), (time, lasts, jnp.isfinite(given), flow, sources)
     )
-    some_last = jnp.any(rest[0] > 0, axis=(1, 2))
-    by_arrival = (time, rest[0], some_last, *rest[1:])
+    by_arrival = (time, lasts, some_last, real, flow, sources)
     (_, _, before), _ = jax.lax.scan(step, (none, none, before), by_arrival)
     return before
 

@@ -1,10 +1,9 @@
 """Which matrix product a layer takes: dense, or event-driven where that was measured to win.
 
 The figures behind the numbers here: ``python -m benchmarks.speed.event_products``, and of whole
-layers ``python -m benchmarks.speed.auto_grid``. Event-driven products are as fast as dense ones
-where 15 to 50 % of the inputs are not zero, their gradients where 10 to 50 % are: processors differ
-in how fast dense products are. The shares of `EventDotGeneral` lie between. A layer gains from 64
-inputs and columns on.
+layers ``python -m benchmarks.speed.auto_grid``. From 64 inputs and columns on, event-driven
+products and their gradients are as fast as dense ones where 12 to 50 % of the inputs are not zero:
+processors differ in how fast dense products are. The shares of `EventDotGeneral` lie between.
 """
 
 from __future__ import annotations

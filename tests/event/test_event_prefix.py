@@ -13,6 +13,8 @@ import flax_snn as snn
 from flax_snn.event.arrivals import arrivals
 from flax_snn.event.physics import physics
 from flax_snn.event.prefix import (
+    MANY_ARRIVALS,
+    MANY_LANES,
     _first_at_once,
     _first_in_turn,
     first_row,
@@ -65,6 +67,22 @@ def test_both_ways_to_first_crossings_agree(together: bool, delayed: bool, x64: 
     for mine, expected in zip(one[1:], other[1:], strict=True):
         mine, expected = (np.broadcast_to(x, exists.shape)[exists] for x in (mine, expected))
         np.testing.assert_allclose(mine, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_a_large_batch_spikes_as_its_parts_do(x64: None) -> None:
+    """Large batches go from arrival to arrival on a CPU, small ones have all sums at once."""
+    rng = np.random.default_rng(4)
+    batch, neurons = 128, 2 * MANY_LANES // 128
+    times = jnp.asarray(np.repeat(rng.uniform(0, 0.03, (batch, MANY_ARRIVALS // 2)), 2, axis=1))
+    kernel = jnp.asarray(rng.normal(0.8, 1.0, (times.shape[1], neurons)))
+    lif = snn.LIFDynamics(tau_mem=20e-3, tau_syn=5e-3).parameters
+
+    def first(times: Any) -> Any:
+        return snn.event.first_spikes(snn.event.from_times(times), kernel, lif, duration=0.05)
+
+    parts = np.concatenate([first(part) for part in jnp.split(times, 16)])
+    assert 0.2 < np.isfinite(parts).mean() < 0.95
+    np.testing.assert_allclose(first(times), parts, rtol=1e-12)
 
 
 def test_first_row() -> None:

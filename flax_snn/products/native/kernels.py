@@ -164,13 +164,9 @@ def _over_lists(kind: Kind, name: str) -> ir.Function:
     ]
     if by_feature:
         sizes += [b.mul(b.add(features, number(2)), number(8)), b.mul(cells, number(4))]
-    memory = [b.call(kind.allocate, [each]) for each in sizes]
-    missing = ir.Constant(ir.IntType(1), 0)
-    for each in memory:
-        missing = b.or_(missing, b.icmp_unsigned("==", each, number(0)))
+    memory, missing = _allocated(b, kind, sizes)
     with b.if_then(missing):
-        for each in memory:
-            b.call(kind.release, [each])  # of nothing does nothing
+        _released(b, kind, memory)
         _one_by_one(b, kind, function.args[:7], adds)
         b.ret_void()
     starts, places, values, packed = memory[:4]
@@ -195,10 +191,24 @@ def _over_lists(kind: Kind, name: str) -> ir.Function:
             factors = b.add(values, b.mul(size, start))
             target = b.add(b.add(out, b.mul(size, b.mul(each, width))), offset)
             kind.sum_rows(b, target, source, stride, here, (listed, found, factors), adds)
-    for each in memory:
-        b.call(kind.release, [each])
+    _released(b, kind, memory)
     b.ret_void()
     return function
+
+
+def _allocated(b: ir.IRBuilder, kind: Kind, sizes: list[Any]) -> tuple[list[Any], Any]:
+    """Returns pieces of memory of so many bytes, and whether one of them could not be had."""
+    memory = [b.call(kind.allocate, [size]) for size in sizes]
+    missing = ir.Constant(ir.IntType(1), 0)
+    for piece in memory:
+        missing = b.or_(missing, b.icmp_unsigned("==", piece, number(0)))
+    return memory, missing
+
+
+def _released(b: ir.IRBuilder, kind: Kind, memory: list[Any]) -> None:
+    """Gives pieces of memory back; those that could not be had are left out by the C library."""
+    for piece in memory:
+        b.call(kind.release, [piece])
 
 
 def _one_by_one(b: ir.IRBuilder, kind: Kind, arguments: Any, adds: Any) -> None:

@@ -63,7 +63,8 @@ COMPARISONS = {
     ),
     "fashion": Comparison(
         "fashion_mnist",
-        "--architecture conv --channels 4 8 --hidden 32 --steps 4 --dropout 0 --epochs 2",
+        "--architecture conv --norm-groups 0 --channels 4 8 --hidden 32 --steps 4 --dropout 0"
+        " --epochs 2",
         "ottt",
         points=2.0,
     ),

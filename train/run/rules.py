@@ -196,6 +196,7 @@ def _in_steps(labels: Array, steps: int) -> Array:
 
 FLAGS = {
     "SequenceDropout": "--dropout 0",
+    "GroupNorm": "--norm-groups 0",
     "DelayedDense": "--max-delay 0",
     "learn=": "--no-learn-tau",
     "with recurrent weights": "--no-recurrent",

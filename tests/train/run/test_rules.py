@@ -256,7 +256,8 @@ def test_layers_that_a_rule_does_not_fit(k):
 
 def test_dropout_and_images():
     digits = SpokenDigitsTask().build(SpokenDigitsConfig())
-    settings = FashionConfig(network=FashionNetwork(dropout=0.2, architecture="conv"))
+    network = FashionNetwork(dropout=0.2, architecture="conv", norm_groups=0)
+    settings = FashionConfig(network=network)
     clothes = FashionMNIST().build(settings)
     for model, config in ((digits, D_RTRL), (clothes, OTTT)):
         x = jnp.zeros((2, *model.encode.sample.shape), model.encode.sample.dtype)
@@ -264,6 +265,11 @@ def test_dropout_and_images():
         found = functools.partial(rules.gradient_of, model, config)
         with pytest.raises(ConfigError, match="--dropout 0"):
             jax.eval_shape(found, params, x, jnp.zeros(2, jnp.int32), None, jax.random.key(0))
+    normed = FashionMNIST().build(FashionConfig(network=FashionNetwork(architecture="conv")))
+    params, x = jax.eval_shape(normed.init, jax.random.key(0)), jnp.zeros((2, 784), jnp.uint8)
+    found = functools.partial(rules.gradient_of, normed, OTTT)
+    with pytest.raises(ConfigError, match="GroupNorm.*--norm-groups 0"):
+        jax.eval_shape(found, params, x, jnp.zeros(2, jnp.int32), None, jax.random.key(0))
 
 
 def test_a_rule_trains_and_is_stored(train, tmp_path, capsys):

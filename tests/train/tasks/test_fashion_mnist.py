@@ -142,7 +142,7 @@ def test_a_constant_current_is_multiplied_once_and_gives_the_same() -> None:
     [
         "--hidden 16 --epochs 6 --learning-rate 1e-2 --dropout 0 --no-flip --pixel-shift 0",
         pytest.param(
-            "--architecture conv --channels 4 6 --hidden 16 --steps 4 --epochs 2",
+            "--architecture conv --channels 4 6 --norm-groups 2 --hidden 16 --steps 4 --epochs 2",
             marks=pytest.mark.slow,
         ),
         pytest.param("--encoding latency --hidden 16 --epochs 2", marks=pytest.mark.slow),
@@ -167,6 +167,8 @@ def test_runs_on_a_few_images(flags: str, tmp_path: Path) -> None:
         ("--jitter 1e-3", "--jitter moves spikes"),
         ("--init fluctuation", "--init fluctuation"),
         ("--channels 2 2 2 2 2", "--channels: expected at most 4"),
+        ("--norm-groups -1", "--norm-groups"),
+        ("--architecture conv --channels 8 12", "--norm-groups 8: expected a divisor"),
         ("--dropout 1", "--dropout"),
         ("--crossbar pcm", "--crossbar"),
     ],
@@ -227,6 +229,94 @@ def test_the_perceptron_is_its_equations_in_numpy(steps: int) -> None:
     assert fired > 10
 
 
+@pytest.mark.parametrize(("pooled", "groups"), [("currents", 2), ("spikes", 4), ("currents", 0)])
+def test_the_convolutional_network_is_its_equations_in_numpy(pooled: str, groups: int) -> None:
+    task, settings = FashionMNIST(), FashionConfig()
+    settings = dataclasses.replace(
+        settings,
+        data=dataclasses.replace(settings.data, steps=3),
+        network=dataclasses.replace(
+            settings.network,
+            architecture="conv",
+            channels=(4, 8),
+            hidden=(12,),
+            pooled=pooled,
+            norm_groups=groups,
+        ),
+    )
+    model = task.build(settings)
+    params = jax.tree.map(np.array, jax.jit(model.init)(jax.random.key(0)))
+    for k in range(2 if groups else 0):
+        params[f"GroupNorm_{k}"]["bias"] += np.linspace(-0.2, 0.3, (4, 8)[k], dtype=np.float32)
+        params[f"GroupNorm_{k}"]["scale"] *= np.linspace(0.8, 1.3, (4, 8)[k], dtype=np.float32)
+    images = load().test.inputs[:3]
+    output = jax.jit(model.grid.network.apply)({"params": params}, model.encode(images))
+
+    stays, holds = (
+        np.exp(-settings.data.dt / tau)
+        for tau in (settings.network.tau_mem, settings.network.tau_readout)
+    )
+    wide = jax.tree.map(lambda x: x.astype(np.float64), params)
+    v: dict[int, np.ndarray] = {}
+    fired = []
+
+    def spikes_of(layer: int, currents: np.ndarray) -> np.ndarray:
+        v[layer] = stays * v.get(layer, np.zeros_like(currents)) + (1 - stays) * currents
+        spikes = (v[layer] > 1).astype(np.float64)
+        v[layer] = np.where(spikes > 0, 0.0, v[layer])
+        fired.append(spikes.sum())
+        return spikes
+
+    read = np.zeros((3, 10))
+    for step in range(3):
+        x = (images / 255.0).reshape(3, 28, 28, 1)
+        for k in range(2):
+            x = convolved(x, wide[f"Conv_{k}"]["kernel"])
+            x = maxima(x) if pooled == "currents" else x
+            x = normalised(x, groups, wide[f"GroupNorm_{k}"]) if groups else x
+            x = spikes_of(k, x)
+            x = maxima(x) if pooled == "spikes" else x
+        x = spikes_of(2, x.reshape(3, -1) @ wide["Dense_0"]["kernel"])
+        read = holds * read + (1 - holds) * (x @ wide["readout"]["kernel"])
+        np.testing.assert_allclose(output[:, step], read, rtol=1e-4, atol=1e-5)
+    assert min(np.reshape(fired, (3, 3)).sum(axis=0)) > 5, "every layer spikes"
+
+
+def convolved(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Returns a convolution of 3 x 3 with zeros around the images."""
+    height, width = x.shape[1:3]
+    around = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    taps = [(i, j) for i in range(3) for j in range(3)]
+    return np.sum([around[:, i : i + height, j : j + width] @ kernel[i, j] for i, j in taps], 0)
+
+
+def maxima(x: np.ndarray) -> np.ndarray:
+    """Returns the largest of each window of 2 x 2."""
+    batch, height, width, channels = x.shape
+    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
+
+
+def normalised(x: np.ndarray, groups: int, params: dict[str, np.ndarray]) -> np.ndarray:
+    """Returns group normalisation as Wu and He, 2018, have it: equation 7 with epsilon 1e-6."""
+    each = x.reshape(*x.shape[:3], groups, -1)
+    mean = each.mean(axis=(1, 2, 4), keepdims=True)
+    spread = np.sqrt(((each - mean) ** 2).mean(axis=(1, 2, 4), keepdims=True) + 1e-6)
+    return ((each - mean) / spread).reshape(x.shape) * params["scale"] + params["bias"]
+
+
+def test_normalised_currents_move_membranes_by_about_the_threshold() -> None:
+    """With unit scale of the currents a membrane spreads by sqrt((1 - a) / (1 + a)) as they do."""
+    settings = FashionConfig()
+    network = dataclasses.replace(settings.network, architecture="conv", init="gains")
+    model = FashionMNIST().build(dataclasses.replace(settings, network=network))
+    params = jax.jit(model.init)(jax.random.key(0))
+    stays = np.exp(-settings.data.dt / network.tau_mem)
+    for layer in ("GroupNorm_0", "GroupNorm_1"):
+        np.testing.assert_allclose(
+            params[layer]["scale"], np.sqrt((1 + stays) / (1 - stays)), rtol=1e-5
+        )
+
+
 def test_the_product_of_the_readout_has_the_derivatives_of_a_product() -> None:
     rng = np.random.default_rng(0)
     x, kernel, d_y = (rng.normal(size=s).astype(np.float32) for s in ((4, 3, 7), (7, 2), (4, 3, 2)))
@@ -238,12 +328,13 @@ def test_the_product_of_the_readout_has_the_derivatives_of_a_product() -> None:
     np.testing.assert_allclose(d_kernel, np.einsum("btn,btc->nc", x, d_y), atol=1e-5)
 
 
-def test_convolutional_runs_of_older_versions_keep_the_maximum_of_spikes() -> None:
+def test_convolutional_runs_of_older_versions_keep_their_network() -> None:
     network = dataclasses.replace(FashionConfig().network, architecture="conv")
     stored = to_json("fashion_mnist", dataclasses.replace(FashionConfig(), network=network))
     assert stored["config"]["network"].pop("pooled") == "currents"
+    assert stored["config"]["network"].pop("norm_groups") == 8
     older = from_json(FashionConfig, stored | {"version": 4})
-    assert older.network == dataclasses.replace(network, pooled="spikes")
+    assert older.network == dataclasses.replace(network, pooled="spikes", norm_groups=0)
 
 
 @pytest.mark.parametrize(("pooled", "sides"), [("currents", (14, 7)), ("spikes", (28, 14))])
@@ -256,6 +347,7 @@ def test_what_the_cells_of_convolutions_do_comes_in_their_order(pooled, sides) -
         hidden=(5,),
         input_gain=8.0,
         pooled=pooled,
+        norm_groups=1,
     )
     settings = dataclasses.replace(settings, network=network)
     model = task.build(settings)

@@ -56,9 +56,9 @@ class ImageNetwork(nn.Module):
                 )(x)
                 pool = snn.layers.MaxPool((2, 2))
                 if config.pooled == "currents":  # of constant ones once for all steps
-                    x = self._spikes(pool(x), steps)
+                    x = self._spikes(self._normalised(pool(x)), steps)
                 else:
-                    x = pool(self._spikes(x, steps))
+                    x = pool(self._spikes(self._normalised(x), steps))
             x = x.reshape(batch, steps, -1)
         first = config.architecture == "mlp"
         for size in config.hidden:
@@ -83,21 +83,37 @@ class ImageNetwork(nn.Module):
 
     def _spikes(self, currents: Float[Array, "B T *F"], steps: int) -> Float[Array, "B T *F"]:
         """Returns the spikes of neurons that are driven by currents, constant ones if T = 1."""
-        config = self.config
         if currents.shape[1] != steps:
             currents = jnp.broadcast_to(currents, (len(currents), steps, *currents.shape[2:]))
-        neuron = snn.LIFDynamics(
-            tau_mem=config.tau_mem,
-            dt=self.dt,
-            surrogate=snn.surrogate.superspike(config.surrogate_slope),
-        )
         axes = currents.ndim - 2
         layer = snn.RNN(
-            snn.LIFCell(None, dynamics=neuron, feature_axes=axes),
+            snn.LIFCell(None, dynamics=self._neuron, feature_axes=axes),
             unroll=steps if steps <= UNROLLED else 1,
         )
         spikes: Array = layer(currents)
         return spikes
+
+    @property
+    def _neuron(self) -> snn.LIFDynamics:
+        """What a hidden neuron does."""
+        config = self.config
+        return snn.LIFDynamics(
+            tau_mem=config.tau_mem,
+            dt=self.dt,
+            surrogate=snn.surrogate.superspike(config.surrogate_slope),
+        )
+
+    def _normalised(self, currents: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
+        """Returns currents that spread like the threshold, in each image, step and group."""
+        groups = self.config.norm_groups
+        if not groups:
+            return currents
+        gain = snn.ThresholdNorm.for_neurons(self._neuron).gain
+        norm = nn.GroupNorm(
+            groups, reduction_axes=(-3, -2, -1), scale_init=nn.initializers.constant(gain)
+        )
+        normalised: Array = norm(currents)
+        return normalised
 
     def _dropout(self, x: Float[Array, "B T F"]) -> Float[Array, "B T F"]:
         if not self.config.dropout:

@@ -46,6 +46,9 @@ class FashionNetwork(NetworkConfig):
     `spikes` of four times as many neurons."""
     channels: tuple[int, ...] = (32, 64)
     """Channels of each convolution of `conv`."""
+    norm_groups: int = added(5, 8, before=0)
+    """Groups of channels into which the currents of each convolution of `conv` are divided, each
+    normalised in an image and step (group normalisation); 0: not normalised."""
     hidden: tuple[int, ...] = (512,)
     """Neurons of each fully connected hidden layer."""
     recurrent: Annotated[bool, tyro.conf.Fixed, tyro.conf.Suppress] = False

@@ -74,6 +74,14 @@ class FashionMNIST(FileTask):
         number("--tau-readout", network.tau_readout, "> 0", "seconds")
         for channels in network.channels:
             whole("--channels", channels, 1)
+        whole("--norm-groups", network.norm_groups, 0)
+        if network.architecture == "conv" and network.norm_groups:
+            uneven = [n for n in network.channels if n % network.norm_groups]
+            if uneven:
+                raise ConfigError(
+                    f"--norm-groups {network.norm_groups}: expected a divisor of each of"
+                    f" --channels, got {uneven[0]} channels; 0 leaves normalisation out"
+                )
         if SIDE // 2 ** len(network.channels) < 1:
             raise ConfigError(
                 f"--channels: expected at most 4 convolutions, of which each halves the image, got"

@@ -59,7 +59,7 @@ from flax_snn.layers import (
     SumPool,
     ThresholdNorm,
 )
-from flax_snn.products import EventDotGeneral
+from flax_snn.products import EventConvGeneralDilated, EventDotGeneral
 from flax_snn.runners import LIF, RNN, LeakyIntegrator, Neurons, Stateful
 from flax_snn.typing import LIFState
 
@@ -84,6 +84,7 @@ __all__ = [
     "DelayedDense",
     "DelayedDenseCell",
     "DelayedRecurrentCell",
+    "EventConvGeneralDilated",
     "EventDotGeneral",
     "LIDynamics",
     "LIFCell",

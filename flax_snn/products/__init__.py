@@ -4,10 +4,12 @@ from flax_snn.products.choice import CHOICES, product_for, why_not_events
 from flax_snn.products.convolution import conv_general_dilated
 from flax_snn.products.dense import as_floating, as_kernel, feed_back, is_kernel, is_plain, project
 from flax_snn.products.event import EventDotGeneral, event_kernel_gradient, event_product
+from flax_snn.products.event_convolution import EventConvGeneralDilated
 from flax_snn.products.primitives import is_explicit
 
 __all__ = [
     "CHOICES",
+    "EventConvGeneralDilated",
     "EventDotGeneral",
     "as_floating",
     "as_kernel",

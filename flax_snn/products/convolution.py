@@ -99,72 +99,93 @@ def conv_general_dilated(
       ValueError: likewise.
     """
     x, kernel = jnp.asarray(lhs), jnp.asarray(rhs)
+    options = ConvolutionOptions(
+        window_strides,
+        padding,
+        lhs_dilation,
+        rhs_dilation,
+        dimension_numbers,
+        feature_group_count,
+        batch_group_count,
+        precision,
+        preferred_element_type,
+    )
+    window = window_of(x, kernel, options)
+    if window is None:
+        return lax.conv_general_dilated(x, kernel, *options)
+    return _CONVOLUTION.bind(*varying_alike(x, kernel), window=window)
 
-    def plain() -> Array:
-        return lax.conv_general_dilated(
-            x,
-            kernel,
-            window_strides,
-            padding,
-            lhs_dilation,
-            rhs_dilation,
-            dimension_numbers,
-            feature_group_count,
-            batch_group_count,
-            precision,
-            preferred_element_type,
-        )
 
-    # Shapes that do not fit are left to JAX, too, which refuses them with its own words.
+class ConvolutionOptions(NamedTuple):
+    """What ``jax.lax.conv_general_dilated`` takes beside its arrays, in its order."""
+
+    window_strides: Sequence[int]
+    padding: str | Sequence[tuple[int, int]]
+    lhs_dilation: Sequence[int] | None = None
+    rhs_dilation: Sequence[int] | None = None
+    dimension_numbers: Any = None
+    feature_group_count: int = 1
+    batch_group_count: int = 1
+    precision: Any = None
+    preferred_element_type: Any = None
+
+
+def window_of(x: Array, kernel: Array, options: ConvolutionOptions) -> Window | None:
+    """Returns what slides over images, or None for a convolution that is left to ``jax.lax``.
+
+    Shapes that do not fit are left to JAX, too, which refuses them with its own words.
+    """
     rank = x.ndim - 2
+    strides, padding = tuple(options.window_strides), options.padding
+    dilation = tuple(options.rhs_dilation or (1,) * max(rank, 0))
     ours = (
         rank >= 1
         and x.ndim == kernel.ndim
-        and lax.conv_dimension_numbers(x.shape, kernel.shape, dimension_numbers) == _numbers(rank)
-        and feature_group_count == batch_group_count == 1
-        and set(lhs_dilation or (1,)) == {1}
+        and lax.conv_dimension_numbers(x.shape, kernel.shape, options.dimension_numbers)
+        == numbers(rank)
+        and options.feature_group_count == options.batch_group_count == 1
+        and set(options.lhs_dilation or (1,)) == {1}
         and x.shape[-1] == kernel.shape[-2]
         and x.dtype == kernel.dtype
         and x.dtype in (jnp.float32, jnp.float64)
-        and preferred_element_type in (None, x.dtype)
-        and len(window_strides) == len(rhs_dilation or window_strides) == rank
+        and options.preferred_element_type in (None, x.dtype)
+        and len(strides) == len(dilation) == rank
         and (isinstance(padding, str) or len(padding) == rank)
         and not (is_explicit(x) or is_explicit(kernel))
     )
     if not ours:
-        return plain()
-    size, strides = kernel.shape[:rank], tuple(window_strides)
-    dilation = tuple(rhs_dilation or (1,) * rank)
+        return None
+    size = kernel.shape[:rank]
     if isinstance(padding, str):
         spread = [(n - 1) * step + 1 for n, step in zip(size, dilation, strict=True)]
         padding = lax.padtype_to_pads(x.shape[1:-1], spread, strides, padding)
     pads = tuple((int(before), int(after)) for before, after in padding)
-    window = Window(size, strides, pads, dilation, precision)
-    if 0 in (x.size, kernel.size, *window.outputs(x.shape[1:-1])):
-        return plain()
-    return _CONVOLUTION.bind(*varying_alike(x, kernel), window=window)
+    window = Window(size, strides, pads, dilation, options.precision)
+    empty = 0 in (x.size, kernel.size, *window.outputs(x.shape[1:-1]))
+    return None if empty else window
 
 
-def _numbers(rank: int) -> lax.ConvDimensionNumbers:
+def numbers(rank: int) -> lax.ConvDimensionNumbers:
     """Returns the dimension numbers of `flax.linen.Conv`: features last, in both."""
     space = tuple(range(1, rank + 1))
     images = (0, rank + 1, *space)
     return lax.ConvDimensionNumbers(images, (rank + 1, rank, *range(rank)), images)
 
 
-def _convolution(x: Array, kernel: Array, *, window: Window) -> Array:
+def convolution(x: Array, kernel: Array, *, window: Window) -> Array:
+    """Returns the convolution of images ``(B, *S, C)`` and a kernel ``(*K, C, N)``."""
     return lax.conv_general_dilated(
         x,
         kernel,
         window.strides,
         window.padding,
         rhs_dilation=window.dilation,
-        dimension_numbers=_numbers(x.ndim - 2),
+        dimension_numbers=numbers(x.ndim - 2),
         precision=window.precision,
     )
 
 
-def _input_gradient(
+def input_gradient(
     d_y: Array, kernel: Array | np.ndarray, sizes: Sequence[int], window: Window
 ) -> Array:
     """Returns the cotangent of the inputs: ``d_y`` with zeros between, and the kernel reversed."""
@@ -185,20 +206,20 @@ def _input_gradient(
         padding,
         lhs_dilation=window.strides,
         rhs_dilation=window.dilation,
-        dimension_numbers=_numbers(rank),
+        dimension_numbers=numbers(rank),
         precision=window.precision,
     )
 
 
-def _plain_kernel_gradient(x: Array, d_y: Array, *, window: Window) -> Array:
+def plain_kernel_gradient(x: Array, d_y: Array, *, window: Window) -> Array:
     """Returns the cotangent of the kernel as JAX writes it."""
     kernel = jax.ShapeDtypeStruct((*window.size, x.shape[-1], d_y.shape[-1]), x.dtype)
-    product = functools.partial(_convolution, x, window=window)
+    product = functools.partial(convolution, x, window=window)
     (gradient,) = jax.linear_transpose(product, kernel)(d_y)
     return gradient
 
 
-def _kernel_gradient(x: Array, d_y: Array, *, window: Window) -> Array:
+def kernel_gradient(x: Array, d_y: Array, *, window: Window) -> Array:
     """Returns the cotangent of the kernel: patches of some rows, times ``d_y`` of these rows."""
     channels = x.shape[-1]
     spaces = [(before, after, 0) for before, after in window.padding]
@@ -239,29 +260,31 @@ def _divisor(number: int, most: int) -> int:
     return max(n for n in range(1, number + 1) if number % n == 0 and n <= max(most, 1))
 
 
-def _shape(x: Shape, kernel: Shape, *, window: Window) -> Shape:
+def convolution_shape(x: Shape, kernel: Shape, *, window: Window) -> Shape:
+    """Returns the shape of the convolution of arrays of two shapes."""
     return (x[0], *window.outputs(x[1:-1]), kernel[-1])
 
 
-def _kernel_shape(x: Shape, d_y: Shape, *, window: Window) -> Shape:
+def kernel_shape(x: Shape, d_y: Shape, *, window: Window) -> Shape:
+    """Returns the shape of the kernel of a convolution, of those of images and cotangents."""
     return (*window.size, x[-1], d_y[-1])
 
 
-_CONVOLUTION = bilinear("convolution", _convolution, _convolution, _shape, static="window")
+_CONVOLUTION = bilinear("convolution", convolution, convolution, convolution_shape, static="window")
 _GRADIENT = bilinear(
     "convolution_kernel_gradient",
-    _kernel_gradient,
-    _plain_kernel_gradient,
-    _kernel_shape,
+    kernel_gradient,
+    plain_kernel_gradient,
+    kernel_shape,
     static="window",
 )
 transposed(
     _CONVOLUTION,
-    lambda d_y, x, kernel, window: _input_gradient(d_y, kernel, x.aval.shape[1:-1], window),
+    lambda d_y, x, kernel, window: input_gradient(d_y, kernel, x.aval.shape[1:-1], window),
     lambda d_y, x, kernel, window: _GRADIENT.bind(x, d_y, window=window),
 )
 transposed(
     _GRADIENT,
-    lambda d_kernel, x, d_y, window: _input_gradient(d_y, d_kernel, x.aval.shape[1:-1], window),
+    lambda d_kernel, x, d_y, window: input_gradient(d_y, d_kernel, x.aval.shape[1:-1], window),
     lambda d_kernel, x, d_y, window: _CONVOLUTION.bind(x, d_kernel, window=window),
 )

@@ -24,21 +24,10 @@ from typing import Any
 
 from llvmlite import ir
 
-from flax_snn.products.native.builder import (
-    I8,
-    I32,
-    I64,
-    Loop,
-    minimum,
-    number,
-    pointer,
-)
+from flax_snn.products.native.builder import I8, I32, I64, Loop, minimum, number, pointer
+from flax_snn.products.native.memory import allocated, clear, panel_columns, released
 from flax_snn.products.native.threads import in_blocks
-from flax_snn.products.native.vectors import LANES, PANEL_COLUMNS, Kind
-
-PANEL_BYTES = 2**19
-"""Most bytes of a matrix that a panel of its columns should have, so that it stays in a near cache.
-Products of 640 to 4096 rows took as long with a quarter, and up to 1.3 times with four times."""
+from flax_snn.products.native.vectors import LANES, Kind
 
 PACKED_BYTES = 2**20
 """Bytes of a matrix from which on a panel is copied into one piece before it is worked on. Rows
@@ -50,8 +39,6 @@ PACKED_LISTS = 256
 
 ROWS = 2**10
 """Most rows that a gradient adds up at once: a panel of their cotangents stays in a near cache."""
-
-NAMES = ("product", "kernel_gradient", "denser")
 
 
 def add_loops(module: ir.Module, dtype: str, threads: int = 1) -> dict[str, ir.Function]:
@@ -128,7 +115,7 @@ def _in_rows(kind: Kind, block: ir.Function) -> ir.Function:
     x, stride_of_x, rows, features, d_out, width, out = function.args
     size = number(kind.bytes)
     with b.if_then(b.icmp_signed("==", rows, number(0))):
-        _clear(b, kind, out, b.mul(features, width))
+        clear(b, kind, out, b.mul(features, width))
     with Loop(b, number(0), rows, number(ROWS)) as low:
         here = minimum(b, number(ROWS), b.sub(rows, low))
         of_x = b.add(x, b.mul(size, b.mul(low, stride_of_x)))
@@ -151,7 +138,7 @@ def _over_lists(kind: Kind, name: str) -> ir.Function:
     adds = b.icmp_signed("!=", function.args[7], number(0)) if by_feature else None
     size, cells = number(kind.bytes), b.mul(rows, features)
     lists, summed = (features, rows) if by_feature else (rows, features)
-    panel = _panel(b, kind.bytes, summed, width)
+    panel = panel_columns(b, kind.bytes, summed, width)
     packs = b.and_(
         b.icmp_signed(">=", b.mul(size, b.mul(summed, width)), number(PACKED_BYTES)),
         b.and_(b.icmp_signed(">=", lists, number(PACKED_LISTS)), b.icmp_signed("<", panel, width)),
@@ -164,9 +151,9 @@ def _over_lists(kind: Kind, name: str) -> ir.Function:
     ]
     if by_feature:
         sizes += [b.mul(b.add(features, number(2)), number(8)), b.mul(cells, number(4))]
-    memory, missing = _allocated(b, kind, sizes)
+    memory, missing = allocated(b, kind, sizes)
     with b.if_then(missing):
-        _released(b, kind, memory)
+        released(b, kind, memory)
         _one_by_one(b, kind, function.args[:7], adds)
         b.ret_void()
     starts, places, values, packed = memory[:4]
@@ -191,24 +178,9 @@ def _over_lists(kind: Kind, name: str) -> ir.Function:
             factors = b.add(values, b.mul(size, start))
             target = b.add(b.add(out, b.mul(size, b.mul(each, width))), offset)
             kind.sum_rows(b, target, source, stride, here, (listed, found, factors), adds)
-    _released(b, kind, memory)
+    released(b, kind, memory)
     b.ret_void()
     return function
-
-
-def _allocated(b: ir.IRBuilder, kind: Kind, sizes: list[Any]) -> tuple[list[Any], Any]:
-    """Returns pieces of memory of so many bytes, and whether one of them could not be had."""
-    memory = [b.call(kind.allocate, [size]) for size in sizes]
-    missing = ir.Constant(ir.IntType(1), 0)
-    for piece in memory:
-        missing = b.or_(missing, b.icmp_unsigned("==", piece, number(0)))
-    return memory, missing
-
-
-def _released(b: ir.IRBuilder, kind: Kind, memory: list[Any]) -> None:
-    """Gives pieces of memory back; those that could not be had are left out by the C library."""
-    for piece in memory:
-        b.call(kind.release, [piece])
 
 
 def _one_by_one(b: ir.IRBuilder, kind: Kind, arguments: Any, adds: Any) -> None:
@@ -224,10 +196,10 @@ def _one_by_one(b: ir.IRBuilder, kind: Kind, arguments: Any, adds: Any) -> None:
     size, place = number(kind.bytes), b.alloca(I32)
     b.store(ir.Constant(I32, 0), place)
     if adds is None:
-        _clear(b, kind, out, b.mul(rows, width))
+        clear(b, kind, out, b.mul(rows, width))
     else:
         with b.if_then(b.not_(adds)):
-            _clear(b, kind, out, b.mul(features, width))
+            clear(b, kind, out, b.mul(features, width))
     always = ir.Constant(ir.IntType(1), 1)
     with Loop(b, number(0), rows) as row:
         values = b.add(x, b.mul(size, b.mul(row, stride_of_x)))
@@ -242,24 +214,9 @@ def _one_by_one(b: ir.IRBuilder, kind: Kind, arguments: Any, adds: Any) -> None:
                 kind.sum_rows(b, target, source, width, width, listed, always)
 
 
-def _clear(b: ir.IRBuilder, kind: Kind, at: Any, count: Any) -> None:
-    """Writes zeros to some values from an address on."""
-    total = b.mul(number(kind.bytes), count)
-    b.call(kind.fill, [pointer(b, at, I8), ir.Constant(I32, 0), total])
-
-
 def _copy_rows(b: ir.IRBuilder, kind: Kind, rows: Any, columns: Any, to: Any, source: Any) -> None:
     """Copies rows of some columns between two matrices, each given as an address and a width."""
     size = number(kind.bytes)
     with Loop(b, number(0), rows) as row:
         ends = [b.add(at, b.mul(size, b.mul(row, width))) for at, width in (to, source)]
         b.call(kind.copy, [*(pointer(b, end, I8) for end in ends), b.mul(size, columns)])
-
-
-def _panel(b: ir.IRBuilder, size: int, rows: Any, width: Any) -> Any:
-    """Returns the columns of a panel of so many rows: a multiple of `PANEL_COLUMNS`, or all."""
-    rows = b.select(b.icmp_signed("<", rows, number(1)), number(1), rows)
-    fit = b.udiv(number(PANEL_BYTES), b.mul(number(size), rows))
-    fit = b.and_(fit, number(-PANEL_COLUMNS))
-    fit = b.select(b.icmp_signed("<", fit, number(PANEL_COLUMNS)), number(PANEL_COLUMNS), fit)
-    return minimum(b, fit, width)

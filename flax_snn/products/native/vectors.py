@@ -101,6 +101,22 @@ class Kind:
         for row, k, column in self._entries(b, rows, lists[:2]):
             b.store(b.load(b.gep(self._row(b, x, row), [column])), b.gep(values, [k]))
 
+    def flatten(self, b: ir.IRBuilder, x: Matrix, rows: Any, lists: tuple[Any, Any, Any]) -> None:
+        """Makes columns in lists numbers of values from the first row on, and writes the values.
+
+        Args:
+          b: the builder.
+          x: the matrix.
+          rows: its rows.
+          lists: what `compress` wrote, and where to write the values.
+        """
+        columns, values = pointer(b, lists[1], I32), pointer(b, lists[2], self.scalar)
+        every = pointer(b, x[0], self.scalar)
+        for row, k, column in self._entries(b, rows, lists[:2]):
+            place = b.add(b.mul(row, x[1]), column)
+            b.store(b.load(b.gep(every, [place])), b.gep(values, [k]))
+            b.store(b.trunc(place, I32), b.gep(columns, [k]))
+
     def transpose(
         self,
         b: ir.IRBuilder,
@@ -224,10 +240,10 @@ class Kind:
 
 
 def _panels(b: ir.IRBuilder, width: Any, emit: Callable[[Any, int], None]) -> None:
-    """Covers columns by panels of eight vectors, then of one vector, then by single columns."""
-    wide = b.and_(width, number(-PANEL_COLUMNS))
-    whole = b.and_(width, number(-LANES))
-    for low, high, vectors in ((number(0), wide, 8), (wide, whole, 1), (whole, width, 0)):
+    """Covers columns by panels of eight vectors, of four, of one, then by single columns."""
+    wide, half, whole = (b.and_(width, number(-n * LANES)) for n in (8, 4, 1))
+    parts = ((number(0), wide, 8), (wide, half, 4), (half, whole, 1), (whole, width, 0))
+    for low, high, vectors in parts:
         with Loop(b, low, high, number(max(vectors * LANES, 1))) as first:
             emit(first, vectors)
 

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 from llvmlite import binding, ir
 
-from flax_snn.products.native import kernels
+from flax_snn.products.native import images, kernels
 from flax_snn.products.native.builder import I32, I64, number, pointer
 
 KNOWN_VERSIONS = ((0, 3), (0, 4), (0, 5))
@@ -43,25 +43,28 @@ def version() -> tuple[int, int] | None:
     return int(found[0][1]), int(found[1][1])
 
 
-def register(dtype: str, threads: int) -> None:
-    """Compiles the kernels for a dtype, and makes them known to XLA on CPUs.
+def register(part: str, dtype: str, threads: int) -> None:
+    """Compiles the kernels of a part for a dtype, and makes them known to XLA on CPUs.
 
-    Each is a target for `jax.ffi.ffi_call` by the name `target`. Products take ``x (rows,
-    features)`` and a matrix with as many columns as their result; ``denser`` takes ``x`` and a
-    limit as int32 ``(1,)``, and its result is an int32 ``(1,)``.
+    Each is a target for `jax.ffi.ffi_call` by the name `target`. Of ``matrices``, products take ``x
+    (rows, features)`` and a matrix with as many columns as their result; ``denser`` takes ``x`` and
+    a limit as int32 ``(1,)``, and its result is an int32 ``(1,)``. Those of ``images`` take ``x
+    (images, height, width, channels)``, and a kernel or cotangents of four axes.
 
     Args:
+      part: one of `PARTS`.
       dtype: the dtype.
       threads: threads that a kernel may use.
     """
     module = ir.Module("flax_snn")
-    for name, function in kernels.add_loops(module, dtype, threads).items():
-        _add_call(module, function, _limited if name == "denser" else _multiplied)
+    add_loops, calls = PARTS[part]
+    for name, function in add_loops(module, dtype, threads).items():
+        _add_call(module, function, calls[name])
     engine = _compiled(module)
     make = ctypes.pythonapi.PyCapsule_New
     make.restype = ctypes.py_object
     make.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    for name in kernels.NAMES:
+    for name in calls:
         address = engine.get_function_address(f"{target(name, dtype)}_call")
         capsule = make(address, None, None)
         jax.ffi.register_ffi_target(target(name, dtype), capsule, platform="cpu", api_version=1)
@@ -112,6 +115,37 @@ def _limited(b: Any, kernel: Any, read: Any, x: Any, limit: Any, out: Any) -> No
     most = b.sext(b.load(pointer(b, read(limit, DATA), I32)), I64)
     flag = b.call(kernel, [read(x, DATA), b.mul(read(shape, 0), read(shape, 1)), most])
     b.store(b.trunc(flag, I32), pointer(b, read(out, DATA), I32))
+
+
+def _convolved(b: Any, kernel: Any, read: Any, x: Any, weights: Any, out: Any) -> None:
+    """Calls a convolution for its two buffers and that of its result."""
+    of_x, of_weights = (read(buffer, DIMENSIONS) for buffer in (x, weights))
+    sizes = [read(of_x, k) for k in range(4)]
+    high, wide, _, features = (read(of_weights, k) for k in range(4))
+    data = [read(buffer, DATA) for buffer in (x, weights, out)]
+    b.call(kernel, [data[0], *sizes, data[1], high, wide, features, data[2]])
+
+
+def _correlated(b: Any, kernel: Any, read: Any, x: Any, d_out: Any, out: Any) -> None:
+    """Calls the gradient of a kernel, whose taps are the sizes of its result."""
+    of_x, of_kernel = (read(buffer, DIMENSIONS) for buffer in (x, out))
+    sizes = [read(of_x, k) for k in range(4)]
+    high, wide, _, features = (read(of_kernel, k) for k in range(4))
+    data = [read(buffer, DATA) for buffer in (x, d_out, out)]
+    b.call(kernel, [data[0], *sizes, data[1], high, wide, features, data[2]])
+
+
+PARTS: dict[str, tuple[Callable[..., dict[str, ir.Function]], dict[str, Callable[..., None]]]] = {
+    "matrices": (
+        kernels.add_loops,
+        {"product": _multiplied, "kernel_gradient": _multiplied, "denser": _limited},
+    ),
+    "images": (
+        images.add_loops,
+        {"convolution": _convolved, "convolution_gradient": _correlated},
+    ),
+}
+"""Kernels that are compiled together: what adds them to a module, and how each is called."""
 
 
 def _compiled(module: ir.Module) -> Any:

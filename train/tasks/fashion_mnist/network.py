@@ -52,7 +52,7 @@ class ImageNetwork(nn.Module):
                     (3, 3),
                     kernel_init=init,
                     use_bias=False,
-                    conv_general_dilated=conv_general_dilated,
+                    conv_general_dilated=_convolution(spikes=k > 0, dtype=x.dtype),
                 )(x)
                 pool = snn.layers.MaxPool((2, 2))
                 if config.pooled == "currents":  # of constant ones once for all steps
@@ -122,6 +122,13 @@ class ImageNetwork(nn.Module):
             self.config.dropout, deterministic=not self.training
         )(x)
         return dropped
+
+
+def _convolution(*, spikes: bool, dtype: Any) -> Any:
+    """Returns the convolution of currents, or the event-driven one of spikes where there is one."""
+    if spikes and snn.EventConvGeneralDilated.why_not(dtype) is None:
+        return snn.EventConvGeneralDilated()
+    return conv_general_dilated
 
 
 def _normal(gain: float) -> nn.initializers.Initializer:

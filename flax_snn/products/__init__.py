@@ -1,6 +1,6 @@
-"""Matrix products of layers of neurons."""
+"""Matrix products and convolutions of layers of neurons."""
 
-from flax_snn.products.choice import CHOICES, product_for, why_not_events
+from flax_snn.products.choice import CHOICES, convolution_for, product_for, why_not_events
 from flax_snn.products.convolution import conv_general_dilated
 from flax_snn.products.dense import as_floating, as_kernel, feed_back, is_kernel, is_plain, project
 from flax_snn.products.event import EventDotGeneral, event_kernel_gradient, event_product
@@ -14,6 +14,7 @@ __all__ = [
     "as_floating",
     "as_kernel",
     "conv_general_dilated",
+    "convolution_for",
     "event_kernel_gradient",
     "event_product",
     "feed_back",

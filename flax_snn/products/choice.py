@@ -1,4 +1,4 @@
-"""Which matrix product a layer takes: dense, or event-driven where that was measured to win.
+"""Which product a layer takes: dense, or event-driven where that was measured to win.
 
 The figures behind the numbers here: ``python -m benchmarks.speed.event_products``, and of whole
 layers ``python -m benchmarks.speed.auto_grid``. From 64 inputs and columns on, event-driven
@@ -12,7 +12,9 @@ from typing import Any
 
 import jax
 
+from flax_snn.products.convolution import conv_general_dilated
 from flax_snn.products.event import EventDotGeneral
+from flax_snn.products.event_convolution import EventConvGeneralDilated
 
 CHOICES = ("auto", "dense", "event")
 
@@ -28,6 +30,24 @@ def why_not_events(dtype: Any) -> str | None:
     if jax.device_count() > 1:
         return "samples may be spread over several devices, and XLA would gather them for it"
     return EventDotGeneral.why_not(dtype)
+
+
+def convolution_for(dtype: Any) -> Any:
+    """Returns the convolution of a layer behind spikes, as ``lax.conv_general_dilated`` is called.
+
+    >>> import flax.linen as nn
+    >>> layer = nn.Conv(64, (3, 3), conv_general_dilated=convolution_for("float32"))
+
+    Args:
+      dtype: dtype of the convolution.
+
+    Returns:
+      An `EventConvGeneralDilated` where there can be one, which takes events up to its shares, else
+      `conv_general_dilated`.
+    """
+    if why_not_events(dtype) is None and EventConvGeneralDilated.why_not(dtype) is None:
+        return EventConvGeneralDilated()
+    return conv_general_dilated
 
 
 def product_for(products: str, features: int, width: int, rows: Any, dtype: Any) -> Any:

@@ -152,9 +152,9 @@ def test_any_panels_and_blocks_of_rows(
     dtype: str, panel: int, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Panels of a few columns, copied or not, and gradients that add up blocks of rows."""
-    from flax_snn.products.native import kernels
+    from flax_snn.products.native import kernels, memory
 
-    monkeypatch.setattr(kernels, "PANEL_BYTES", panel)
+    monkeypatch.setattr(memory, "PANEL_BYTES", panel)
     monkeypatch.setattr(kernels, "ROWS", rows)
     monkeypatch.setattr(kernels, "PACKED_LISTS", 30)
     for packed in (0, 2**60):

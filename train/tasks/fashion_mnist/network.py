@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import variance_scaling
 
 import flax_snn as snn
-from flax_snn.products import conv_general_dilated
+from flax_snn.products import conv_general_dilated, convolution_for
 from flax_snn.typing import Array, Float
 from train.tasks.fashion_mnist.encoding import SIDE
 from train.tasks.fashion_mnist.settings import FashionNetwork
@@ -52,7 +52,7 @@ class ImageNetwork(nn.Module):
                     (3, 3),
                     kernel_init=init,
                     use_bias=False,
-                    conv_general_dilated=_convolution(spikes=k > 0, dtype=x.dtype),
+                    conv_general_dilated=convolution_for(x.dtype) if k else conv_general_dilated,
                 )(x)
                 pool = snn.layers.MaxPool((2, 2))
                 if config.pooled == "currents":  # of constant ones once for all steps
@@ -122,13 +122,6 @@ class ImageNetwork(nn.Module):
             self.config.dropout, deterministic=not self.training
         )(x)
         return dropped
-
-
-def _convolution(*, spikes: bool, dtype: Any) -> Any:
-    """Returns the convolution of currents, or the event-driven one of spikes where there is one."""
-    if spikes and snn.EventConvGeneralDilated.why_not(dtype) is None:
-        return snn.EventConvGeneralDilated()
-    return conv_general_dilated
 
 
 def _normal(gain: float) -> nn.initializers.Initializer:

@@ -33,8 +33,8 @@ COMMAND = "python -m benchmarks.accuracy.real_data --data-dir FOLDER"
 LIF = "--neuron lif --tau-mem 50e-3 --tau-syn 20e-3 --input-gain 2 --layer-gain 4"
 ALIF = "--neuron alif --tau-mem 50e-3 --input-gain 0.6 --layer-gain 1.2"
 CONV = (
-    "--architecture conv --hidden 512 --steps 3 --epochs 30 --batch-size 100 --learning-rate 3e-3"
-    " --dropout 0.3 --surrogate-slope 2 --pixel-shift 1"
+    "--architecture conv --hidden 512 --steps 3 --epochs 15 --batch-size 100 --learning-rate 1.2e-2"
+    " --dropout 0.2 --surrogate-slope 2 --pixel-shift 1"
 )
 PLAIN = "--time-shift 0 --stretch 0 --channel-shift 0 --band-drop 0 --slot-drop 0 --jitter 0"
 SHORT = "--epochs 8"

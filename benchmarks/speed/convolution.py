@@ -3,9 +3,13 @@
     python -m benchmarks.speed.convolution
 
 rewrites benchmarks/results/convolution.json: milliseconds of `flax.linen.Conv` with JAX's own
-product and with `flax_snn.products.conv_general_dilated`, and of `flax.linen.max_pool` and
+product, with `flax_snn.products.conv_general_dilated` and with `snn.EventConvGeneralDilated`, of
+images that are not zero in 10 % of their values; and of `flax.linen.max_pool` and
 `flax_snn.MaxPool`. A network that is trained by a ``lax.scan`` over its batches, or that convolves
-in each step of a loop over time, runs ``in a loop``. About a minute.
+in each step of a loop over time, runs ``in a loop``.
+
+``by_density``: for other shares that are not zero, and other sizes, the time of the event-driven
+convolution, and of the gradient of its kernel, over that of the dense one. Two minutes.
 """
 
 from __future__ import annotations
@@ -33,8 +37,13 @@ UPDATES = 2
 
 
 def convolved(product: Any) -> Callable[..., Any]:
-    layer = nn.Conv(FEATURES, (3, 3), use_bias=False, conv_general_dilated=product)
-    return lambda kernel, x: layer.apply({"params": {"kernel": kernel}}, x)
+    def run(kernel: Any, x: Any) -> Any:
+        layer = nn.Conv(
+            kernel.shape[-1], kernel.shape[:2], use_bias=False, conv_general_dilated=product
+        )
+        return layer.apply({"params": {"kernel": kernel}}, x)
+
+    return run
 
 
 def pooled(layer: Callable[[Any], Any]) -> Callable[..., Any]:
@@ -44,6 +53,7 @@ def pooled(layer: Callable[[Any], Any]) -> Callable[..., Any]:
 ROWS = {
     "nn.Conv": convolved(None),
     "nn.Conv with conv_general_dilated of flax_snn": convolved(conv_general_dilated),
+    "nn.Conv with snn.EventConvGeneralDilated": convolved(snn.EventConvGeneralDilated()),
     "nn.max_pool": pooled(lambda x: nn.max_pool(x, (2, 2), (2, 2))),
     "snn.MaxPool": pooled(lambda x: snn.MaxPool((2, 2)).apply({}, x[None])),
 }
@@ -64,10 +74,11 @@ def measure() -> dict[str, Any]:
 
         def looped(weights: Any, x: Any, both: Callable[..., Any] = both) -> Any:
             def update(kept: Any, _: None) -> tuple[Any, None]:
-                moved = jax.tree.map(lambda a, b: a - 1e-3 * b, kept, both(*kept))
-                return moved, None
+                weights, total = kept
+                d_weights, d_x = both(weights, x)
+                return (weights - 1e-3 * d_weights, total + d_x), None
 
-            return lax.scan(update, (weights, x), length=UPDATES)[0]
+            return lax.scan(update, (weights, jnp.zeros_like(x)), length=UPDATES)[0]
 
         runs[f"{name}, alone"] = functools.partial(jax.jit(both), weights, x)
         runs[f"{name}, in a loop"] = functools.partial(jax.jit(looped), weights, x)
@@ -78,14 +89,60 @@ def measure() -> dict[str, Any]:
     }
 
 
+SIZES = {
+    "14 x 14, 32 to 64 channels": (192, 14, 3, 32, 64),
+    "7 x 7, 128 to 128 channels": (192, 7, 3, 128, 128),
+    "28 x 28, 16 to 32 channels": (64, 28, 3, 16, 32),
+    "14 x 14, 32 to 64 channels, 5 x 5": (96, 14, 5, 32, 64),
+}
+"""Images, their side, taps, and channels before and after."""
+
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+
+
+def ratios(images: int, side: int, taps: int, channels: int, features: int) -> dict[str, Any]:
+    """Returns the time of events over that of the dense loops, by the share that is not zero."""
+    generator = np.random.default_rng(0)
+    kernel, d_y = (
+        jnp.asarray(generator.normal(size=shape), jnp.float32)
+        for shape in ((taps, taps, channels, features), (images, side, side, features))
+    )
+    found: dict[str, Any] = {"convolution": {}, "gradient of the kernel": {}}
+    for share in SHARES:
+        spikes = generator.random((images, side, side, channels)) < share
+        x, runs = jnp.asarray(spikes, jnp.float32), {}
+        for name, product in {
+            "events": snn.EventConvGeneralDilated(1.0, 1.0),
+            "dense": conv_general_dilated,
+        }.items():
+            layer = convolved(product)
+
+            def gradient(k: Any, x: Any, d_y: Any, layer: Callable[..., Any] = layer) -> Any:
+                return jax.vjp(lambda k: layer(k, x), k)[1](d_y)[0]
+
+            runs[f"convolution {name}"] = functools.partial(jax.jit(layer), kernel, x)
+            runs[f"gradient {name}"] = functools.partial(jax.jit(gradient), kernel, x, d_y)
+        seconds = medians(in_turns(runs, repeats=7))
+        for name, row in found.items():
+            first = name.split()[0]
+            row[share] = round(seconds[f"{first} events"] / seconds[f"{first} dense"], 3)
+    return found
+
+
 def main() -> None:
     """Measures and writes the results."""
     take_no_options(COMMAND, __doc__)
     milliseconds = measure()
     for name, value in milliseconds.items():
         print(f"{name}: {value:.2f} ms")
+    by_density = {name: ratios(*sizes) for name, sizes in SIZES.items()}
+    for name, rows in by_density.items():
+        for what, row in rows.items():
+            print(f"{name}, {what}: {row}")
     sizes = {"images": IMAGES, "side": SIDE, "channels": CHANNELS, "features": FEATURES}
-    write_results(RESULTS, COMMAND, {**sizes, "milliseconds": milliseconds})
+    write_results(
+        RESULTS, COMMAND, {**sizes, "milliseconds": milliseconds, "by_density": by_density}
+    )
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class FashionMNIST(FileTask):
     """Train a spiking network on Fashion-MNIST: pictures of clothes in ten classes.
 
         python -m train.fashion_mnist --data-dir fashion-mnist
-        python -m train.fashion_mnist --data-dir fashion-mnist --architecture conv --hidden 256
+        python -m train.fashion_mnist --data-dir fashion-mnist --architecture conv --hidden 512
         python -m train.fashion_mnist --data-dir fashion-mnist --encoding latency --steps 16
 
     The folder has the four original IDX files, packed or not. The last 5000 training images are for

@@ -174,15 +174,36 @@ def numbers(rank: int) -> lax.ConvDimensionNumbers:
 
 def convolution(x: Array, kernel: Array, *, window: Window) -> Array:
     """Returns the convolution of images ``(B, *S, C)`` and a kernel ``(*K, C, N)``."""
+    padding = window.padding
+    if _cuts(padding):
+        x, padding = padded(x, padding), ((0, 0),) * len(padding)
     return lax.conv_general_dilated(
         x,
         kernel,
         window.strides,
-        window.padding,
+        padding,
         rhs_dilation=window.dilation,
         dimension_numbers=numbers(x.ndim - 2),
         precision=window.precision,
     )
+
+
+def _cuts(padding: Sequence[tuple[int, int]]) -> bool:
+    """Returns whether padding is negative somewhere: images are cut there.
+
+    XLA of jaxlib 0.10 reads wrong memory for a float32 convolution on CPUs that is cut at its
+    beginning and has zeros at its end, so that it is given images that are cut before.
+    """
+    return min(map(min, padding)) < 0
+
+
+def padded(
+    x: Array, padding: Sequence[tuple[int, int]], dilation: Sequence[int] | None = None
+) -> Array:
+    """Returns images with zeros before and after each axis, negative ones cut, and in between."""
+    steps = dilation or (1,) * len(padding)
+    spaces = [(*sides, step - 1) for sides, step in zip(padding, steps, strict=True)]
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *spaces, (0, 0, 0)])
 
 
 def input_gradient(
@@ -199,12 +220,16 @@ def input_gradient(
         padding.append((first, n + reach - (outputs - 1) * stride - 1 - first))
     # XLA would turn the reversed kernel into a convolution that it has no fast code for in a loop.
     turned = lax.optimization_barrier(jnp.flip(kernel, range(rank)).swapaxes(-1, -2))
+    spread = window.strides
+    if _cuts(padding):
+        d_y = padded(d_y, padding, spread)
+        padding, spread = [(0, 0)] * rank, (1,) * rank
     return lax.conv_general_dilated(
         d_y,
         turned,
         (1,) * rank,
         padding,
-        lhs_dilation=window.strides,
+        lhs_dilation=spread,
         rhs_dilation=window.dilation,
         dimension_numbers=numbers(rank),
         precision=window.precision,
@@ -222,8 +247,7 @@ def plain_kernel_gradient(x: Array, d_y: Array, *, window: Window) -> Array:
 def kernel_gradient(x: Array, d_y: Array, *, window: Window) -> Array:
     """Returns the cotangent of the kernel: patches of some rows, times ``d_y`` of these rows."""
     channels = x.shape[-1]
-    spaces = [(before, after, 0) for before, after in window.padding]
-    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *spaces, (0, 0, 0)])
+    x = padded(x, window.padding)
     (height, *across), features = d_y.shape[1:-1], d_y.shape[-1]
     width = math.prod(window.size) * channels
     rows = _divisor(height, _PATCHES // (len(x) * math.prod(across) * width))

@@ -25,6 +25,7 @@ from flax_snn.products.convolution import (
     input_gradient,
     kernel_gradient,
     kernel_shape,
+    padded,
     window_of,
 )
 from flax_snn.products.native import call, denser, why_unavailable
@@ -179,11 +180,6 @@ def _with_one_row(window: Window) -> Window:
     )
 
 
-def _padded(x: Array, window: Window) -> Array:
-    spaces = [(before, after, 0) for before, after in window.padding]
-    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *spaces, (0, 0, 0)])
-
-
 def _unless_denser(
     x: Array, share: float, events: Callable[[], Array], dense: Callable[[], Array]
 ) -> Array:
@@ -208,7 +204,7 @@ def _convolution(x: Array, kernel: Array, *, setup: _Setup) -> Array:
     return _unless_denser(
         x,
         setup.share,
-        lambda: call("convolution", _padded(x, window), kernel, shape),
+        lambda: call("convolution", padded(x, window.padding), kernel, shape),
         lambda: convolution(x, kernel, window=window),
     )
 
@@ -219,7 +215,7 @@ def _gradient(x: Array, d_y: Array, *, setup: _Setup) -> Array:
     return _unless_denser(
         x,
         setup.gradient_share,
-        lambda: call("convolution_gradient", _padded(x, window), d_y, shape),
+        lambda: call("convolution_gradient", padded(x, window.padding), d_y, shape),
         lambda: kernel_gradient(x, d_y, window=window),
     )
 

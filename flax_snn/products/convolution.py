@@ -142,7 +142,7 @@ def window_of(x: Array, kernel: Array, options: ConvolutionOptions) -> Window | 
         rank >= 1
         and x.ndim == kernel.ndim
         and lax.conv_dimension_numbers(x.shape, kernel.shape, options.dimension_numbers)
-        == numbers(rank)
+        == _numbers(rank)
         and options.feature_group_count == options.batch_group_count == 1
         and set(options.lhs_dilation or (1,)) == {1}
         and x.shape[-1] == kernel.shape[-2]
@@ -165,7 +165,7 @@ def window_of(x: Array, kernel: Array, options: ConvolutionOptions) -> Window | 
     return None if empty else window
 
 
-def numbers(rank: int) -> lax.ConvDimensionNumbers:
+def _numbers(rank: int) -> lax.ConvDimensionNumbers:
     """Returns the dimension numbers of `flax.linen.Conv`: features last, in both."""
     space = tuple(range(1, rank + 1))
     images = (0, rank + 1, *space)
@@ -183,7 +183,7 @@ def convolution(x: Array, kernel: Array, *, window: Window) -> Array:
         window.strides,
         padding,
         rhs_dilation=window.dilation,
-        dimension_numbers=numbers(x.ndim - 2),
+        dimension_numbers=_numbers(x.ndim - 2),
         precision=window.precision,
     )
 
@@ -231,12 +231,12 @@ def input_gradient(
         padding,
         lhs_dilation=spread,
         rhs_dilation=window.dilation,
-        dimension_numbers=numbers(rank),
+        dimension_numbers=_numbers(rank),
         precision=window.precision,
     )
 
 
-def plain_kernel_gradient(x: Array, d_y: Array, *, window: Window) -> Array:
+def _plain_kernel_gradient(x: Array, d_y: Array, *, window: Window) -> Array:
     """Returns the cotangent of the kernel as JAX writes it."""
     kernel = jax.ShapeDtypeStruct((*window.size, x.shape[-1], d_y.shape[-1]), x.dtype)
     product = functools.partial(convolution, x, window=window)
@@ -298,7 +298,7 @@ _CONVOLUTION = bilinear("convolution", convolution, convolution, convolution_sha
 _GRADIENT = bilinear(
     "convolution_kernel_gradient",
     kernel_gradient,
-    plain_kernel_gradient,
+    _plain_kernel_gradient,
     kernel_shape,
     static="window",
 )

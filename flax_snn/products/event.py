@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -59,9 +60,7 @@ class EventDotGeneral:
 
     def __post_init__(self) -> None:
         """Checks the shares."""
-        remedy = "it is the part of the inputs that is not zero"
-        options = {"low": 0.0, "high": 1.0, "remedy": remedy}
-        checks.fields(self, checks.in_range, "share", "gradient_share", **options)
+        check_shares(self)
 
     def __call__(
         self,
@@ -166,14 +165,24 @@ def _product(x: Array, kernel: Array, *, shares: tuple[float, float]) -> Array:
     shape = (x.shape[0], kernel.shape[1])
     if 0 in (x.size, kernel.size):
         return jnp.zeros(shape, kernel.dtype)
-    return _unless_denser("product", x, kernel, shares[0], shape, _dense_product)
+    return unless_denser(
+        x,
+        shares[0],
+        lambda: call("product", x, kernel, shape),
+        lambda: _dense_product(x, kernel),
+    )
 
 
 def _gradient(x: Array, d_out: Array, *, shares: tuple[float, float]) -> Array:
     shape = (x.shape[1], d_out.shape[1])
     if 0 in (x.size, d_out.size):
         return jnp.zeros(shape, d_out.dtype)
-    return _unless_denser("kernel_gradient", x, d_out, shares[1], shape, _dense_gradient)
+    return unless_denser(
+        x,
+        shares[1],
+        lambda: call("kernel_gradient", x, d_out, shape),
+        lambda: _dense_gradient(x, d_out),
+    )
 
 
 def _dense_product(x: Array, kernel: Array, **shares: Any) -> Array:
@@ -206,18 +215,36 @@ def _rows(array: Array) -> Array:
     return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
 
-def _unless_denser(
-    name: str, x: Array, matrix: Array, share: float, shape: tuple[int, int], dense: Any
+def check_shares(product: Any) -> None:
+    """Raises if ``share`` or ``gradient_share`` of an event-driven product is no share.
+
+    Raises:
+      TypeError: a share that is no number.
+      ValueError: a share outside 0 to 1.
+    """
+    remedy = "it is the part of the inputs that is not zero"
+    options = {"low": 0.0, "high": 1.0, "remedy": remedy}
+    checks.fields(product, checks.in_range, "share", "gradient_share", **options)
+
+
+def unless_denser(
+    x: Array, share: float, events: Callable[[], Array], dense: Callable[[], Array]
 ) -> Array:
-    """Calls a native loop, or a dense product where more than a share of ``x`` is not zero.
+    """Returns what events give, or the dense result where more than a share of ``x`` is not zero.
 
     What comes out is said to differ between devices as what goes in does.
+
+    Args:
+      x: inputs ``(*B, F)``.
+      share: largest share of them that is not zero for events to be taken; with 1 always.
+      events: makes the result from events.
+      dense: makes it otherwise.
     """
 
-    def events() -> Array:
-        return varying_alike(x, call(name, x, matrix, shape))[1]
+    def alike() -> Array:
+        return varying_alike(x, events())[1]
 
     if share == 1.0:
-        return events()
-    too_dense = varying_alike(x, denser(x, math.ceil(share * x.size)))[1]
-    return lax.cond(too_dense[0] > 0, lambda: dense(x, matrix), events)
+        return alike()
+    too_dense = varying_alike(x, denser(_rows(x), math.ceil(share * x.size)))[1]
+    return lax.cond(too_dense[0] > 0, dense, alike)

@@ -8,15 +8,12 @@ takes over while the program runs.
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from flax_snn import checks
 from flax_snn.products.convolution import (
     ConvolutionOptions,
     Window,
@@ -28,7 +25,8 @@ from flax_snn.products.convolution import (
     padded,
     window_of,
 )
-from flax_snn.products.native import call, denser, why_unavailable
+from flax_snn.products.event import check_shares, unless_denser
+from flax_snn.products.native import call, why_unavailable
 from flax_snn.products.primitives import bilinear, is_explicit, transposed, varying_alike
 from flax_snn.typing import Array
 
@@ -64,38 +62,21 @@ class EventConvGeneralDilated:
 
     def __post_init__(self) -> None:
         """Checks the shares."""
-        remedy = "it is the part of the inputs that is not zero"
-        options = {"low": 0.0, "high": 1.0, "remedy": remedy}
-        checks.fields(self, checks.in_range, "share", "gradient_share", **options)
+        check_shares(self)
 
     def __call__(
-        self,
-        lhs: Array | np.ndarray,
-        rhs: Array | np.ndarray,
-        window_strides: Sequence[int],
-        padding: str | Sequence[tuple[int, int]],
-        lhs_dilation: Sequence[int] | None = None,
-        rhs_dilation: Sequence[int] | None = None,
-        dimension_numbers: Any = None,
-        feature_group_count: int = 1,
-        batch_group_count: int = 1,
-        precision: Any = None,
-        preferred_element_type: Any = None,
+        self, lhs: Array | np.ndarray, rhs: Array | np.ndarray, *options: Any, **named: Any
     ) -> Array:
         """Returns what ``jax.lax.conv_general_dilated`` does.
 
         Args:
           lhs: images ``(B, H, W, C)``, or ``(B, W, C)``.
           rhs: kernel ``(P, Q, C, N)``, or ``(Q, C, N)``.
-          window_strides: 1 along each axis.
-          padding: ``"SAME"``, ``"VALID"``, or zeros before and after along each axis.
-          lhs_dilation: 1 along each axis.
-          rhs_dilation: likewise.
-          dimension_numbers: those of `flax.linen.Conv`.
-          feature_group_count: 1.
-          batch_group_count: 1.
-          precision: that of the dense convolution; sums over events are in the dtype of the inputs.
-          preferred_element_type: dtype of the result, that of the inputs.
+          *options: what `conv_general_dilated` takes after them, in its order: ``window_strides``
+            and ``padding``, and by default ``dimension_numbers`` of `flax.linen.Conv` and the
+            rest. Steps and dilations are 1, and so are the numbers of groups.
+          **named: the same by name. ``precision`` is that of the dense convolution; sums over
+            events are in the dtype of the inputs.
 
         Returns:
           ``(B, H', W', N)``, with derivatives of any order.
@@ -106,34 +87,21 @@ class EventConvGeneralDilated:
           ValueError: likewise; another convolution than those above.
         """
         x, kernel = jnp.asarray(lhs), jnp.asarray(rhs)
-        options = ConvolutionOptions(
-            window_strides,
-            padding,
-            lhs_dilation,
-            rhs_dilation,
-            dimension_numbers,
-            feature_group_count,
-            batch_group_count,
-            precision,
-            preferred_element_type,
-        )
+        asked = ConvolutionOptions(*options, **named)
         reason = self.why_not(x.dtype)
         if reason is not None:
             raise RuntimeError(f"EventConvGeneralDilated: no event-driven convolution: {reason}")
-        window = window_of(x, kernel, options)
+        window = window_of(x, kernel, asked)
         if window is None:
-            out = lax.conv_general_dilated(x, kernel, *options)  # refuses what does not fit
+            out = lax.conv_general_dilated(x, kernel, *asked)  # refuses what does not fit
             if 0 in (out.size, x.size, kernel.size) or is_explicit(x) or is_explicit(kernel):
                 return out
         if window is None or not _is_known(window):
             raise ValueError(
                 "EventConvGeneralDilated: expected images (B, H, W, C) or (B, W, C) and a kernel of"
                 " one group, float32 or float64, without strides and dilation, got"
-                f" window_strides={tuple(window_strides)}, lhs_dilation={lhs_dilation},"
-                f" rhs_dilation={rhs_dilation}, feature_group_count={feature_group_count},"
-                f" batch_group_count={batch_group_count},"
-                f" preferred_element_type={preferred_element_type} for shapes {x.shape} and"
-                f" {kernel.shape}; leave it out of this layer, which is dense then"
+                f" {_in_words(asked)} for shapes {x.shape} and {kernel.shape}; leave it out of this"
+                " layer, which is dense then"
             )
         setup = _Setup(window, self.share, self.gradient_share)
         if x.ndim == 4:
@@ -165,6 +133,14 @@ class _Setup(NamedTuple):
     gradient_share: float
 
 
+def _in_words(options: ConvolutionOptions) -> str:
+    """Returns what decides whether a convolution is known."""
+    given = options._asdict()
+    for name in ("padding", "precision"):
+        del given[name]
+    return ", ".join(f"{name}={value}" for name, value in given.items())
+
+
 def _is_known(window: Window) -> bool:
     return len(window.size) <= 2 and set(window.strides) == set(window.dilation) == {1}
 
@@ -180,28 +156,10 @@ def _with_one_row(window: Window) -> Window:
     )
 
 
-def _unless_denser(
-    x: Array, share: float, events: Callable[[], Array], dense: Callable[[], Array]
-) -> Array:
-    """Returns what events give, or the dense result where more than a share of ``x`` is not zero.
-
-    What comes out is said to differ between devices as what goes in does.
-    """
-
-    def alike() -> Array:
-        return varying_alike(x, events())[1]
-
-    if share == 1.0:
-        return alike()
-    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    too_dense = varying_alike(x, denser(rows, math.ceil(share * x.size)))[1]
-    return lax.cond(too_dense[0] > 0, dense, alike)
-
-
 def _convolution(x: Array, kernel: Array, *, setup: _Setup) -> Array:
     window = setup.window
     shape = convolution_shape(x.shape, kernel.shape, window=window)
-    return _unless_denser(
+    return unless_denser(
         x,
         setup.share,
         lambda: call("convolution", padded(x, window.padding), kernel, shape),
@@ -212,7 +170,7 @@ def _convolution(x: Array, kernel: Array, *, setup: _Setup) -> Array:
 def _gradient(x: Array, d_y: Array, *, setup: _Setup) -> Array:
     window = setup.window
     shape = kernel_shape(x.shape, d_y.shape, window=window)
-    return _unless_denser(
+    return unless_denser(
         x,
         setup.gradient_share,
         lambda: call("convolution_gradient", padded(x, window.padding), d_y, shape),

@@ -15,6 +15,7 @@ import pytest
 from convolution_by_hand import NUMBERS, by_hand
 from covering_rows import covered_by
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from scarce_memory import scarce_memory
 
 import flax_snn as snn
 from flax_snn.metrics import workload
@@ -263,28 +264,14 @@ def check(loop: Any, dtype: str, images: int = 5, channels: int = 9, features: i
 def test_without_memory_entries_are_worked_on_one_by_one(
     dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from llvmlite import binding
-
-    from flax_snn.products.native import vectors
-
-    left = [0, 0]
-
-    def allocate(size: int) -> int:
-        left[0] -= 1
-        return 0 if left[0] < 0 else allocated(size)
-
-    number = ctypes.c_int64
-    allocated = ctypes.CFUNCTYPE(number, number)(("malloc", ctypes.CDLL(None)))
-    callback = ctypes.CFUNCTYPE(number, number)(allocate)
-    binding.add_symbol("scarce_images", ctypes.cast(callback, ctypes.c_void_p).value)
-    monkeypatch.setattr(vectors, "ALLOCATE", "scarce_images")
+    pieces = scarce_memory(monkeypatch, "scarce_images")
     loop = loops_of(dtype)
+    for count in range(7):  # the gradient takes six pieces
 
-    def scarce(*given: Any) -> np.ndarray:
-        left[0] = left[1]
-        return loop(*given)
+        def scarce(*given: Any, count: int = count) -> np.ndarray:
+            pieces(count)
+            return loop(*given)
 
-    for left[1] in range(7):  # the gradient takes six pieces
         check(scarce, dtype)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from covering_rows import covered_by
+from scarce_memory import scarce_memory
 
 pytest.importorskip("llvmlite")
 
@@ -62,28 +63,17 @@ def test_without_memory_entries_are_worked_on_one_by_one(
     dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever piece of memory is missing, and for whichever block of rows."""
-    from llvmlite import binding
+    from flax_snn.products.native import kernels
 
-    from flax_snn.products.native import kernels, vectors
-
-    left = [0, 0]
-
-    def allocate(size: int) -> int:
-        left[0] -= 1
-        return 0 if left[0] < 0 else allocated(size)
-
-    allocated = ctypes.CFUNCTYPE(NUMBER, NUMBER)(("malloc", ctypes.CDLL(None)))
-    callback = ctypes.CFUNCTYPE(NUMBER, NUMBER)(allocate)
-    binding.add_symbol("scarce", ctypes.cast(callback, ctypes.c_void_p).value)
-    monkeypatch.setattr(vectors, "ALLOCATE", "scarce")
+    pieces = scarce_memory(monkeypatch, "scarce")
     monkeypatch.setattr(kernels, "ROWS", 4)
     product = product_of(dtype)
+    for count in range(14):  # two blocks of rows take six each
 
-    def scarce(name: str, x: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-        left[0] = left[1]
-        return product(name, x, matrix)
+        def scarce(*given: Any, count: int = count) -> np.ndarray:
+            pieces(count)
+            return product(*given)
 
-    for left[1] in range(14):  # two blocks of rows take six each
         check(scarce, 7, 9, 70, 0.4, dtype)
 
 

@@ -46,14 +46,8 @@ def add_loops(module: ir.Module, dtype: str, threads: int = 1) -> dict[str, ir.F
     }
 
 
-def _function(kind: Kind, name: str, count: int) -> tuple[ir.Function, ir.IRBuilder]:
-    """Returns a function of some 64-bit integers, and a builder at its beginning."""
-    signature = ir.FunctionType(ir.VoidType(), [I64] * count)
-    function = ir.Function(kind.module, signature, f"flax_snn_{name}_{kind.dtype}")
-    return function, ir.IRBuilder(function.append_basic_block())
-
-
 def _times(b: ir.IRBuilder, *factors: Any) -> Any:
+    """Returns the product of integers."""
     return functools.reduce(b.mul, factors)
 
 
@@ -65,7 +59,7 @@ def _outputs(b: ir.IRBuilder, size: Any, taps: Any) -> Any:
 def _convolution(kind: Kind, threads: int) -> ir.Function:
     """Returns the convolution, in blocks of images."""
     block = _convolution_block(kind)
-    function, b = _function(kind, "convolution", 10)
+    function, b = kind.function("convolution", 10)
     x, images, height, width, channels, kernel, high, wide, features, out = function.args
     rows, columns = _outputs(b, height, high), _outputs(b, width, wide)
     size = number(kind.bytes)
@@ -83,7 +77,8 @@ def _convolution(kind: Kind, threads: int) -> ir.Function:
 
 
 def _convolution_block(kind: Kind) -> ir.Function:
-    function, b = _function(kind, "convolution_block", 10)
+    """Returns the convolution of some images, one after the other."""
+    function, b = kind.function("convolution_block", 10)
     x, images, height, width, channels, kernel, high, wide, features, out = function.args
     rows, columns = _outputs(b, height, high), _outputs(b, width, wide)
     size, pixels = number(kind.bytes), b.mul(height, width)
@@ -133,7 +128,7 @@ def _convolution_block(kind: Kind) -> ir.Function:
 def _gradient(kind: Kind, threads: int) -> ir.Function:
     """Returns the gradient of the kernel, in blocks of channels."""
     block = _gradient_block(kind)
-    function, b = _function(kind, "convolution_gradient", 10)
+    function, b = kind.function("convolution_gradient", 10)
     x, images, height, width, channels, d_out, high, wide, features, out = function.args
 
     def arguments(b: ir.IRBuilder, low: Any, end: Any) -> list[Any]:
@@ -152,7 +147,7 @@ def _gradient(kind: Kind, threads: int) -> ir.Function:
 
 def _gradient_block(kind: Kind) -> ir.Function:
     """Returns the gradient of some channels: ``here`` of ``channels``, from ``x`` on."""
-    function, b = _function(kind, "convolution_gradient_block", 11)
+    function, b = kind.function("convolution_gradient_block", 11)
     x, images, height, width, channels, d_out, high, wide, features, out, here = function.args
     rows, columns = _outputs(b, height, high), _outputs(b, width, wide)
     size, pixels = number(kind.bytes), b.mul(height, width)
@@ -179,23 +174,19 @@ def _gradient_block(kind: Kind) -> ir.Function:
         released(b, kind, memory)
         _one_by_one(b, kind, function.args, gradient=True)
         b.ret_void()
-    by_pixel, by_channel, cotangents = memory[:2], memory[2:5], memory[5]
+    by_pixel, by_channel = (memory[0], memory[1]), (memory[2], memory[3], memory[4])
+    cotangents = memory[5]
     clear(b, kind, cotangents, b.mul(b.add(lead, most), features))
     begin = pointer(b, by_channel[0], I64)
     with Loop(b, number(0), images, group) as first:
         found = minimum(b, group, b.sub(images, first))
         seen = b.add(x, _times(b, size, first, pixels, channels))
-        with Loop(b, number(0), found) as image, Loop(b, number(0), rows) as row:
-            pixel = b.add(lead, b.add(b.mul(image, pixels), b.mul(row, width)))
-            given = b.mul(b.add(b.mul(b.add(first, image), rows), row), columns)
-            ends = [
-                b.add(at, b.mul(row_bytes, k)) for at, k in ((cotangents, pixel), (d_out, given))
-            ]
-            b.call(kind.copy, [*(pointer(b, end, I8) for end in ends), b.mul(row_bytes, columns)])
+        given = b.add(d_out, _times(b, row_bytes, first, rows, columns))
+        target = b.add(cotangents, b.mul(row_bytes, lead))
+        _spread(b, kind, (found, rows, columns), row_bytes, given, (target, pixels, width))
         count = b.mul(found, pixels)
-        kind.compress(b, (seen, channels), count, here, (by_pixel[0], by_pixel[1]))
-        lists = (by_channel[0], by_channel[1], by_channel[2])
-        kind.transpose(b, (seen, channels), count, here, (by_pixel[0], by_pixel[1]), lists)
+        kind.compress(b, (seen, channels), count, here, by_pixel)
+        kind.transpose(b, (seen, channels), count, here, by_pixel, by_channel)
         with Loop(b, number(0), here) as channel:
             start = b.load(b.gep(begin, [channel]))
             listed = (
@@ -212,6 +203,27 @@ def _gradient_block(kind: Kind) -> ir.Function:
     released(b, kind, memory)
     b.ret_void()
     return function
+
+
+def _spread(
+    b: ir.IRBuilder, kind: Kind, shape: Any, pixel_bytes: Any, source: Any, target: Any
+) -> None:
+    """Copies images into larger ones.
+
+    Args:
+      b: the builder.
+      kind: the dtype.
+      shape: how many images, their rows and columns.
+      pixel_bytes: bytes of a pixel.
+      source: address of the first one.
+      target: where to, and pixels of a larger image and of its rows.
+    """
+    (images, rows, columns), (to, pixels, width) = shape, target
+    with Loop(b, number(0), images) as image, Loop(b, number(0), rows) as row:
+        seen = b.mul(b.add(b.mul(image, rows), row), columns)
+        place = b.add(b.mul(image, pixels), b.mul(row, width))
+        ends = [b.add(at, b.mul(pixel_bytes, k)) for at, k in ((to, place), (source, seen))]
+        b.call(kind.copy, [*(pointer(b, end, I8) for end in ends), b.mul(pixel_bytes, columns)])
 
 
 def _clear_channels(

@@ -55,7 +55,7 @@ def add_loops(module: ir.Module, dtype: str, threads: int = 1) -> dict[str, ir.F
 
 def _product(kind: Kind, block: ir.Function, threads: int) -> ir.Function:
     """Returns the product, in blocks of rows."""
-    function, b = _function(kind, "product", ir.VoidType(), 6)
+    function, b = kind.function("product", 6)
     x, rows, features, kernel, width, out = function.args
 
     def arguments(b: ir.IRBuilder, low: Any, high: Any) -> list[Any]:
@@ -70,7 +70,7 @@ def _product(kind: Kind, block: ir.Function, threads: int) -> ir.Function:
 
 def _gradient(kind: Kind, block: ir.Function, threads: int) -> ir.Function:
     """Returns the gradient of the kernel, in blocks of features."""
-    function, b = _function(kind, "kernel_gradient", ir.VoidType(), 6)
+    function, b = kind.function("kernel_gradient", 6)
     x, rows, features, d_out, width, out = function.args
 
     def arguments(b: ir.IRBuilder, low: Any, high: Any) -> list[Any]:
@@ -85,7 +85,7 @@ def _gradient(kind: Kind, block: ir.Function, threads: int) -> ir.Function:
 
 def _denser(kind: Kind) -> ir.Function:
     """Returns the function that counts values that are not zero until there are too many."""
-    function, b = _function(kind, "denser", I64, 3)
+    function, b = kind.function("denser", 3, I64)
     x, size, limit = function.args
     values = pointer(b, x, kind.scalar)
     count = b.alloca(I64)
@@ -102,16 +102,9 @@ def _denser(kind: Kind) -> ir.Function:
     return function
 
 
-def _function(kind: Kind, name: str, result: Any, count: int) -> tuple[ir.Function, Any]:
-    """Returns a function of some 64-bit integers, and a builder at its beginning."""
-    signature = ir.FunctionType(result, [I64] * count)
-    function = ir.Function(kind.module, signature, f"flax_snn_{name}_{kind.dtype}")
-    return function, ir.IRBuilder(function.append_basic_block())
-
-
 def _in_rows(kind: Kind, block: ir.Function) -> ir.Function:
     """Returns the gradient of some features, which adds up blocks of `ROWS` rows."""
-    function, b = _function(kind, "kernel_gradient_rows", ir.VoidType(), 7)
+    function, b = kind.function("kernel_gradient_rows", 7)
     x, stride_of_x, rows, features, d_out, width, out = function.args
     size = number(kind.bytes)
     with b.if_then(b.icmp_signed("==", rows, number(0))):
@@ -133,7 +126,7 @@ def _over_lists(kind: Kind, name: str) -> ir.Function:
     argument more, which is not 0 if it adds to ``out``.
     """
     by_feature = name == "kernel_gradient"
-    function, b = _function(kind, f"{name}_block", ir.VoidType(), 7 + by_feature)
+    function, b = kind.function(f"{name}_block", 7 + by_feature)
     x, stride_of_x, rows, features, matrix, width, out = function.args[:7]
     adds = b.icmp_signed("!=", function.args[7], number(0)) if by_feature else None
     size, cells = number(kind.bytes), b.mul(rows, features)

@@ -30,6 +30,8 @@ PANEL_COLUMNS = 8 * LANES
 SCALARS: dict[str, Any] = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
 BYTES = {"float32": 4, "float64": 8}
 
+VOID = ir.VoidType()
+
 Matrix = tuple[Any, Any]
 """Address of a matrix, and the distance of its rows in values."""
 
@@ -53,6 +55,14 @@ class Kind:
         self.table.initializer = ir.Constant(table, words)
         self.table.global_constant = True
         self.table.linkage = "internal"
+
+    def function(
+        self, name: str, count: int, result: Any = VOID
+    ) -> tuple[ir.Function, ir.IRBuilder]:
+        """Returns a function of some 64-bit integers, and a builder at its beginning."""
+        signature = ir.FunctionType(result, [I64] * count)
+        function = ir.Function(self.module, signature, f"flax_snn_{name}_{self.dtype}")
+        return function, ir.IRBuilder(function.append_basic_block())
 
     def compress(
         self, b: ir.IRBuilder, x: Matrix, rows: Any, features: Any, lists: tuple[Any, Any]

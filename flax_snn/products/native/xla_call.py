@@ -118,21 +118,21 @@ def _limited(b: Any, kernel: Any, read: Any, x: Any, limit: Any, out: Any) -> No
 
 
 def _convolved(b: Any, kernel: Any, read: Any, x: Any, weights: Any, out: Any) -> None:
-    """Calls a convolution for its two buffers and that of its result."""
-    of_x, of_weights = (read(buffer, DIMENSIONS) for buffer in (x, weights))
-    sizes = [read(of_x, k) for k in range(4)]
-    high, wide, _, features = (read(of_weights, k) for k in range(4))
-    data = [read(buffer, DATA) for buffer in (x, weights, out)]
-    b.call(kernel, [data[0], *sizes, data[1], high, wide, features, data[2]])
+    """Calls a convolution, whose window is that of its weights."""
+    _windowed(b, kernel, read, (x, weights, out), weights)
 
 
 def _correlated(b: Any, kernel: Any, read: Any, x: Any, d_out: Any, out: Any) -> None:
-    """Calls the gradient of a kernel, whose taps are the sizes of its result."""
-    of_x, of_kernel = (read(buffer, DIMENSIONS) for buffer in (x, out))
-    sizes = [read(of_x, k) for k in range(4)]
-    high, wide, _, features = (read(of_kernel, k) for k in range(4))
-    data = [read(buffer, DATA) for buffer in (x, d_out, out)]
-    b.call(kernel, [data[0], *sizes, data[1], high, wide, features, data[2]])
+    """Calls the gradient of a kernel, which is its result and has its window."""
+    _windowed(b, kernel, read, (x, d_out, out), out)
+
+
+def _windowed(b: Any, kernel: Any, read: Any, buffers: Any, weights: Any) -> None:
+    """Calls a loop over images for its buffers, of which one has the shape of the weights."""
+    x, other, out = (read(buffer, DATA) for buffer in buffers)
+    of_x, of_weights = (read(buffer, DIMENSIONS) for buffer in (buffers[0], weights))
+    high, wide, _, features = (read(of_weights, k) for k in range(4))
+    b.call(kernel, [x, *(read(of_x, k) for k in range(4)), other, high, wide, features, out])
 
 
 PARTS: dict[str, tuple[Callable[..., dict[str, ir.Function]], dict[str, Callable[..., None]]]] = {

@@ -229,7 +229,14 @@ def test_the_perceptron_is_its_equations_in_numpy(steps: int) -> None:
     assert fired > 10
 
 
-@pytest.mark.parametrize(("pooled", "groups"), [("currents", 2), ("spikes", 4), ("currents", 0)])
+@pytest.mark.parametrize(
+    ("pooled", "groups"),
+    [
+        ("currents", 2),
+        pytest.param("spikes", 4, marks=pytest.mark.slow),
+        pytest.param("currents", 0, marks=pytest.mark.slow),
+    ],
+)
 def test_the_convolutional_network_is_its_equations_in_numpy(pooled: str, groups: int) -> None:
     task, settings = FashionMNIST(), FashionConfig()
     settings = dataclasses.replace(
@@ -307,7 +314,9 @@ def normalised(x: np.ndarray, groups: int, params: dict[str, np.ndarray]) -> np.
 def test_normalised_currents_move_membranes_by_about_the_threshold() -> None:
     """With unit scale of the currents a membrane spreads by sqrt((1 - a) / (1 + a)) as they do."""
     settings = FashionConfig()
-    network = dataclasses.replace(settings.network, architecture="conv", init="gains")
+    network = dataclasses.replace(
+        settings.network, architecture="conv", init="gains", channels=(8, 8), hidden=(2,)
+    )
     model = FashionMNIST().build(dataclasses.replace(settings, network=network))
     params = jax.jit(model.init)(jax.random.key(0))
     stays = np.exp(-settings.data.dt / network.tau_mem)
